@@ -1,0 +1,3 @@
+//! What the operator writes, checked.
+mod settings;
+pub use settings::{AdminSettings, Settings};

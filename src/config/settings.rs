@@ -1,0 +1,40 @@
+//! The checked settings that the rest of the program takes.
+
+use std::net::SocketAddr;
+
+use std::path::PathBuf;
+
+use crate::downstream::ServerSettings;
+use crate::proxy::Routes;
+use crate::store::StoreSettings;
+use crate::upstream::UpstreamSettings;
+
+/// A configuration in which everything was checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Part of every record id.
+    pub service: String,
+    /// The operator's listener, if any.
+    pub admin: Option<AdminSettings>,
+    /// The records.
+    pub store: StoreSettings,
+    /// The client's side.
+    pub server: ServerSettings,
+    /// The APIs, each once; a route names one by its index. The first is the default one.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Which policy a request is under.
+    pub routes: Routes,
+    /// What weakens the guarantee, a sentence each; said at start and by `check`.
+    pub warnings: Vec<String>,
+}
+
+/// The operator's listener.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Where operators connect.
+    pub listen: SocketAddr,
+    /// File with the bearer token.
+    pub token_file: Option<PathBuf>,
+}

@@ -1,0 +1,3 @@
+//! The client's side.
+mod settings;
+pub use settings::ServerSettings;

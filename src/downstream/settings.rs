@@ -1,0 +1,30 @@
+//! What the operator decides about the client's side.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Settings of the listener and of the limits on clients.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Client connections open at once; one beyond is answered 503 and closed.
+    pub max_connections: usize,
+    /// Exchanges running at once, with or without their client; one beyond gets 503 `overloaded`.
+    pub max_in_flight: usize,
+    /// Bytes of request and answer bodies held in memory over all exchanges.
+    pub max_buffered_total: u64,
+    /// Duplicates that may wait for an answer at once.
+    pub max_waiters: usize,
+    /// From the first byte of a request, or the accept, to the end of its head.
+    pub header_timeout: Duration,
+    /// A body of which no byte moved for so long is given up.
+    pub body_idle_timeout: Duration,
+    /// Size of a request head, bytes.
+    pub max_header_bytes: usize,
+    /// After the stop signal: not ready, and still accepting.
+    pub drain_delay: Duration,
+    /// How long running exchanges may take to settle after that.
+    pub drain_timeout: Duration,
+    /// Peers whose `X-Forwarded-*` is kept and added to; that of others is overwritten.
+    pub trust_forwarded: Vec<IpNet>,
+}

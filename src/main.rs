@@ -1,0 +1,2 @@
+//! The `idemproxy` program.
+fn main() {}

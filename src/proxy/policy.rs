@@ -1,0 +1,144 @@
+//! What the proxy does with the requests of one route.
+
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+/// The effective policy of one route: `[policy]` with the route's own settings over it.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Name of the route, for logs and metrics; `default` where no `[[route]]` matches.
+    pub route: String,
+    /// What is done at all.
+    pub mode: Mode,
+    /// Requests covered; others pass.
+    pub methods: Vec<Method>,
+    /// Where a key comes from; the first source that yields one.
+    pub key: Vec<KeySource>,
+    /// Whether a request without a key is refused.
+    pub key_required: bool,
+    /// Longest key taken, characters.
+    pub key_max_length: usize,
+    /// What a key is unique within, besides the service.
+    pub scope: Vec<ScopePart>,
+    /// What must not change between duplicates.
+    pub fingerprint: Vec<FingerprintPart>,
+    /// How long a completed record is kept.
+    pub retention: Duration,
+    /// How long a released record is kept.
+    pub failed_retention: Duration,
+    /// How long a record in flight or unknown is kept.
+    pub unknown_retention: Duration,
+    /// How long a claim is honoured without a heartbeat.
+    pub lease: Duration,
+    /// What a duplicate finds whose first request may have been carried out.
+    pub unknown_outcome: UnknownOutcome,
+    /// What a streamed upload that ended early leaves, once bytes went upstream.
+    pub cut_upload: CutUpload,
+    /// What happens when the store cannot be asked.
+    pub store_error: StoreFailure,
+    /// How long a client is kept waiting for the head of an answer.
+    pub client_timeout: Duration,
+    /// From the last byte of the request to the head of the answer.
+    pub upstream_timeout: Duration,
+    /// A larger request body is streamed and fingerprinted on the way, bytes.
+    pub max_buffered_request: u64,
+    /// A larger answer is completed without being kept, bytes.
+    pub max_stored_response: u64,
+    /// A larger request body is refused, bytes.
+    pub max_request_body: Option<u64>,
+    /// Whether the upstream sees the client's `Host`, or its own name.
+    pub preserve_host: bool,
+    /// Whether `Set-Cookie` is part of a stored answer.
+    pub store_set_cookie: bool,
+    /// How often a request that was not carried out is sent again.
+    pub retry: RetryPolicy,
+    /// Which of the configured upstreams (an index) the route goes to.
+    pub upstream: usize,
+}
+
+/// What is done at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The guarantee.
+    Enforce,
+    /// Nothing: requests pass.
+    Off,
+}
+
+/// Where a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A request header.
+    Header(HeaderName),
+}
+
+/// One part of what a key is unique within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopePart {
+    /// The request method.
+    Method,
+    /// The path, as forwarded.
+    Path,
+    /// Who calls, by the `Authorization` header.
+    Caller,
+}
+
+/// One part of what must not change between duplicates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FingerprintPart {
+    /// The request method.
+    Method,
+    /// The path, as forwarded.
+    Path,
+    /// The query, as forwarded.
+    Query,
+    /// The bytes of the body.
+    Body,
+    /// A request header, every occurrence in order.
+    Header(HeaderName),
+}
+
+/// What a duplicate finds whose first request may have been carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownOutcome {
+    /// 409 `outcome-unknown`.
+    Reject,
+    /// Executed again: at least once on this route.
+    Retry,
+}
+
+/// What a streamed upload that ended early leaves, once bytes went upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutUpload {
+    /// The upstream may act on half a body.
+    Unknown,
+    /// The operator says that it does not.
+    Release,
+}
+
+/// What happens when the store cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFailure {
+    /// 503 `store-unavailable`.
+    Reject,
+    /// Forwarded without the guarantee.
+    Forward,
+}
+
+/// How often a request that was not carried out is sent again, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Tries in all, the first included.
+    pub attempts: u32,
+    /// Wait before the second try; doubled each time.
+    pub base: Duration,
+    /// Longest wait.
+    pub max: Duration,
+    /// Share of the wait that is random, 0 to 1.
+    pub jitter: f64,
+    /// Whether a request that was provably not sent is tried again.
+    pub on_connect: bool,
+    /// Statuses by which the upstream says that it did not carry the request out.
+    pub on_status: Vec<u16>,
+}

@@ -1,0 +1,3 @@
+//! Where records are kept.
+mod settings;
+pub use settings::{Location, StoreSettings, Sync};

@@ -1,0 +1,3 @@
+//! The API's side.
+mod settings;
+pub use settings::UpstreamSettings;
