@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod downstream;
+pub mod idempotency;
 pub mod proxy;
 pub mod store;
 pub mod upstream;

@@ -1,3 +1,105 @@
-//! Where records are kept.
+//! Where records are kept: a compare-and-swap cell for each record id.
+//!
+//! [`Store`] is the contract; [`memory`], [`embedded`] and [`redis`] keep it, and one suite of tests holds them to it.
+//! Every decision is made in [`crate::idempotency`]; a store only compares token, state and lapse, and writes.
+
+mod codec;
+mod memory;
 mod settings;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
+
+pub use codec::{CodecError, decode, encode, header};
+pub use memory::Memory;
 pub use settings::{Location, StoreSettings, Sync};
+
+/// Keeps records.
+///
+/// Each operation is one round trip, answers within the store's own timeout, and may be sent again after
+/// [`StoreError::Unanswered`] with the same arguments. A write is durable, as far as the store is, when its future is ready. Dropping a
+/// future leaves the operation unanswered: it may still be carried out.
+pub trait Store: Send + std::marker::Sync + 'static {
+    /// Writes `record` where there is none; otherwise brings back what is there, answer included. A store that can
+    /// not write at the moment still brings back what is there.
+    fn insert(
+        &self,
+        id: RecordId,
+        record: &Record,
+    ) -> impl Future<Output = Result<Inserted, StoreError>> + Send;
+
+    /// Writes `record` in the place of one that meets `expect`, by the rules of [`Expect::rule`].
+    fn replace(
+        &self,
+        id: RecordId,
+        expect: Expect,
+        record: &Record,
+    ) -> impl Future<Output = Result<Replaced, StoreError>> + Send;
+
+    /// Begins lease and time to live of a record anew, if it is in flight under `token`; [`Replaced::Stale`] if not.
+    fn renew(
+        &self,
+        id: RecordId,
+        token: Token,
+    ) -> impl Future<Output = Result<Replaced, StoreError>> + Send;
+
+    /// What is there, and whether its lease lapsed; never [`crate::idempotency::Lapse::Untold`].
+    fn look(&self, id: RecordId) -> impl Future<Output = Result<Option<Seen>, StoreError>> + Send;
+
+    /// For how long the same store was seen without a break: [`Duration::MAX`] where it cannot go away on its own.
+    fn steady(&self) -> Duration;
+
+    /// Whether it answers, and what an operator should know of it.
+    fn health(&self) -> Health;
+}
+
+/// What came of an insert.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would cost an allocation a duplicate"
+)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// There was nothing; the record is written.
+    Created,
+    /// This was there.
+    Occupied(Seen),
+}
+
+/// What came of a replace or a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The record is written, now or by an earlier try.
+    Applied,
+    /// The record is written in the place of one that the store lost.
+    Restored,
+    /// Another record is there, or none: nothing was written.
+    Stale,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It was not carried out, and will not be: no connection, refused, full. Says why; holds no key and no password.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// No answer in time, or the connection was lost: it may have been carried out, or may be later.
+    #[error("unanswered: {0}")]
+    Unanswered(String),
+    /// What is there cannot be read: made by a newer version, or damaged. It was left as it is.
+    #[error("unreadable record: {0}")]
+    Unreadable(String),
+}
+
+/// Whether a store answers, and what an operator should know of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whether claims are taken.
+    pub up: bool,
+    /// What it is and how it does, a line each; no key and no password.
+    pub notes: Vec<String>,
+    /// How often another server, or an emptied one, stood in the place of the one before.
+    pub epoch_changes: u64,
+}

@@ -1,0 +1,154 @@
+//! Who calls, as far as the `Authorization` header tells.
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use serde::Deserialize;
+
+use super::digest::{Digest, Hasher};
+
+/// Who calls, and under which credentials.
+///
+/// Two tokens of one person are one caller under two credentials, so a refreshed token meets its record.
+/// Nothing here is verified: a caller is part of a scope, not an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Names the caller; without an `Authorization` header, nobody.
+    pub identity: Digest,
+    /// Tells the credentials themselves apart; nothing without any.
+    pub credentials: Option<Digest>,
+}
+
+impl Caller {
+    /// Reads the value of `Authorization`: of a bearer JWT `iss` and `sub`, of Basic the user name, else
+    /// a digest of the whole value.
+    pub fn from_authorization(value: Option<&[u8]>) -> Self {
+        let mut identity = Hasher::new("caller");
+        let Some(value) = value else {
+            identity.part(b"nobody");
+            return Self {
+                identity: identity.finish(),
+                credentials: None,
+            };
+        };
+        if let Some(Subject { iss, sub }) = bearer_subject(value) {
+            identity
+                .part(b"jwt")
+                .part(iss.unwrap_or_default().as_bytes())
+                .part(sub.as_bytes());
+        } else if let Some(user) = basic_user(value) {
+            identity.part(b"basic").part(&user);
+        } else {
+            identity.part(b"opaque").part(value);
+        }
+        let mut credentials = Hasher::new("credentials");
+        credentials.part(value);
+        Self {
+            identity: identity.finish(),
+            credentials: Some(credentials.finish()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    iss: Option<String>,
+    sub: String,
+}
+
+fn bearer_subject(value: &[u8]) -> Option<Subject> {
+    let token = after_scheme(value, b"bearer ")?;
+    let mut parts = token.split(|byte| *byte == b'.');
+    let (Some(_), Some(claims), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
+fn basic_user(value: &[u8]) -> Option<Vec<u8>> {
+    let mut pair = BASE64_STANDARD
+        .decode(after_scheme(value, b"basic ")?)
+        .ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    pair.truncate(colon);
+    Some(pair)
+}
+
+/// Scheme names are case-insensitive (RFC 9110 11.1).
+fn after_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = value.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn caller(value: &str) -> Caller {
+        Caller::from_authorization(Some(value.as_bytes()))
+    }
+
+    fn jwt(claims: &str, signature: &str) -> String {
+        format!(
+            "Bearer e30.{}.{signature}",
+            BASE64_URL_SAFE_NO_PAD.encode(claims)
+        )
+    }
+
+    #[test]
+    fn a_refreshed_token_is_the_same_caller_under_other_credentials() {
+        let first = caller(&jwt(r#"{"iss":"a","sub":"u1","exp":1}"#, "s1"));
+        let refreshed = caller(&jwt(r#"{"iss":"a","sub":"u1","exp":2}"#, "s2"));
+        assert_eq!(first.identity, refreshed.identity);
+        assert_ne!(first.credentials, refreshed.credentials);
+    }
+
+    #[test]
+    fn another_subject_or_issuer_is_another_caller() {
+        let one = caller(&jwt(r#"{"iss":"a","sub":"u1"}"#, "s")).identity;
+        assert_ne!(one, caller(&jwt(r#"{"iss":"a","sub":"u2"}"#, "s")).identity);
+        assert_ne!(one, caller(&jwt(r#"{"iss":"b","sub":"u1"}"#, "s")).identity);
+        assert_ne!(one, caller(&jwt(r#"{"sub":"u1"}"#, "s")).identity);
+    }
+
+    #[test]
+    fn basic_credentials_are_named_by_their_user() {
+        let old = caller(&format!("Basic {}", BASE64_STANDARD.encode("ann:old")));
+        let new = caller(&format!("basic {}", BASE64_STANDARD.encode("ann:new:er")));
+        assert_eq!(old.identity, new.identity);
+        assert_ne!(old.credentials, new.credentials);
+        assert_ne!(
+            old.identity,
+            caller(&format!("Basic {}", BASE64_STANDARD.encode("bob:old"))).identity
+        );
+    }
+
+    #[test]
+    fn anything_else_is_named_by_its_whole_value() {
+        assert_ne!(
+            caller("Bearer sk_live_1").identity,
+            caller("Bearer sk_live_2").identity
+        );
+        assert_ne!(
+            caller("Bearer a.b.c").identity,
+            caller("Bearer a.b.d").identity
+        );
+    }
+
+    #[test]
+    fn no_header_is_nobody_and_nobody_is_no_one_else() {
+        let nobody = Caller::from_authorization(None);
+        assert_eq!(nobody.credentials, None);
+        assert_ne!(nobody.identity, caller("").identity);
+        assert_ne!(nobody.identity, caller("nobody").identity);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_names_a_caller(value: Vec<u8>) {
+            Caller::from_authorization(Some(&value));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What must not change between duplicates.
+
+use super::digest::{Digest, Hasher};
+
+/// Hashes of the parts of a request that must not change between duplicates, each under the name of how it was made.
+///
+/// Two fingerprints are compared by the parts that both have: what was made another way is believed, so a
+/// change of policy or an upgrade never turns an honest retry into a refusal. A part that is made
+/// differently in a later release gets another name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint(Vec<Part>);
+
+/// One part of a request, hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// How it was made: `method`, `path`, `query`, `body`, `header:NAME`.
+    pub name: String,
+    /// The hash.
+    pub digest: Digest,
+}
+
+impl Fingerprint {
+    /// Adds a part of which all bytes are at hand.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        let mut hasher = PartHasher::new();
+        hasher.update(value);
+        self.add_digest(name, hasher.finish());
+    }
+
+    /// Adds a part that was hashed on its way.
+    pub fn add_digest(&mut self, name: &str, digest: Digest) {
+        self.0.push(Part {
+            name: name.to_owned(),
+            digest,
+        });
+    }
+
+    /// The parts, in the order of the policy.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// Names of the parts that both have and that differ.
+    pub fn differences<'a>(&'a self, other: &Self) -> Vec<&'a str> {
+        let differs = |mine: &&Part| {
+            other
+                .0
+                .iter()
+                .any(|part| part.name == mine.name && part.digest != mine.digest)
+        };
+        self.0
+            .iter()
+            .filter(differs)
+            .map(|part| part.name.as_str())
+            .collect()
+    }
+}
+
+impl FromIterator<Part> for Fingerprint {
+    fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
+        Self(parts.into_iter().collect())
+    }
+}
+
+/// Hashes a part that comes in pieces, a body for one.
+pub struct PartHasher(Hasher);
+
+impl PartHasher {
+    /// Nothing hashed yet.
+    pub fn new() -> Self {
+        Self(Hasher::new("fingerprint part"))
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.piece(piece);
+    }
+
+    /// The hash of all pieces.
+    pub fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+impl Default for PartHasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(parts: &[(&str, &str)]) -> Fingerprint {
+        let mut fingerprint = Fingerprint::default();
+        for (name, value) in parts {
+            fingerprint.add(name, value.as_bytes());
+        }
+        fingerprint
+    }
+
+    #[test]
+    fn the_parts_that_differ_are_named() {
+        let first = of(&[("method", "POST"), ("query", "a=1"), ("body", "x")]);
+        assert!(first.differences(&first.clone()).is_empty());
+        assert_eq!(
+            first.differences(&of(&[("method", "POST"), ("query", "a=2"), ("body", "y")])),
+            ["query", "body"]
+        );
+    }
+
+    #[test]
+    fn what_only_one_of_them_has_is_believed() {
+        let old = of(&[("method", "POST"), ("body", "x")]);
+        assert!(
+            old.differences(&of(&[("method", "POST"), ("json-body", "x")]))
+                .is_empty()
+        );
+        assert!(old.differences(&Fingerprint::default()).is_empty());
+    }
+}

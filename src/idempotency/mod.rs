@@ -1,0 +1,45 @@
+//! The core: what a key's life is, pure.
+//!
+//! No sockets, no store, no clock: time and randomness are arguments. Read [`transition`] first.
+//!
+//! # The algorithm
+//!
+//! A [`Record`] is a cell that is only ever compared and swapped.
+//!
+//! 1. An attempt makes a fresh [`Token`] and *inserts* an in-flight record, which works only where there is none.
+//! 2. Where there is one, [`decide`] says what follows from it: replay, refuse, or claim over it with a *replace* that names
+//!    the token it saw ([`Expect`]).
+//! 3. Whoever has the claim executes, and renews the lease while the upstream works.
+//! 4. [`settle`] ends the claim with a *replace* that expects the token to be still its own.
+//!
+//! # Invariants
+//!
+//! - Every write but the first names the token of the record that it replaces, and the store compares and writes in one step.
+//! - A record in flight or unknown ends by its `ttl`, which is never its lease; a lapsed lease frees nobody, it only makes the
+//!   outcome unknown.
+//! - Lapse is judged by the store's clock, in the step that acts upon it.
+//! - A write that was lost may be sent again: a record that stands as the write would have it is taken as written
+//!   ([`expect::Ruling::Stands`]), since tokens are unique.
+
+mod caller;
+pub mod digest;
+pub mod expect;
+mod fingerprint;
+mod id;
+mod key;
+mod record;
+mod response_rule;
+mod token;
+pub mod transition;
+
+pub use caller::Caller;
+pub use expect::Expect;
+pub use fingerprint::{Fingerprint, Part, PartHasher};
+pub use id::{RecordId, Scope};
+pub use key::{Key, KeyError};
+pub use record::{Origin, Record, State, StoredResponse, UnixMillis};
+pub use response_rule::{Finality, built_in};
+pub use token::Token;
+pub use transition::{
+    Attempt, InDoubt, Lapse, Outcome, Payload, Refusal, Seen, Terms, Verdict, decide, settle,
+};

@@ -1,0 +1,267 @@
+//! What follows from what: the tables of the life of a key, pure.
+
+use std::time::Duration;
+
+use super::digest::Digest;
+use super::expect::Expect;
+use super::fingerprint::Fingerprint;
+use super::record::{Origin, Record, State, StoredResponse, UnixMillis};
+use super::token::Token;
+
+/// The durations that a claim writes into its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a claim is honoured without a heartbeat.
+    pub lease: Duration,
+    /// How long a completed record is kept.
+    pub retention: Duration,
+    /// How long a released record is kept.
+    pub failed_retention: Duration,
+    /// How long a record in flight or unknown is kept.
+    pub unknown_retention: Duration,
+}
+
+/// A request that asks for its operation.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The token under which it would execute.
+    pub token: Token,
+    /// Durations of its policy.
+    pub terms: Terms,
+    /// When it came in.
+    pub now: UnixMillis,
+    /// Its fingerprint, as far as its body is known.
+    pub payload: Payload,
+    /// Digest of its credentials, where the scope names the caller.
+    pub credentials: Option<Digest>,
+    /// Where it came in.
+    pub origin: Origin,
+}
+
+/// What is known of a request's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Held in memory, and hashed.
+    Whole(Fingerprint),
+    /// Too large to hold: it has no fingerprint before it has gone by.
+    Streamed,
+    /// Was too large to hold, and went by to be hashed: it can be compared, and no longer be sent.
+    Consumed(Fingerprint),
+}
+
+/// What the policy says of a key whose outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InDoubt {
+    /// Nothing runs again.
+    Reject,
+    /// Execute again.
+    Retry,
+}
+
+/// A record that a request met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The record.
+    pub record: Record,
+    /// Whether its lease lapsed, by the store's clock when it was read.
+    pub lapse: Lapse,
+}
+
+/// Whether a lease lapsed, by the store's clock in the step that read the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// The store did not say; `look` tells.
+    Untold,
+    /// It has not.
+    Live,
+    /// It has.
+    Lapsed,
+}
+
+/// What a request does about the record that it met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is its own claim: the reply of an earlier try was lost. Execute.
+    Mine,
+    /// Claim over it, expecting this.
+    Claim(Expect),
+    /// Look again, and ask for the lease.
+    Look,
+    /// Let the body go by, hash it, and decide again.
+    Hash,
+    /// Answer from the record.
+    Replay,
+    /// Answer with a refusal.
+    Refuse(Refusal),
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The first request is still running.
+    InProgress,
+    /// It may or may not have been carried out.
+    OutcomeUnknown,
+    /// The key was used for another request; which parts differ.
+    KeyReused(Vec<String>),
+    /// It was carried out, and the answer was not kept; the first status.
+    ResponseNotStored(Option<u16>),
+    /// It was carried out under other credentials of this caller; the first status.
+    CredentialsChanged(Option<u16>),
+}
+
+/// How a claim ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Carried out; with the answer, where it is kept.
+    Completed {
+        /// Status of the answer.
+        status: u16,
+        /// The answer, where it is kept.
+        response: Option<StoredResponse>,
+    },
+    /// Not carried out.
+    Released {
+        /// Status of the answer that said so.
+        status: Option<u16>,
+        /// Why, for operators.
+        error: Option<&'static str>,
+    },
+    /// Nobody knows.
+    Unknown {
+        /// Status of the answer, if one came.
+        status: Option<u16>,
+        /// Why, for operators.
+        error: Option<&'static str>,
+    },
+}
+
+impl Attempt {
+    /// The record that claims a key of which the store holds nothing.
+    pub fn claim(&self) -> Record {
+        Record {
+            token: self.token,
+            state: State::InFlight,
+            ttl: self.terms.unknown_retention,
+            lease: self.terms.lease,
+            attempts: 1,
+            created: self.now,
+            settled: None,
+            expires: None,
+            fingerprint: match &self.payload {
+                Payload::Whole(fingerprint) => Some(fingerprint.clone()),
+                Payload::Streamed | Payload::Consumed(_) => None,
+            },
+            credentials: self.credentials,
+            origin: self.origin.clone(),
+            status: None,
+            error: None,
+            response: None,
+        }
+    }
+
+    /// The record that claims a key over an earlier attempt at it.
+    pub fn claim_over(&self, earlier: &Record) -> Record {
+        Record {
+            attempts: earlier.attempts.saturating_add(1),
+            created: earlier.created,
+            status: earlier.status,
+            error: earlier.error.clone(),
+            ..self.claim()
+        }
+    }
+}
+
+/// Decides what a request does about the record that it met.
+///
+/// `in_doubt` is the policy's word on unknown outcomes. `steady` is for how long this store was seen without a break:
+/// while a store is away no heartbeat arrives, so a lease that lapsed meanwhile says nothing of its holder, and
+/// nothing is taken over before the store was watched for one whole lease.
+pub fn decide(seen: &Seen, attempt: &Attempt, in_doubt: InDoubt, steady: Duration) -> Verdict {
+    let record = &seen.record;
+    if record.token == attempt.token {
+        return match record.state {
+            State::InFlight => Verdict::Mine,
+            // Its own claim was given up meanwhile: nothing is known to run, and the next try finds out.
+            _ => Verdict::Refuse(Refusal::InProgress),
+        };
+    }
+    if record.state == State::Released {
+        return match attempt.payload {
+            Payload::Consumed(_) => Verdict::Refuse(Refusal::InProgress),
+            _ => Verdict::Claim(Expect::Released(record.token)),
+        };
+    }
+    let comparable = match (&record.fingerprint, &attempt.payload) {
+        (Some(_), Payload::Streamed) => return Verdict::Hash,
+        (Some(first), Payload::Whole(this) | Payload::Consumed(this)) => {
+            let differences = first.differences(this);
+            if !differences.is_empty() {
+                let names = differences.into_iter().map(str::to_owned).collect();
+                return Verdict::Refuse(Refusal::KeyReused(names));
+            }
+            true
+        }
+        (None, _) => false,
+    };
+    let retry =
+        in_doubt == InDoubt::Retry && comparable && matches!(attempt.payload, Payload::Whole(_));
+    match (record.state, seen.lapse) {
+        (State::Completed, _) if record.credentials != attempt.credentials => {
+            Verdict::Refuse(Refusal::CredentialsChanged(record.status))
+        }
+        (State::Completed, _) if record.response.is_none() => {
+            Verdict::Refuse(Refusal::ResponseNotStored(record.status))
+        }
+        (State::Completed, _) => Verdict::Replay,
+        (State::InFlight, Lapse::Untold) => Verdict::Look,
+        (State::InFlight, Lapse::Live) => Verdict::Refuse(Refusal::InProgress),
+        (State::InFlight, Lapse::Lapsed) if retry && steady < record.lease => {
+            Verdict::Refuse(Refusal::InProgress)
+        }
+        (State::InFlight, Lapse::Lapsed) if retry => Verdict::Claim(Expect::Lapsed(record.token)),
+        (State::Unknown, _) if retry => Verdict::Claim(Expect::Unknown(record.token)),
+        (State::InFlight | State::Unknown, _) => Verdict::Refuse(Refusal::OutcomeUnknown),
+        (State::Released, _) => Verdict::Claim(Expect::Released(record.token)),
+    }
+}
+
+/// The record that ends a claim, and replaces it under [`Expect::Held`].
+///
+/// `fingerprint` is that of a body that had none when it was claimed, if all of it went by.
+pub fn settle(
+    claim: &Record,
+    terms: Terms,
+    outcome: Outcome,
+    fingerprint: Option<Fingerprint>,
+    now: UnixMillis,
+) -> Record {
+    let mut record = Record {
+        settled: Some(now),
+        fingerprint: claim.fingerprint.clone().or(fingerprint),
+        ..claim.clone()
+    };
+    match outcome {
+        Outcome::Completed { status, response } => {
+            record.state = State::Completed;
+            record.ttl = terms.retention;
+            record.expires = Some(now.after(terms.retention));
+            record.status = Some(status);
+            record.error = None;
+            record.response = response;
+        }
+        Outcome::Released { status, error } => {
+            record.state = State::Released;
+            record.ttl = terms.failed_retention;
+            record.status = status;
+            record.error = error.map(str::to_owned);
+        }
+        Outcome::Unknown { status, error } => {
+            record.state = State::Unknown;
+            record.ttl = terms.unknown_retention;
+            record.status = status;
+            record.error = error.map(str::to_owned);
+        }
+    }
+    record
+}
