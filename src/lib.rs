@@ -5,3 +5,4 @@ pub mod downstream;
 pub mod proxy;
 pub mod store;
 pub mod upstream;
+pub mod wire;
