@@ -6,3 +6,4 @@ pub mod idempotency;
 pub mod proxy;
 pub mod store;
 pub mod upstream;
+pub mod wire;
