@@ -1,0 +1,376 @@
+//! The metrics page: every name on it, in one place.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Everything that is counted. Cheap to update from any thread; the plain counters and gauges are public.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Exchanges running, with or without their client.
+    pub in_flight: Gauge,
+    /// Client connections open.
+    pub connections: Gauge,
+    /// Whether the store answered last time.
+    pub store_up: Gauge,
+    /// Records that ended with an unknown outcome.
+    pub records_unknown: Counter,
+    /// Claims that were lost to another attempt before they were settled.
+    pub claims_lost: Counter,
+    /// Records that the store had lost and a settlement put back.
+    pub records_restored: Counter,
+    /// Times that the store came back as another one (a restart or a failover).
+    pub store_epoch_changes: Counter,
+    /// Keyed requests with cookies, and no caller in their scope.
+    pub cookies_without_caller: Counter,
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    limit_reached: Family<LimitLabels, Counter>,
+    request_duration: Histogram,
+    upstream_duration: Histogram,
+    store_duration: Family<StoreLabels, Histogram>,
+}
+
+impl Metrics {
+    /// Media type of [`Metrics::encode`].
+    pub const CONTENT_TYPE: &'static str =
+        "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All at zero.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            store_up: Gauge::default(),
+            records_unknown: Counter::default(),
+            claims_lost: Counter::default(),
+            records_restored: Counter::default(),
+            store_epoch_changes: Counter::default(),
+            cookies_without_caller: Counter::default(),
+            registry: Registry::with_prefix("idemproxy"),
+            requests: Family::default(),
+            limit_reached: Family::default(),
+            request_duration: Histogram::new(EXCHANGE_SECONDS),
+            upstream_duration: Histogram::new(EXCHANGE_SECONDS),
+            store_duration: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// Counts a request that is answered.
+    pub fn request(&self, route: &str, outcome: Outcome) {
+        self.count(route, Cow::Borrowed(outcome.as_str()));
+    }
+
+    /// Counts what would have become of a request, on a route that only observes.
+    pub fn observed(&self, route: &str, outcome: Outcome) {
+        self.count(route, Cow::Owned(format!("observed_{}", outcome.as_str())));
+    }
+
+    /// Counts a refusal by a limit.
+    pub fn limit_reached(&self, limit: Limit) {
+        self.limit_reached
+            .get_or_create(&LimitLabels { limit })
+            .inc();
+    }
+
+    /// From the head of a request to the head of its answer.
+    pub fn request_took(&self, duration: Duration) {
+        self.request_duration.observe(duration.as_secs_f64());
+    }
+
+    /// From the connect to the head of the upstream's answer.
+    pub fn upstream_took(&self, duration: Duration) {
+        self.upstream_duration.observe(duration.as_secs_f64());
+    }
+
+    /// One operation on the store.
+    pub fn store_took(&self, op: Operation, duration: Duration) {
+        self.store_duration
+            .get_or_create(&StoreLabels { op })
+            .observe(duration.as_secs_f64());
+    }
+
+    /// The page, as [`Metrics::CONTENT_TYPE`] says.
+    ///
+    /// # Errors
+    ///
+    /// If a value has no representation, which none of these has.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut page = String::new();
+        encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+
+    fn count(&self, route: &str, outcome: Cow<'static, str>) {
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: route.to_owned(),
+                outcome,
+            })
+            .inc();
+    }
+
+    // The registry prefixes `idemproxy_`; the encoding appends `_total` to counters and `_info` to infos.
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "requests",
+            "Requests by what became of them",
+            self.requests.clone(),
+        );
+        r.register(
+            "request_duration_seconds",
+            "Request head to answer head",
+            self.request_duration.clone(),
+        );
+        r.register(
+            "upstream_duration_seconds",
+            "Asking the upstream to its answer head",
+            self.upstream_duration.clone(),
+        );
+        r.register(
+            "store_duration_seconds",
+            "Operations on the store",
+            self.store_duration.clone(),
+        );
+        r.register("in_flight", "Exchanges running", self.in_flight.clone());
+        r.register(
+            "connections",
+            "Client connections open",
+            self.connections.clone(),
+        );
+        r.register(
+            "limit_reached",
+            "Refusals by a limit",
+            self.limit_reached.clone(),
+        );
+        r.register(
+            "records_unknown",
+            "Records that ended with an unknown outcome",
+            self.records_unknown.clone(),
+        );
+        r.register(
+            "claims_lost",
+            "Claims lost before they were settled",
+            self.claims_lost.clone(),
+        );
+        r.register(
+            "records_restored",
+            "Records lost by the store and put back",
+            self.records_restored.clone(),
+        );
+        r.register(
+            "store_epoch_changes",
+            "Restarts and failovers of the store",
+            self.store_epoch_changes.clone(),
+        );
+        r.register(
+            "store_up",
+            "Whether the store answered last time",
+            self.store_up.clone(),
+        );
+        r.register(
+            "cookies_without_caller",
+            "Keyed requests with cookies and no caller",
+            self.cookies_without_caller.clone(),
+        );
+        r.register(
+            "build",
+            "This program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+    }
+}
+
+/// Declares an enum whose variants are label values.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// The value of the label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
+                EncodeLabelValue::encode(&self.as_str(), encoder)
+            }
+        }
+    };
+}
+
+labels! {
+    /// What became of a request: label `outcome`.
+    Outcome {
+        /// Sent to the upstream, and its answer kept.
+        Executed = "executed",
+        /// Sent to the upstream, and its answer says that it was not carried out.
+        Released = "released",
+        /// Answered from the store.
+        Replayed = "replayed",
+        /// Answered from the store after waiting for the first request.
+        Waited = "waited",
+        /// Refused, the first request was running.
+        InProgress = "in_progress",
+        /// Refused, the key belongs to another request.
+        KeyReused = "key_reused",
+        /// Refused, or ended, with an outcome that nobody knows.
+        OutcomeUnknown = "outcome_unknown",
+        /// Refused, no key.
+        KeyMissing = "key_missing",
+        /// Refused, malformed key.
+        KeyInvalid = "key_invalid",
+        /// Refused, a scope part twice.
+        ScopeAmbiguous = "scope_ambiguous",
+        /// No policy covers it.
+        Bypassed = "bypassed",
+        /// Refused, the store was unreachable or its record unreadable.
+        StoreError = "store_error",
+        /// Forwarded although the store was unreachable.
+        ForwardedWithoutGuarantee = "forwarded_without_guarantee",
+        /// Refused, the first answer was not kept.
+        ResponseNotStored = "response_not_stored",
+        /// Refused, the first answer belongs to other credentials.
+        CredentialsChanged = "credentials_changed",
+        /// Refused by a limit.
+        Overloaded = "overloaded",
+        /// Refused while stopping.
+        Draining = "draining",
+        /// Refused, malformed or ambiguous.
+        BadRequest = "bad_request",
+        /// Refused, the body was too large.
+        BodyTooLarge = "body_too_large",
+        /// Not sent to the upstream.
+        UpstreamUnreachable = "upstream_unreachable",
+        /// Sent, and the answer lost.
+        UpstreamFailed = "upstream_failed",
+        /// Sent, and not answered in time.
+        UpstreamTimeout = "upstream_timeout",
+        /// The client waited long enough; the exchange goes on.
+        StillProcessing = "still_processing",
+    }
+}
+
+labels! {
+    /// Which limit refused something: label `limit`.
+    Limit {
+        /// `max_connections`
+        MaxConnections = "max_connections",
+        /// `max_in_flight`
+        MaxInFlight = "max_in_flight",
+        /// `max_buffered_total`
+        MaxBufferedTotal = "max_buffered_total",
+        /// `max_waiters`
+        MaxWaiters = "max_waiters",
+        /// `max_header_bytes`
+        MaxHeaderBytes = "max_header_bytes",
+        /// `max_request_body`
+        MaxRequestBody = "max_request_body",
+        /// `max_buffered_request`
+        MaxBufferedRequest = "max_buffered_request",
+        /// `max_stored_response`
+        MaxStoredResponse = "max_stored_response",
+    }
+}
+
+labels! {
+    /// An operation on the store: label `op`.
+    Operation {
+        /// A record where there was none.
+        Insert = "insert",
+        /// A record for another.
+        Replace = "replace",
+        /// Reading one record.
+        Get = "get",
+        /// Listing records.
+        Scan = "scan",
+        /// Deleting a record.
+        Delete = "delete",
+        /// Asking whether the store is there.
+        Ping = "ping",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    outcome: Cow<'static, str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: Limit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreLabels {
+    op: Operation,
+}
+
+const EXCHANGE_SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+];
+const STORE_SECONDS: [f64; 11] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
+];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_the_promised_names() {
+        let metrics = Metrics::new();
+        metrics.request("orders", Outcome::InProgress);
+        metrics.observed("orders", Outcome::Replayed);
+        metrics.limit_reached(Limit::MaxConnections);
+        metrics.store_took(Operation::Insert, Duration::from_millis(2));
+        metrics.request_took(Duration::from_millis(20));
+        metrics.store_up.set(1);
+        let page = metrics.encode().unwrap();
+        for line in [
+            r#"idemproxy_requests_total{route="orders",outcome="in_progress"} 1"#,
+            r#"idemproxy_requests_total{route="orders",outcome="observed_replayed"} 1"#,
+            r#"idemproxy_limit_reached_total{limit="max_connections"} 1"#,
+            r#"idemproxy_store_duration_seconds_count{op="insert"} 1"#,
+            "idemproxy_request_duration_seconds_count 1",
+            "idemproxy_upstream_duration_seconds_count 0",
+            "idemproxy_in_flight 0",
+            "idemproxy_connections 0",
+            "idemproxy_store_up 1",
+            "idemproxy_records_unknown_total 0",
+            "idemproxy_claims_lost_total 0",
+            "idemproxy_records_restored_total 0",
+            "idemproxy_store_epoch_changes_total 0",
+            "idemproxy_cookies_without_caller_total 0",
+            concat!(
+                "idemproxy_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+        ] {
+            assert!(
+                page.lines().any(|l| l == line),
+                "{line} is missing in\n{page}"
+            );
+        }
+    }
+}
