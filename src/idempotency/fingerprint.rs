@@ -27,6 +27,15 @@ impl Fingerprint {
         self.add_digest(name, hasher.finish());
     }
 
+    /// Adds a part that is a list: where one value ends and the next begins matters.
+    pub fn add_list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        let mut hasher = Hasher::new("fingerprint list");
+        for value in values {
+            hasher.part(value);
+        }
+        self.add_digest(name, hasher.finish());
+    }
+
     /// Adds a part that was hashed on its way.
     pub fn add_digest(&mut self, name: &str, digest: Digest) {
         self.0.push(Part {

@@ -29,6 +29,8 @@ mod id;
 mod key;
 mod record;
 mod response_rule;
+#[cfg(test)]
+pub(crate) mod sample;
 mod token;
 pub mod transition;
 

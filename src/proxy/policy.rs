@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use crate::idempotency::Terms;
+
 /// The effective policy of one route: `[policy]` with the route's own settings over it.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -55,6 +57,69 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// Which of the configured upstreams (an index) the route goes to.
     pub upstream: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            route: "default".to_owned(),
+            mode: Mode::Enforce,
+            methods: vec![Method::POST, Method::PUT, Method::PATCH, Method::DELETE],
+            key: vec![KeySource::Header(HeaderName::from_static(
+                "idempotency-key",
+            ))],
+            key_required: false,
+            key_max_length: 255,
+            scope: vec![ScopePart::Method, ScopePart::Path, ScopePart::Caller],
+            fingerprint: vec![
+                FingerprintPart::Method,
+                FingerprintPart::Path,
+                FingerprintPart::Query,
+                FingerprintPart::Body,
+            ],
+            retention: Duration::from_hours(24),
+            failed_retention: Duration::from_hours(1),
+            unknown_retention: Duration::from_hours(7 * 24),
+            lease: Duration::from_secs(30),
+            unknown_outcome: UnknownOutcome::Reject,
+            cut_upload: CutUpload::Unknown,
+            store_error: StoreFailure::Reject,
+            client_timeout: Duration::from_secs(55),
+            upstream_timeout: Duration::from_mins(5),
+            max_buffered_request: 1 << 20,
+            max_stored_response: 1 << 20,
+            max_request_body: None,
+            preserve_host: true,
+            store_set_cookie: false,
+            retry: RetryPolicy::default(),
+            upstream: 0,
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            base: Duration::from_millis(100),
+            max: Duration::from_secs(8),
+            jitter: 0.3,
+            on_connect: true,
+            on_status: Vec::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// The durations that a claim writes into its record.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            lease: self.lease,
+            retention: self.retention,
+            failed_retention: self.failed_retention,
+            unknown_retention: self.unknown_retention,
+        }
+    }
 }
 
 /// What is done at all.

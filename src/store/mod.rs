@@ -93,6 +93,13 @@ pub enum StoreError {
     Unreadable(String),
 }
 
+impl StoreError {
+    /// Whether something is there that cannot be read.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
+    }
+}
+
 /// Whether a store answers, and what an operator should know of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {

@@ -297,6 +297,8 @@ labels! {
         Insert = "insert",
         /// A record for another.
         Replace = "replace",
+        /// A heartbeat of a claim.
+        Renew = "renew",
         /// Reading one record.
         Get = "get",
         /// Listing records.

@@ -3,9 +3,10 @@
 //! [`Problem`] is the one shape of every answer that idemproxy makes itself; the status codes of refusals are here and
 //! nowhere else.
 
+mod body;
+mod peer;
 mod problem;
 
+pub use body::{Body, BoxError, empty, full, holding, with_trailers};
+pub use peer::Peer;
 pub use problem::{Code, Problem};
-
-/// An error of a body or a service that nobody looks into.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

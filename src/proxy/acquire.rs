@@ -1,0 +1,179 @@
+//! Step three: the right to execute, or the answer of whoever had it.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use tokio::time::Instant;
+
+use super::claim::Claim;
+use super::key::Keyed;
+use super::limits::ClaimSlot;
+use super::payload::Received;
+use super::policy::{Policy, UnknownOutcome};
+use super::problem;
+use super::records::Records;
+use crate::idempotency::transition::Payload;
+use crate::idempotency::{
+    Attempt, Expect, InDoubt, Origin, Outcome, Record, State, Token, Verdict, decide,
+};
+use crate::store::{Inserted, Replaced, Store, StoreError};
+use crate::wire::{Code, Problem};
+
+/// What a request may do.
+pub(super) enum Acquired {
+    /// Ask the upstream.
+    Execute(Claim),
+    /// Answer from this record, which holds an answer.
+    Replay(Box<Record>),
+}
+
+/// Why it may do neither.
+pub(super) enum Denied {
+    /// By what the record says, or a limit.
+    Refused(Problem),
+    /// The store could not be asked; nothing was forwarded.
+    NoStore(StoreError),
+}
+
+/// How often a request looks again at a record that changes under its eyes, before it says that somebody else is at work.
+const ROUNDS: usize = 4;
+
+/// Claims the key, or finds out what became of it.
+pub(super) async fn acquire<S: Store>(
+    records: &Arc<Records<S>>,
+    keyed: &Keyed,
+    request: &Parts,
+    received: &mut Received,
+    policy: &Arc<Policy>,
+    slot: ClaimSlot,
+) -> Result<Acquired, Denied> {
+    let mut attempt = Attempt {
+        token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
+        terms: policy.terms(),
+        now: records.now(),
+        payload: match received.fingerprint(request, policy) {
+            Some(fingerprint) => Payload::Whole(fingerprint),
+            None => Payload::Streamed,
+        },
+        credentials: keyed.credentials,
+        origin: Origin {
+            route: policy.route.clone(),
+            method: request.method.to_string(),
+            path: request.uri.path().to_owned(),
+            key: keyed.key,
+        },
+    };
+    let in_doubt = match policy.unknown_outcome {
+        UnknownOutcome::Reject => InDoubt::Reject,
+        UnknownOutcome::Retry => InDoubt::Retry,
+    };
+    let claim = |record, since, taken_over, slot| {
+        Acquired::Execute(Claim::new(
+            keyed.id,
+            record,
+            policy.clone(),
+            since,
+            taken_over,
+            slot,
+        ))
+    };
+    let mut seen = None;
+    for _ in 0..ROUNDS {
+        let since = Instant::now();
+        let met = match seen.take() {
+            Some(seen) => seen,
+            None => {
+                let record = attempt.claim();
+                match records.insert(keyed.id, &record).await {
+                    Ok(Inserted::Created) => return Ok(claim(record, since, false, slot)),
+                    Ok(Inserted::Occupied(seen)) => seen,
+                    Err(error) => {
+                        return Err(give_up(records, keyed, record, None, error, policy, slot));
+                    }
+                }
+            }
+        };
+        let verdict = match decide(&met, &attempt, in_doubt, records.steady()) {
+            Verdict::Hash => {
+                let fingerprint = received
+                    .consume(request, policy)
+                    .await
+                    .map_err(Denied::Refused)?;
+                attempt.payload = Payload::Consumed(fingerprint);
+                decide(&met, &attempt, in_doubt, records.steady())
+            }
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Mine => return Ok(claim(met.record, since, false, slot)),
+            Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record))),
+            Verdict::Refuse(refusal) => {
+                return Err(Denied::Refused(problem::refusal(refusal, keyed.id, &met)));
+            }
+            Verdict::Claim(expect) => {
+                let record = attempt.claim_over(&met.record);
+                let taken_over = !matches!(expect, Expect::Released(_));
+                match records.replace(keyed.id, expect, &record).await {
+                    Ok(Replaced::Applied | Replaced::Restored) => {
+                        return Ok(claim(record, since, taken_over, slot));
+                    }
+                    Ok(Replaced::Stale) => {
+                        seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
+                    }
+                    Err(error) => {
+                        return Err(give_up(
+                            records,
+                            keyed,
+                            record,
+                            Some(expect),
+                            error,
+                            policy,
+                            slot,
+                        ));
+                    }
+                }
+            }
+            Verdict::Look | Verdict::Hash => {
+                seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
+            }
+        }
+    }
+    Err(Denied::Refused(problem::in_progress(
+        keyed.id,
+        State::InFlight,
+    )))
+}
+
+/// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key
+/// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
+fn give_up<S: Store>(
+    records: &Arc<Records<S>>,
+    keyed: &Keyed,
+    record: Record,
+    expect: Option<Expect>,
+    error: StoreError,
+    policy: &Policy,
+    slot: ClaimSlot,
+) -> Denied {
+    if matches!(error, StoreError::Unanswered(_)) {
+        let (id, terms) = (keyed.id, policy.terms());
+        // Where the request is forwarded all the same, nobody will know what became of the key.
+        let outcome = match policy.store_error {
+            super::policy::StoreFailure::Reject => Outcome::Released {
+                status: None,
+                error: Some("the store did not acknowledge the claim"),
+            },
+            super::policy::StoreFailure::Forward => Outcome::Unknown {
+                status: None,
+                error: Some("forwarded without a claim"),
+            },
+        };
+        records.give_up(id, record, expect, terms, outcome, slot);
+    }
+    Denied::NoStore(error)
+}
+
+/// A refusal at a limit, before anything was claimed.
+pub(super) fn overloaded(limit: &'static str) -> Problem {
+    Problem::new(Code::Overloaded, format!("{limit} is reached"))
+}

@@ -1,0 +1,159 @@
+//! Requests that no policy covers: passed on as through any proxy.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::limits::InFlight;
+use super::payload::{self, Received};
+use super::policy::Policy;
+use super::respond::Answer;
+use super::upload::{Progress, Stage, Upload};
+use super::{Forward, Shared, Target};
+use crate::store::Store;
+use crate::telemetry::Outcome;
+use crate::upstream::{Reuse, SendError, headers};
+use crate::wire::{self, Body, Code, Problem};
+
+/// A request that is passed on: its head as it came, and its body.
+pub(super) struct Passing {
+    /// The head, not yet prepared for the upstream.
+    pub(super) head: Parts,
+    /// The body.
+    pub(super) received: Received,
+    /// The leave to run.
+    pub(super) permit: InFlight,
+}
+
+impl Passing {
+    /// A request of which nothing was read yet.
+    pub(super) fn unread<F, S>(
+        proxy: &Shared<F, S>,
+        head: Parts,
+        body: Body,
+        policy: &Policy,
+        permit: InFlight,
+    ) -> Self {
+        let upload = Upload::new(None, body, policy.max_request_body, proxy.body_idle_timeout);
+        Self {
+            head,
+            received: Received::Streamed(Box::new(upload)),
+            permit,
+        }
+    }
+}
+
+/// Passes a request on, and its answer back, both as they come. A client that leaves takes the exchange with it.
+pub(super) async fn pass<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
+    passing: Passing,
+    policy: &Policy,
+) -> Answer {
+    let Passing {
+        mut head,
+        received,
+        permit,
+    } = passing;
+    let upgrade = headers::is_upgrade(&head.headers);
+    let from_client = upgrade
+        .is_some()
+        .then(|| head.extensions.remove::<hyper::upgrade::OnUpgrade>())
+        .flatten();
+    proxy.prepare(&mut head, policy);
+    if let (Some(protocols), Some(_)) = (&upgrade, &from_client) {
+        headers::set_upgrade(&mut head.headers, protocols.clone());
+    }
+    head.extensions.insert(Target {
+        upstream: policy.upstream,
+        reuse: Reuse::Any,
+    });
+    let (progress, body) = match received {
+        Received::Whole { bytes, trailers } => (
+            Arc::new(Progress::whole()),
+            wire::with_trailers(bytes, trailers),
+        ),
+        Received::Streamed(upload) => {
+            if policy
+                .max_request_body
+                .is_some_and(|max| upload.size_hint().lower() > max)
+            {
+                return Answer::problem(payload::too_large());
+            }
+            (upload.progress(), upload.boxed_unsync())
+        }
+    };
+    let began = Instant::now();
+    let sent = tokio::select! {
+        biased;
+        sent = proxy.inner.forward(Request::from_parts(head, body)) => sent,
+        () = progress.stalled_for(policy.upstream_timeout) => {
+            return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
+        }
+    };
+    let mut response = match sent {
+        Ok(response) => response,
+        Err(error) => return Answer::problem(failed(&error, progress.stage())),
+    };
+    proxy.metrics.upstream_took(began.elapsed());
+    let switched = headers::is_upgrade(response.headers());
+    headers::prepare_response(response.headers_mut());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(from_client), Some(protocols)) = (from_client, switched) else {
+            return Answer::problem(Problem::new(
+                Code::UpstreamFailed,
+                "The upstream switched protocols without being asked to.",
+            ));
+        };
+        headers::set_upgrade(response.headers_mut(), protocols);
+        let from_upstream = hyper::upgrade::on(&mut response);
+        let stop = proxy.stop.deadline.clone();
+        proxy.tasks.spawn(async move {
+            let tunnel = async {
+                let (client, upstream) = tokio::try_join!(from_client, from_upstream)?;
+                let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+                // Whichever side resets, the other is closed with it: there is nobody to tell.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+                Ok::<_, hyper::Error>(())
+            };
+            tokio::select! {
+                _ = tunnel => {}
+                () = stop.cancelled() => {}
+            }
+            drop(permit);
+        });
+        return Answer {
+            response: response.map(|_| wire::empty()),
+            outcome: Outcome::Bypassed,
+        };
+    }
+    let response = response.map(|body| wire::holding(body.boxed_unsync(), permit));
+    Answer {
+        response,
+        outcome: Outcome::Bypassed,
+    }
+}
+
+fn failed(error: &SendError, upload: Stage) -> Problem {
+    match (error, upload) {
+        (SendError::NotSent { reason, .. }, _) => {
+            tracing::warn!(%reason, "a request was not sent");
+            Problem::new(
+                Code::UpstreamUnreachable,
+                "The upstream could not be reached. Nothing was sent.",
+            )
+        }
+        (_, Stage::TooLarge) => payload::too_large(),
+        (_, Stage::Cut | Stage::Idle) => {
+            Problem::new(Code::BadRequest, "The request body ended early.")
+        }
+        (SendError::Unanswered(reason), Stage::Running | Stage::Whole) => {
+            tracing::warn!(%reason, "a request was sent and not answered");
+            Problem::new(Code::UpstreamFailed, "The upstream's answer was lost.")
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Refusals of the core and failures of the store, as answers.
+
+use super::acquire::Denied;
+use crate::idempotency::{Lapse, RecordId, Refusal, Seen, State};
+use crate::store::StoreError;
+use crate::wire::{Code, Problem};
+
+/// The answer to a refusal by what the record says.
+pub(super) fn refusal(refusal: Refusal, id: RecordId, seen: &Seen) -> Problem {
+    let state = match (seen.record.state, seen.lapse) {
+        (State::InFlight, Lapse::Lapsed) => State::Unknown,
+        (state, _) => state,
+    };
+    let problem = match refusal {
+        Refusal::InProgress => return in_progress(id, seen.record.state),
+        Refusal::OutcomeUnknown => Problem::new(
+            Code::OutcomeUnknown,
+            "The first request with this key may or may not have been carried out. Look before you try again under a new key.",
+        ),
+        Refusal::KeyReused(parts) => Problem::new(
+            Code::KeyReused,
+            format!(
+                "This key was used for another request. What differs: {}.",
+                parts.join(", ")
+            ),
+        ),
+        Refusal::ResponseNotStored(status) => with_status(
+            Problem::new(
+                Code::ResponseNotStored,
+                "The request was carried out, and its answer was not kept.",
+            ),
+            status,
+        ),
+        Refusal::CredentialsChanged(status) => with_status(
+            Problem::new(
+                Code::CredentialsChanged,
+                "The request was carried out under other credentials of this caller; its answer is shown under those.",
+            ),
+            status,
+        ),
+    };
+    problem.with_id(id.to_string()).with_state(state.name())
+}
+
+/// The answer while somebody else is at work on the key.
+pub(super) fn in_progress(id: RecordId, state: State) -> Problem {
+    Problem::new(
+        Code::InProgress,
+        "A request with this key is being processed. Try again later.",
+    )
+    .with_id(id.to_string())
+    .with_state(state.name())
+}
+
+/// The answer where nothing was claimed and nothing forwarded.
+pub(super) fn denied(denied: Denied, id: RecordId) -> Problem {
+    match denied {
+        Denied::Refused(problem) if problem.id.is_some() => problem,
+        Denied::Refused(problem) => problem.with_id(id.to_string()),
+        Denied::NoStore(error) => {
+            let problem = match &error {
+                StoreError::Unreadable(_) => Problem::new(
+                    Code::RecordUnreadable,
+                    "The record of this key was written by another version of the proxy, or is damaged.",
+                ),
+                StoreError::Refused(_) | StoreError::Unanswered(_) => Problem::new(
+                    Code::StoreUnavailable,
+                    "The store of idempotency records is not available. Nothing was forwarded.",
+                ),
+            };
+            tracing::warn!(%id, %error, "a request was refused for its store");
+            problem.with_id(id.to_string())
+        }
+    }
+}
+
+fn with_status(problem: Problem, status: Option<u16>) -> Problem {
+    match status {
+        Some(status) => problem.with_status_code(status),
+        None => problem,
+    }
+}

@@ -1,0 +1,245 @@
+//! The store as the path uses it: measured, and never giving up on the end of a claim.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::claim::Claim;
+use super::limits::{Buffered, ClaimSlot};
+use crate::idempotency::{
+    Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis, settle,
+};
+use crate::store::{Inserted, Replaced, Store, StoreError};
+use crate::telemetry::{Metrics, Operation};
+
+/// The store as the path uses it.
+pub(super) struct Records<S> {
+    store: Arc<S>,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+}
+
+/// What came of settling a claim.
+pub(super) enum Settled {
+    /// The store has it.
+    Done(Record),
+    /// The store did not acknowledge; it is told again until it does.
+    Later,
+    /// Another token holds the record now.
+    Lost,
+}
+
+/// First and longest wait between two tries to tell the store how a claim ended.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl<S: Store> Records<S> {
+    pub(super) fn new(store: Arc<S>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
+        Self {
+            store,
+            metrics,
+            tasks,
+        }
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn steady(&self) -> Duration {
+        self.store.steady()
+    }
+
+    pub(super) async fn insert(
+        &self,
+        id: RecordId,
+        record: &Record,
+    ) -> Result<Inserted, StoreError> {
+        let began = Instant::now();
+        let result = self.store.insert(id, record).await;
+        self.took(Operation::Insert, began);
+        result
+    }
+
+    // Lifetimes by name: with elided ones the compiler cannot see that the future may move to another thread.
+    pub(super) fn replace<'a>(
+        &'a self,
+        id: RecordId,
+        expect: Expect,
+        record: &'a Record,
+    ) -> impl Future<Output = Result<Replaced, StoreError>> + Send + 'a {
+        async move {
+            let began = Instant::now();
+            let result = self.store.replace(id, expect, record).await;
+            self.took(Operation::Replace, began);
+            result
+        }
+    }
+
+    pub(super) async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        let began = Instant::now();
+        let result = self.store.look(id).await;
+        self.took(Operation::Get, began);
+        result
+    }
+
+    /// Renews a lease; false if the claim is no longer this token's.
+    pub(super) async fn renew(&self, id: RecordId, token: Token) -> Result<bool, StoreError> {
+        let began = Instant::now();
+        let result = self.store.renew(id, token).await;
+        self.took(Operation::Renew, began);
+        let renewed = result?;
+        if renewed == Replaced::Stale {
+            // Counted where the claim is settled: the store may only have lost the record, and gets it back then.
+            tracing::warn!(%id, "the claim was lost while its request was under way");
+        }
+        Ok(renewed != Replaced::Stale)
+    }
+
+    /// Renews a lease for as long as it is polled, and its claim is still there.
+    pub(super) async fn keep_alive(
+        &self,
+        id: RecordId,
+        token: Token,
+        every: Duration,
+    ) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(every).await;
+            if let Ok(false) = self.renew(id, token).await {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Ends a claim. If the store does not acknowledge, it is told again in the background until it does; `held` is the
+    /// memory that the answer takes meanwhile.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        claim: Claim,
+        outcome: Outcome,
+        fingerprint: Option<Fingerprint>,
+        held: Option<Buffered>,
+    ) -> Settled {
+        let (id, record, policy, slot) = claim.into_parts();
+        let settled = settle(&record, policy.terms(), outcome, fingerprint, self.now());
+        if settled.state == State::Unknown {
+            self.metrics.records_unknown.inc();
+        }
+        match self.end(id, &settled).await {
+            Ok(true) => Settled::Done(settled),
+            Ok(false) => Settled::Lost,
+            Err(error) => {
+                tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
+                let records = self.clone();
+                self.tasks.spawn(async move {
+                    records.end_until_acknowledged(id, &settled).await;
+                    drop((slot, held));
+                });
+                Settled::Later
+            }
+        }
+    }
+
+    /// Asks for a claim again whose reply was lost, in the background, and ends it if it is ours.
+    pub(super) fn give_up(
+        self: &Arc<Self>,
+        id: RecordId,
+        claim: Record,
+        expect: Option<Expect>,
+        terms: Terms,
+        outcome: Outcome,
+        slot: ClaimSlot,
+    ) {
+        let records = self.clone();
+        self.tasks.spawn(async move {
+            let mut wait = Backoff::new(claim.lease);
+            let ours = loop {
+                wait.pause().await;
+                let asked = match expect {
+                    None => records
+                        .insert(id, &claim)
+                        .await
+                        .map(|inserted| match inserted {
+                            Inserted::Created => true,
+                            Inserted::Occupied(seen) => seen.record.token == claim.token,
+                        }),
+                    Some(expect) => records
+                        .replace(id, expect, &claim)
+                        .await
+                        .map(|replaced| replaced != Replaced::Stale),
+                };
+                match asked {
+                    Ok(ours) => break ours,
+                    // There never was a claim that could be read back.
+                    Err(StoreError::Unreadable(_)) => break false,
+                    Err(StoreError::Refused(_) | StoreError::Unanswered(_)) => {}
+                }
+            };
+            if ours {
+                let settled = settle(&claim, terms, outcome, None, records.now());
+                records.end_until_acknowledged(id, &settled).await;
+            }
+            drop(slot);
+        });
+    }
+
+    async fn end_until_acknowledged(&self, id: RecordId, settled: &Record) {
+        let mut wait = Backoff::new(settled.lease);
+        loop {
+            wait.pause().await;
+            if self.end(id, settled).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// One try to write the end of a claim; false if the record is another's now.
+    async fn end(&self, id: RecordId, settled: &Record) -> Result<bool, StoreError> {
+        match self.replace(id, Expect::Held(settled.token), settled).await {
+            Ok(Replaced::Applied) => Ok(true),
+            Ok(Replaced::Restored) => {
+                self.metrics.records_restored.inc();
+                tracing::warn!(%id, "the store had lost a record that was in flight; it has it back");
+                Ok(true)
+            }
+            Ok(Replaced::Stale) => {
+                self.metrics.claims_lost.inc();
+                tracing::warn!(%id, state = settled.state.name(), "the claim was lost before it was settled");
+                Ok(false)
+            }
+            Err(StoreError::Unreadable(what)) => {
+                tracing::error!(%id, what, "the end of a claim cannot be written over an unreadable record");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn took(&self, operation: Operation, began: Instant) {
+        self.metrics.store_took(operation, began.elapsed());
+    }
+}
+
+/// Doubling waits, never so long that the lease lapses between two tries.
+struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    fn new(lease: Duration) -> Self {
+        Self {
+            next: BACKOFF.0,
+            longest: BACKOFF.1.min(lease / 3),
+        }
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.next.min(self.longest)).await;
+        self.next *= 2;
+    }
+}

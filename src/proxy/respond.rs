@@ -1,0 +1,235 @@
+//! Step six: what the client gets.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{DATE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::idempotency::{Record, RecordId, State, StoredResponse, UnixMillis};
+use crate::telemetry::Outcome;
+use crate::wire::{self, Body, Code, Problem};
+
+/// What a client gets, and what is counted and logged of it.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) outcome: Outcome,
+}
+
+impl Answer {
+    /// One of the proxy's own.
+    pub(super) fn problem(problem: Problem) -> Self {
+        let outcome = outcome_of(problem.code);
+        Self {
+            response: problem.into_response::<Bytes>().map(wire::full),
+            outcome,
+        }
+    }
+}
+
+/// Puts the proxy's headers on the first answer to a key; whatever the upstream set under these names is replaced.
+pub(super) fn mark(
+    headers: &mut HeaderMap,
+    id: RecordId,
+    state: State,
+    expires: Option<UnixMillis>,
+) {
+    for name in [&REPLAY, &STORED, &ID, &STATE, &EXPIRES, &ERROR] {
+        headers.remove(name);
+    }
+    let stored = expires.is_some();
+    headers.insert(
+        STORED,
+        HeaderValue::from_static(if stored { "true" } else { "false" }),
+    );
+    identify(headers, id, state, expires);
+}
+
+/// Says of an answer that came without a claim that nothing of it was kept.
+pub(super) fn mark_unguarded(headers: &mut HeaderMap, id: RecordId) {
+    for name in [&REPLAY, &STATE, &EXPIRES] {
+        headers.remove(name);
+    }
+    headers.insert(STORED, HeaderValue::from_static("false"));
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(ID, id);
+    }
+}
+
+/// The stored answer; a problem if the store gave back what no answer can hold.
+pub(super) fn replay(id: RecordId, record: Record) -> Answer {
+    match record.response.map(rebuild) {
+        Some(Some(mut response)) => {
+            response
+                .headers_mut()
+                .insert(REPLAY, HeaderValue::from_static("true"));
+            identify(response.headers_mut(), id, State::Completed, record.expires);
+            Answer {
+                response,
+                outcome: Outcome::Replayed,
+            }
+        }
+        _ => Answer::problem(
+            Problem::new(
+                Code::RecordUnreadable,
+                "The stored answer of this key is damaged.",
+            )
+            .with_id(id.to_string())
+            .with_state(State::Completed.name()),
+        ),
+    }
+}
+
+/// What is kept of an answer.
+pub(super) fn keep(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+    trailers: &HeaderMap,
+    set_cookie: bool,
+) -> StoredResponse {
+    let kept = |name: &HeaderName| {
+        let ours = [&REPLAY, &STORED, &ID, &STATE, &EXPIRES, &ERROR].contains(&name);
+        !ours && name != DATE && (set_cookie || name != SET_COOKIE)
+    };
+    StoredResponse {
+        status: status.as_u16(),
+        headers: fields(headers.iter().filter(|(name, _)| kept(name))),
+        body,
+        trailers: fields(trailers.iter()),
+    }
+}
+
+fn identify(headers: &mut HeaderMap, id: RecordId, state: State, expires: Option<UnixMillis>) {
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(ID, id);
+    }
+    headers.insert(STATE, HeaderValue::from_static(state.name()));
+    if let Some(UnixMillis(millis)) = expires
+        && let Some(at) = UNIX_EPOCH.checked_add(Duration::from_millis(millis.min(LAST_HTTP_DATE)))
+        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(at))
+    {
+        headers.insert(EXPIRES, date);
+    }
+}
+
+fn fields<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Vec<(Bytes, Bytes)> {
+    fields
+        .map(|(name, value)| {
+            (
+                Bytes::copy_from_slice(name.as_str().as_bytes()),
+                Bytes::copy_from_slice(value.as_bytes()),
+            )
+        })
+        .collect()
+}
+
+/// Checks names and values again: a store that others can write to must not split an answer.
+fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
+    let map = |fields: Vec<(Bytes, Bytes)>| {
+        let mut headers = HeaderMap::with_capacity(fields.len());
+        for (name, value) in fields {
+            headers.append(
+                HeaderName::from_bytes(&name).ok()?,
+                HeaderValue::from_maybe_shared(value).ok()?,
+            );
+        }
+        Some(headers)
+    };
+    let mut response = Response::new(wire::with_trailers(stored.body, map(stored.trailers)?));
+    *response.status_mut() = StatusCode::from_u16(stored.status)
+        .ok()
+        .filter(|status| status.as_u16() >= 200)?;
+    *response.headers_mut() = map(stored.headers)?;
+    crate::upstream::headers::strip_hop_by_hop(response.headers_mut());
+    Some(response)
+}
+
+fn outcome_of(code: Code) -> Outcome {
+    match code {
+        Code::BadRequest | Code::HeaderTooLarge => Outcome::BadRequest,
+        Code::KeyMissing => Outcome::KeyMissing,
+        Code::KeyInvalid => Outcome::KeyInvalid,
+        Code::ScopeAmbiguous => Outcome::ScopeAmbiguous,
+        Code::InProgress => Outcome::InProgress,
+        Code::OutcomeUnknown | Code::OutcomeUnknownDrain => Outcome::OutcomeUnknown,
+        Code::ResponseNotStored => Outcome::ResponseNotStored,
+        Code::CredentialsChanged => Outcome::CredentialsChanged,
+        Code::BodyTooLarge => Outcome::BodyTooLarge,
+        Code::KeyReused => Outcome::KeyReused,
+        Code::UpstreamUnreachable => Outcome::UpstreamUnreachable,
+        Code::UpstreamFailed => Outcome::UpstreamFailed,
+        Code::StoreUnavailable | Code::RecordUnreadable => Outcome::StoreError,
+        Code::Overloaded => Outcome::Overloaded,
+        Code::Draining => Outcome::Draining,
+        Code::StillProcessing => Outcome::StillProcessing,
+        Code::UpstreamTimeout => Outcome::UpstreamTimeout,
+    }
+}
+
+/// 9999-12-31T23:59:59Z, the last moment that an HTTP date can name.
+const LAST_HTTP_DATE: u64 = 253_402_300_799_000;
+
+const REPLAY: HeaderName = HeaderName::from_static("x-idempotency-replay");
+const STORED: HeaderName = HeaderName::from_static("x-idempotency-stored");
+const ID: HeaderName = HeaderName::from_static("x-idempotency-id");
+const STATE: HeaderName = HeaderName::from_static("x-idempotency-state");
+const EXPIRES: HeaderName = HeaderName::from_static("x-idempotency-expires");
+const ERROR: HeaderName = HeaderName::from_static("x-idempotency-error");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(headers: Vec<(&'static str, &'static [u8])>, status: u16) -> Record {
+        let stored = StoredResponse {
+            status,
+            headers: headers
+                .into_iter()
+                .map(|(n, v)| (n.into(), Bytes::from_static(v)))
+                .collect(),
+            body: Bytes::from_static(b"\0\xff"),
+            trailers: Vec::new(),
+        };
+        let mut record = crate::idempotency::sample::in_flight(1);
+        record.state = State::Completed;
+        record.response = Some(stored);
+        record
+    }
+
+    #[test]
+    fn a_poisoned_record_splits_no_answer() {
+        let id = RecordId::from_bytes([7; 16]);
+        for (fields, status) in [
+            (vec![("x-a", &b"b\r\nset-cookie: stolen=1"[..])], 201),
+            (vec![("x a", &b"b"[..])], 201),
+            (vec![], 100),
+            (vec![], 7),
+        ] {
+            let answer = replay(id, record(fields, status));
+            assert_eq!(answer.response.status(), 503);
+            assert_eq!(
+                answer.response.headers()["x-idempotency-error"],
+                "record-unreadable"
+            );
+        }
+    }
+
+    #[test]
+    fn a_replay_carries_no_hop_by_hop_field_even_if_the_record_does() {
+        let fields = vec![
+            ("transfer-encoding", &b"chunked"[..]),
+            ("connection", b"x-b"),
+            ("x-b", b"1"),
+            ("x-c", b"2"),
+        ];
+        let answer = replay(RecordId::from_bytes([7; 16]), record(fields, 201));
+        assert_eq!(answer.response.status(), 201);
+        assert_eq!(answer.response.headers()["x-c"], "2");
+        for name in ["transfer-encoding", "connection", "x-b"] {
+            assert!(!answer.response.headers().contains_key(name), "{name}");
+        }
+    }
+}

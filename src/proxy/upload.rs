@@ -1,0 +1,253 @@
+//! A request body on its way to the upstream: counted, hashed, and watched for how it ends.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use crate::idempotency::PartHasher;
+use crate::idempotency::digest::Digest;
+use crate::wire::{Body, BoxError};
+
+/// A request body on its way to the upstream.
+pub(super) struct Upload {
+    ahead: Option<Bytes>,
+    rest: Body,
+    hasher: Option<PartHasher>,
+    taken: u64,
+    max: Option<u64>,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    progress: Arc<Progress>,
+}
+
+/// How far a request body has come; shared with whoever waits for the answer.
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    moved: AtomicU64,
+    stage: AtomicU8,
+    digest: OnceLock<Digest>,
+}
+
+/// Where a request body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    /// More may come.
+    Running = 0,
+    /// All of it went by.
+    Whole = 1,
+    /// The client's side ended early.
+    Cut = 2,
+    /// It went over `max_request_body`.
+    TooLarge = 3,
+    /// No byte came for `body_idle_timeout`.
+    Idle = 4,
+}
+
+/// Why a request body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UploadError {
+    /// The client's side ended early.
+    #[error("the client's upload ended early")]
+    Cut,
+    /// It went over `max_request_body`.
+    #[error("the request body is over max_request_body")]
+    TooLarge,
+    /// No byte came for `body_idle_timeout`.
+    #[error("no byte of the request body came for body_idle_timeout")]
+    Idle,
+}
+
+impl Upload {
+    /// A body of which `ahead` was read already; `max` bytes at most, `idle` between two pieces at most.
+    pub(super) fn new(ahead: Option<Bytes>, rest: Body, max: Option<u64>, idle: Duration) -> Self {
+        let progress = Arc::new(Progress::at(Stage::Running));
+        Self {
+            ahead,
+            rest,
+            hasher: None,
+            taken: 0,
+            max,
+            idle,
+            timer: None,
+            progress,
+        }
+    }
+
+    /// The same, hashed on the way.
+    pub(super) fn hashed(mut self) -> Self {
+        self.hasher = Some(PartHasher::new());
+        self
+    }
+
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    fn take(&mut self, data: &Bytes) -> Result<(), UploadError> {
+        self.taken += data.len() as u64;
+        if self.max.is_some_and(|max| self.taken > max) {
+            return Err(self.progress.end(UploadError::TooLarge));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(data);
+        }
+        self.progress.touch();
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if self.progress.stage() == Stage::Running {
+            if let Some(hasher) = self.hasher.take() {
+                // Set once: the stage is left only here.
+                let _ = self.progress.digest.set(hasher.finish());
+            }
+            self.progress.touch();
+            self.progress
+                .stage
+                .store(Stage::Whole as u8, Ordering::Release);
+        }
+    }
+
+    fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.timer = None;
+                Poll::Ready(match frame {
+                    Some(Ok(frame)) => Some(Ok(frame)),
+                    Some(Err(_)) => Some(Err(self.progress.end(UploadError::Cut))),
+                    None => None,
+                })
+            }
+            Poll::Pending => {
+                let idle = self.idle;
+                let timer = self
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Some(Err(self.progress.end(UploadError::Idle))))
+            }
+        }
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Some(ahead) = this.ahead.take() {
+            this.take(&ahead)?;
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
+        match ready!(this.poll_rest(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.take(data)?;
+                }
+                // A sender that knows the length asks no further after the last byte.
+                if this.rest.is_end_stream() {
+                    this.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            None => {
+                this.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ahead = self.ahead.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
+    }
+}
+
+impl Progress {
+    /// That of a body which was there from the beginning.
+    pub(super) fn whole() -> Self {
+        Self::at(Stage::Whole)
+    }
+
+    fn at(stage: Stage) -> Self {
+        Self {
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            stage: AtomicU8::new(stage as u8),
+            digest: OnceLock::new(),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Running,
+            1 => Stage::Whole,
+            3 => Stage::TooLarge,
+            4 => Stage::Idle,
+            _ => Stage::Cut,
+        }
+    }
+
+    /// The hash, once all of a hashed body went by.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        self.digest.get().copied()
+    }
+
+    /// Ready when nothing moved for `patience`: of the body while it is on its way, of anything after its last byte.
+    pub(super) async fn stalled_for(&self, patience: Duration) {
+        loop {
+            let until =
+                self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed)) + patience;
+            if Instant::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn touch(&self) {
+        let elapsed = self.began.elapsed().as_millis();
+        self.moved.store(
+            u64::try_from(elapsed).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+
+    fn end(&self, error: UploadError) -> UploadError {
+        let stage = match error {
+            UploadError::Cut => Stage::Cut,
+            UploadError::TooLarge => Stage::TooLarge,
+            UploadError::Idle => Stage::Idle,
+        };
+        self.stage.store(stage as u8, Ordering::Release);
+        error
+    }
+}
