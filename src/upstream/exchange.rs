@@ -27,7 +27,7 @@ impl Lease {
         };
         // The driver may not have come round yet after the last answer; a connection that ended says so here.
         if !matches!(timeout(AT_ONCE, self.sender().ready()).await, Ok(Ok(()))) {
-            self.died_in_reuse();
+            self.died(false);
             return not_sent(request, NotSentReason::Closed);
         }
         if let Some(gate) = request.extensions().get::<Gate>().cloned()
@@ -38,7 +38,7 @@ impl Lease {
             }
             // Renewing took its time.
             if self.idle_for().is_some() && !self.is_alive() {
-                self.died_in_reuse();
+                self.died(false);
                 return not_sent(request, NotSentReason::Closed);
             }
         }
@@ -57,7 +57,7 @@ impl Lease {
                 let request = failure.take_message();
                 let reason = UnansweredReason::of(failure.into_error());
                 if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
-                    self.died_in_reuse();
+                    self.died(request.is_none());
                 }
                 match request {
                     Some(request) => {

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 /// What is known of an upstream's patience with idle connections.
 ///
 /// A close after the idle time t lowers the limit to t/2: far enough from t that the close and the next request do
-/// not meet. It doubles with every minute without a lower close. An upstream that closes right after its answers, and one
-/// of which nothing is known yet, is not trusted at all until a connection was seen alive at [`SWIFT`].
+/// not meet. It doubles with every minute without a lower close. Not trusted at all, until a connection was seen alive at the age
+/// [`SWIFT`], is an upstream of which nothing is known yet, and for a minute one that closes right after its answers or
+/// has left a request in doubt.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// Where the limit stood at `since`; nothing learnt: no limit of ours.
@@ -34,6 +35,15 @@ impl Patience {
         } else if age / 2 <= self.limit(now) {
             self.learnt = Some((age / 2, now));
         }
+    }
+
+    /// A request that met the close of a connection idle for `age` is in doubt: no more trust for now, whatever the age.
+    pub(super) fn cost_a_request(&mut self, age: Duration, now: Instant) {
+        let limit = self.limit(now).min(age / 2).max(SWIFT / 2);
+        *self = Self {
+            learnt: Some((limit, now)),
+            trusted: false,
+        };
     }
 
     /// A connection idle for `age` was found alive.
@@ -111,5 +121,19 @@ mod tests {
         assert_eq!(patience.limit(now + MINUTE), Duration::ZERO);
         patience.survived(Duration::from_secs(1), now + MINUTE);
         assert_eq!(patience.limit(now + MINUTE), SWIFT);
+    }
+
+    #[test]
+    fn a_request_in_doubt_ends_all_trust_for_a_minute_too() {
+        let now = Instant::now();
+        let mut patience = Patience {
+            trusted: true,
+            ..Patience::default()
+        };
+        patience.cost_a_request(Duration::from_secs(2), now);
+        patience.survived(Duration::from_secs(1), now);
+        assert_eq!(patience.limit(now), Duration::ZERO);
+        patience.survived(Duration::from_secs(1), now + MINUTE);
+        assert_eq!(patience.limit(now + MINUTE), Duration::from_secs(2));
     }
 }

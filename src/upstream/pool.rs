@@ -108,9 +108,15 @@ impl Pool {
             .retain(|connection| !connection.sender.is_closed());
     }
 
-    /// A request on a connection that had been idle for `age` died at once.
-    pub(super) fn died_in_reuse(&self, age: Duration) {
-        self.lock().patience.closed(age, Instant::now());
+    /// A connection that had been idle for `age` was found closed as it was used again, by a request or in time.
+    fn died_in_reuse(&self, age: Duration, in_doubt: bool) {
+        let now = Instant::now();
+        let patience = &mut self.lock().patience;
+        if in_doubt {
+            patience.cost_a_request(age, now);
+        } else {
+            patience.closed(age, now);
+        }
     }
 
     fn put(self: &Arc<Self>, connection: Connection) {
@@ -253,10 +259,10 @@ impl Lease {
         self.idle_for
     }
 
-    /// Tells the pool that the connection died as it was used again.
-    pub(super) fn died_in_reuse(&self) {
+    /// Tells the pool that the connection died, and whether that left a request in doubt.
+    pub(super) fn died(&self, in_doubt: bool) {
         if let Some(age) = self.idle_for {
-            self.pool.died_in_reuse(age);
+            self.pool.died_in_reuse(age, in_doubt);
         }
     }
 

@@ -43,7 +43,7 @@ async fn a_keyed_request_reuses_only_once_the_upstream_is_known_to_wait() {
 }
 
 #[tokio::test]
-async fn the_upstreams_stated_timeout_is_halved_for_keyed_requests() {
+async fn the_upstreams_stated_timeout_is_heeded() {
     let address = listen(|number, mut stream| async move {
         while read_request(&mut stream).await.is_some() {
             let answer = format!("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=0, max=9\r\nContent-Length: 1\r\n\r\n{number}");

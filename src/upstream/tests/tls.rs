@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use tempfile::TempDir;
@@ -42,8 +43,8 @@ impl Authority {
         (certificate, key)
     }
 
-    /// A server that wants a client certificate of this authority, and answers once on each connection.
-    async fn serve(&self) -> SocketAddr {
+    /// A server that wants a client certificate of this authority, and answers with the number of the connection.
+    async fn serve(&self, version: &'static SupportedProtocolVersion) -> SocketAddr {
         let (certificate, key) = self.issue("server");
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
@@ -54,14 +55,14 @@ impl Authority {
                 .unwrap();
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS12])
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        listen(move |_, stream| {
+        listen(move |number, stream| {
             let acceptor = acceptor.clone();
             async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else {
@@ -70,18 +71,16 @@ impl Authority {
                 assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
                 let mut request = [0; 512];
                 while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
-                    stream
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
-                        .await
-                        .unwrap();
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
                 }
             }
         })
         .await
     }
 
-    async fn settings(&self) -> UpstreamSettings {
-        let mut settings = settings("https", self.serve().await);
+    async fn settings(&self, version: &'static SupportedProtocolVersion) -> UpstreamSettings {
+        let mut settings = settings("https", self.serve(version).await);
         settings.ca_file = Some(self.file("ca.pem"));
         settings.cert_file = Some(self.file("client.pem"));
         settings.key_file = Some(self.file("client.key"));
@@ -93,12 +92,12 @@ impl Authority {
 async fn both_sides_show_certificates_and_the_connection_is_used_again() {
     let authority = Authority::new();
     authority.issue("client");
-    let upstream = Upstream::new(&authority.settings().await).unwrap();
-    for _ in 0..3 {
-        assert_eq!(
-            text(upstream.send(get(), Reuse::Any).await.unwrap()).await,
-            "secret"
-        );
+    for version in [&TLS12, &TLS13] {
+        let upstream = Upstream::new(&authority.settings(version).await).unwrap();
+        for _ in 0..3 {
+            let response = upstream.send(get(), Reuse::Any).await.unwrap();
+            assert_eq!(text(response).await, "0");
+        }
     }
 }
 
@@ -106,7 +105,7 @@ async fn both_sides_show_certificates_and_the_connection_is_used_again() {
 async fn a_certificate_nobody_vouches_for_is_not_sent_to() {
     let authority = Authority::new();
     authority.issue("client");
-    let mut settings = authority.settings().await;
+    let mut settings = authority.settings(&TLS12).await;
     let stranger = Authority::new();
     settings.ca_file = Some(stranger.file("ca.pem"));
     let outcome = Upstream::new(&settings)
@@ -128,7 +127,7 @@ async fn a_certificate_nobody_vouches_for_is_not_sent_to() {
 #[tokio::test]
 async fn without_its_client_certificate_nothing_is_sent() {
     let authority = Authority::new();
-    let mut settings = authority.settings().await;
+    let mut settings = authority.settings(&TLS12).await;
     settings.cert_file = None;
     settings.key_file = None;
     let outcome = Upstream::new(&settings)
@@ -151,7 +150,7 @@ async fn without_its_client_certificate_nothing_is_sent() {
 async fn settings_that_cannot_work_are_refused() {
     let authority = Authority::new();
     let (_, _) = authority.issue("client");
-    let good = authority.settings().await;
+    let good = authority.settings(&TLS12).await;
     let refused = |change: fn(&mut UpstreamSettings)| {
         let mut settings = good.clone();
         change(&mut settings);
