@@ -1,3 +1,34 @@
-//! The API's side.
+//! The API's side: one request over one connection, and an honest word about what became of it.
+//!
+//! [`Upstream::send`] takes a connection from the pool or opens one, asks the request's [`Gate`] and sends. What
+//! fails says what is known: [`SendError::NotSent`] gives the request back, because no byte of it left;
+//! [`SendError::Unanswered`] means that nobody here knows. hyper's pooled client cannot tell the two apart, so the
+//! pool is our own, over hyper's single connections.
+//!
+//! An upstream may close an idle connection in the very moment it is used again, and that leaves a request in doubt
+//! that was never read. Three things keep this rare: the socket is looked at before reuse, requests with a key take
+//! only connections that are young by what was seen of this upstream (`patience`), and a request that cannot do harm
+//! is sent again.
+//!
+//! - `client`: the way of a request; `connector` and `tls` open connections; `socket`, `pool` and `patience` keep them
+//! - `exchange`: one request over one connection; `body`: both bodies; `error`: what can be said of a failure
+//! - [`headers`]: what a proxy takes off and puts on
+
+mod body;
+mod client;
+mod connector;
+mod error;
+mod exchange;
+pub mod headers;
+mod patience;
+mod pool;
 mod settings;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use body::{BoxError, RequestBody, ResponseBody};
+pub use client::{Gate, Reuse, Upstream};
+pub use error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 pub use settings::UpstreamSettings;

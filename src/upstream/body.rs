@@ -1,0 +1,113 @@
+//! The bodies of both directions.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+
+use super::pool::Lease;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request to the upstream.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The body of the upstream's answer. Its clean end gives the connection back; dropped before, it closes the
+/// connection. An answer that broke off ends in an error, never cleanly.
+#[derive(Debug)]
+pub struct ResponseBody {
+    inner: Incoming,
+    lease: Option<Lease>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(inner: Incoming, lease: Option<Lease>) -> Self {
+        let mut body = Self { inner, lease };
+        if body.inner.is_end_stream() {
+            body.give_back();
+        }
+        body
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) if frame.is_data() && !self.inner.is_end_stream() => {}
+            // Nothing follows trailers, and some readers do not ask again.
+            Some(Ok(_)) | None => self.give_back(),
+            Some(Err(_)) => self.lease = None,
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A request body on its way, and a token that lives until hyper has taken all of it.
+pub(super) struct Upload {
+    body: RequestBody,
+    _under_way: Arc<()>,
+}
+
+impl Upload {
+    pub(super) fn new(body: RequestBody) -> (Self, Weak<()>) {
+        let under_way = Arc::new(());
+        let token = Arc::downgrade(&under_way);
+        (
+            Self {
+                body,
+                _under_way: under_way,
+            },
+            token,
+        )
+    }
+
+    pub(super) fn into_inner(self) -> RequestBody {
+        self.body
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,177 @@
+//! The way of a request to the upstream.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use tokio::time::Instant;
+
+use super::body::{RequestBody, ResponseBody};
+use super::connector::Connector;
+use super::error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
+use super::exchange::frame;
+use super::pool::{Lease, Pool};
+use super::settings::UpstreamSettings;
+
+/// One API behind the proxy. Cheap to clone; clones share the connections.
+#[derive(Clone)]
+pub struct Upstream {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    authority: String,
+    connect_timeout: Duration,
+    connector: Connector,
+    pool: Arc<Pool>,
+}
+
+/// Which pooled connections a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Every one within `idle_timeout`.
+    Any,
+    /// Only one idle for so short a time that this upstream is not known to close it: for requests that must not end in
+    /// doubt. Without one, a fresh connection is opened.
+    OnlyYoung,
+}
+
+/// A last question, put into a request's extensions: may it still be sent? It is asked when the connection is there,
+/// immediately before the first byte, and again for each connection that is tried.
+#[derive(Clone)]
+pub struct Gate {
+    /// Until then the answer is yes without asking.
+    pub fresh_until: Instant,
+    /// Asked from then on; `false` ends in [`NotSentReason::GateClosed`].
+    pub renew: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Upstream {
+    /// Prepares the way to `settings.origin`, and connects nothing yet.
+    ///
+    /// # Errors
+    /// An origin that is not http or https, or certificate files that cannot be used.
+    pub fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
+        let connector = Connector::new(settings)?;
+        let authority = settings
+            .origin
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                authority: authority.rsplit('@').next().unwrap_or(authority).to_owned(),
+                connect_timeout: settings.connect_timeout,
+                connector,
+                pool: Pool::new(settings),
+            }),
+        })
+    }
+
+    /// Host and port as the origin names them: the `Host` of a request that does not keep the client's.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.inner.authority
+    }
+
+    /// Sends a request and waits for the head of its answer, as long as it takes. The URI is origin-form (or `*`), `Host`
+    /// is set; framing headers are written anew. Dropping the future closes the connection.
+    ///
+    /// Sent a second time, on a fresh connection, is only what died with a reused one: a request of which no byte had left, and,
+    /// for [`Reuse::Any`], a GET or HEAD without a body (RFC 9110, 9.2.2).
+    ///
+    /// # Errors
+    /// [`SendError::NotSent`] gives the request back; [`SendError::Unanswered`] leaves it open what became of it.
+    pub async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        mode: Reuse,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        frame(&mut request);
+        let Inner {
+            connect_timeout,
+            connector,
+            pool,
+            ..
+        } = &*self.inner;
+        let not_sent = |request, reason| {
+            Err(SendError::NotSent {
+                request: Box::new(request),
+                reason,
+            })
+        };
+
+        let Some(mut permit) = pool.permit(Instant::now() + *connect_timeout).await else {
+            return not_sent(request, NotSentReason::NoConnectionFree);
+        };
+        if let Some(taken) = pool.take(mode) {
+            let spare = if mode == Reuse::Any {
+                copy_if_harmless(&request)
+            } else {
+                None
+            };
+            request = match Lease::reused(taken, permit, Arc::clone(pool))
+                .exchange(request)
+                .await
+            {
+                Err(SendError::NotSent {
+                    request,
+                    reason: NotSentReason::Closed,
+                }) => *request,
+                Err(SendError::Unanswered(UnansweredReason::Lost(error))) => {
+                    spare.ok_or(SendError::Unanswered(UnansweredReason::Lost(error)))?
+                }
+                answered_or_refused => return answered_or_refused,
+            };
+            permit = match pool.permit(Instant::now() + *connect_timeout).await {
+                Some(permit) => permit,
+                None => return not_sent(request, NotSentReason::NoConnectionFree),
+            };
+        }
+        pool.make_room();
+        match connector
+            .connect(permit, Instant::now() + *connect_timeout, pool)
+            .await
+        {
+            Ok(connection) => {
+                Lease::fresh(connection, Arc::clone(pool))
+                    .exchange(request)
+                    .await
+            }
+            Err(reason) => not_sent(request, reason),
+        }
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Upstream")
+            .field("authority", &self.inner.authority)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Gate")
+            .field("fresh_until", &self.fresh_until)
+            .finish_non_exhaustive()
+    }
+}
+
+fn copy_if_harmless(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
+}

@@ -1,0 +1,136 @@
+//! Opens connections: name lookup, TCP, TLS.
+
+use std::sync::Arc;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::error::{NotSentReason, UpstreamSetupError};
+use super::pool::{Connection, Pool};
+use super::settings::UpstreamSettings;
+use super::socket::{Socket, SocketIo};
+use super::tls;
+
+/// Knows the way to one upstream.
+pub(super) struct Connector {
+    host: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    http: http1::Builder,
+}
+
+impl Connector {
+    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
+        let refused = || UpstreamSetupError::Origin(settings.origin.clone());
+        let host = settings
+            .origin
+            .host()
+            .ok_or_else(refused)?
+            .trim_matches(['[', ']'])
+            .to_owned();
+        let (default_port, tls) = match settings.origin.scheme_str() {
+            Some("http") => (80, None),
+            Some("https") => {
+                let name = ServerName::try_from(host.clone()).map_err(|_| refused())?;
+                (
+                    443,
+                    Some((
+                        TlsConnector::from(Arc::new(tls::client_config(settings)?)),
+                        name,
+                    )),
+                )
+            }
+            _ => return Err(refused()),
+        };
+        let mut http = http1::Builder::new();
+        http.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_HEADERS);
+        Ok(Self {
+            port: settings.origin.port_u16().unwrap_or(default_port),
+            host,
+            tls,
+            http,
+        })
+    }
+
+    /// Opens a connection that holds `permit`, and spawns its driver.
+    pub(super) async fn connect(
+        &self,
+        permit: OwnedSemaphorePermit,
+        deadline: Instant,
+        pool: &Arc<Pool>,
+    ) -> Result<Connection, NotSentReason> {
+        let socket = Socket::new(self.dial(deadline).await?, permit);
+        let io = SocketIo(Arc::clone(&socket));
+        match &self.tls {
+            None => self.handshake(io, socket, pool).await,
+            Some((tls, name)) => {
+                let io = timeout_at(deadline, tls.connect(name.clone(), io))
+                    .await
+                    .map_err(|_| NotSentReason::ConnectTimeout)?
+                    .map_err(NotSentReason::Tls)?;
+                self.handshake(io, socket, pool).await
+            }
+        }
+    }
+
+    /// Tries the addresses in turn; one that hangs leaves the others their share of the time.
+    async fn dial(&self, deadline: Instant) -> Result<TcpStream, NotSentReason> {
+        let addresses: Vec<_> = timeout_at(deadline, lookup_host((self.host.as_str(), self.port)))
+            .await
+            .map_err(|_| NotSentReason::ConnectTimeout)?
+            .map_err(NotSentReason::Resolve)?
+            .collect();
+        let mut failure = NotSentReason::Resolve(std::io::ErrorKind::NotFound.into());
+        for (index, address) in addresses.iter().enumerate() {
+            let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let now = Instant::now();
+            let share = now + deadline.saturating_duration_since(now) / left;
+            failure = match timeout_at(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true).map_err(NotSentReason::Connect)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => NotSentReason::Connect(error),
+                Err(_) => NotSentReason::ConnectTimeout,
+            };
+        }
+        Err(failure)
+    }
+
+    async fn handshake<T>(
+        &self,
+        io: T,
+        socket: Arc<Socket>,
+        pool: &Arc<Pool>,
+    ) -> Result<Connection, NotSentReason>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, driver) = self
+            .http
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|_| NotSentReason::Closed)?;
+        let (pool, observed) = (Arc::downgrade(pool), Arc::clone(&socket));
+        let driver = tokio::spawn(async move {
+            // Its errors reach whoever waits for the answer.
+            let _ = driver.with_upgrades().await;
+            if let (Some(since), Some(pool)) = (observed.idle_since(), pool.upgrade()) {
+                pool.closed_while_idle(since);
+            }
+        });
+        Ok(Connection::new(sender, socket, driver.abort_handle()))
+    }
+}
+
+/// An answer whose head is larger cannot be read, and is lost.
+const MAX_HEAD_BYTES: usize = 256 * 1024;
+
+/// Header lines of an answer; with more it is lost.
+const MAX_HEADERS: usize = 256;

@@ -1,0 +1,134 @@
+//! One request over one connection.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, response};
+use http_body::Body;
+use tokio::time::{Instant, timeout};
+
+use super::body::{RequestBody, ResponseBody, Upload};
+use super::client::Gate;
+use super::error::{NotSentReason, SendError, UnansweredReason};
+use super::headers::{list, names_option};
+use super::pool::Lease;
+
+impl Lease {
+    /// Sends `request` and waits for the head of the answer.
+    pub(super) async fn exchange(
+        mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let not_sent = |request, reason| {
+            Err(SendError::NotSent {
+                request: Box::new(request),
+                reason,
+            })
+        };
+        // The driver may not have come round yet after the last answer; a connection that ended says so here.
+        if !matches!(timeout(AT_ONCE, self.sender().ready()).await, Ok(Ok(()))) {
+            self.died(false);
+            return not_sent(request, NotSentReason::Closed);
+        }
+        if let Some(gate) = request.extensions().get::<Gate>().cloned()
+            && Instant::now() > gate.fresh_until
+        {
+            if !(gate.renew)().await {
+                return not_sent(request, NotSentReason::GateClosed);
+            }
+            // Renewing took its time.
+            if self.idle_for().is_some() && !self.is_alive() {
+                self.died(false);
+                return not_sent(request, NotSentReason::Closed);
+            }
+        }
+        let (parts, body) = request.into_parts();
+        let (upload, under_way) = Upload::new(body);
+        self.watch(under_way);
+        let begun = Instant::now();
+        // hyper hands the request back exactly if it was never put into the write buffer.
+        match self
+            .sender()
+            .try_send_request(Request::from_parts(parts, upload))
+            .await
+        {
+            Ok(response) => Ok(self.answered(response)),
+            Err(mut failure) => {
+                let request = failure.take_message();
+                let reason = UnansweredReason::of(failure.into_error());
+                if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
+                    self.died(request.is_none());
+                }
+                match request {
+                    Some(request) => {
+                        not_sent(request.map(Upload::into_inner), NotSentReason::Closed)
+                    }
+                    None => Err(SendError::Unanswered(reason)),
+                }
+            }
+        }
+    }
+
+    fn answered(mut self, response: Response<hyper::body::Incoming>) -> Response<ResponseBody> {
+        let (parts, body) = response.into_parts();
+        let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.let_go();
+            ResponseBody::new(body, None)
+        } else {
+            self.terms(stays_open(&parts, &body), stated_timeout(&parts.headers));
+            ResponseBody::new(body, Some(self))
+        };
+        Response::from_parts(parts, body)
+    }
+}
+
+/// Writes the framing headers anew from what the body says of itself, and HTTP/1.1 on the request.
+pub(super) fn frame(request: &mut Request<RequestBody>) {
+    *request.version_mut() = Version::HTTP_11;
+    let (empty, length) = (
+        request.body().is_end_stream(),
+        request.body().size_hint().exact(),
+    );
+    let wants_length = matches!(
+        *request.method(),
+        Method::POST | Method::PUT | Method::PATCH
+    );
+    let headers = request.headers_mut();
+    headers.remove(TRANSFER_ENCODING);
+    match length {
+        _ if empty => {
+            // A missing length means the same, but some servers answer 411 to it.
+            if headers.remove(CONTENT_LENGTH).is_some() || wants_length {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+        }
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None if headers.contains_key(CONTENT_LENGTH) => {}
+        // Said aloud: hyper would leave out the body of a GET.
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// Whether the upstream lets the connection be used again. Not with HTTP/1.0: hyper would speak 1.0 from then on, which
+/// has no chunked uploads.
+fn stays_open(parts: &response::Parts, body: &hyper::body::Incoming) -> bool {
+    let delimited =
+        body.size_hint().exact().is_some() || parts.headers.contains_key(TRANSFER_ENCODING);
+    parts.version == Version::HTTP_11 && delimited && !names_option(&parts.headers, "close")
+}
+
+/// The `timeout` of a `Keep-Alive` header, seconds.
+fn stated_timeout(headers: &HeaderMap) -> Option<Duration> {
+    list(headers, "keep-alive")
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
+        .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse().ok())
+        .map(Duration::from_secs)
+}
+
+/// A failure later than this after sending is the upstream's work, not a race with its idle timeout.
+const AT_ONCE: Duration = Duration::from_secs(1);
