@@ -180,12 +180,12 @@ where
 }
 
 /// Counts an exchange as open until dropped.
-struct Open {
+pub(super) struct Open {
     link: Arc<Link>,
 }
 
 impl Open {
-    fn new(link: Arc<Link>) -> Self {
+    pub(super) fn new(link: Arc<Link>) -> Self {
         link.open.fetch_add(1, Ordering::AcqRel);
         link.served.fetch_add(1, Ordering::AcqRel);
         Self { link }

