@@ -1,0 +1,76 @@
+//! The operator's listener.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Admin, pages};
+
+/// Answers operators at `listener` until `shutdown` ends, and returns when every connection is finished.
+///
+/// Stop it last: probes should see the drain.
+pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Future<Output = ()>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        // Beyond the limit they wait in the backlog.
+        let accepted = async { (slots.clone().acquire_owned().await, listener.accept().await) };
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            (slot, accepted) = accepted => match accepted {
+                Ok((socket, _)) => {
+                    let (admin, stop) = (admin.clone(), stop.clone());
+                    tasks.spawn(async move {
+                        let _slot = slot;
+                        connection(socket, admin, stop).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no admin connection can be accepted");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn connection(socket: TcpStream, admin: Admin, stop: CancellationToken) {
+    let service = service_fn(|request| {
+        let response = pages::answer(&admin, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD);
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(socket), service));
+    // How a connection of an operator ends is nobody's concern.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = tokio::time::timeout(GOODBYE, connection).await;
+}
+
+const MAX_CONNECTIONS: usize = 64;
+const MAX_HEAD: usize = 16 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const GOODBYE: Duration = Duration::from_secs(1);
+const ACCEPT_REST: Duration = Duration::from_millis(100);

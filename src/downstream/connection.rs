@@ -1,0 +1,197 @@
+//! One connection, from the accept to the last byte.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use super::exchange::{Exchange, Link};
+use super::farewell::{LINGER, farewell, last_message};
+use super::io::{ClientIo, Leftover};
+use super::{Peer, Phase, ServerSettings, Shutdown};
+use crate::telemetry::{Limit, Metrics, Outcome};
+use crate::wire::{BoxError, Code, Problem};
+
+/// What every connection of a listener is served with.
+#[derive(Clone)]
+pub(super) struct Connections<S> {
+    service: S,
+    settings: Arc<ServerSettings>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    protocol: Arc<Builder<TokioExecutor>>,
+}
+
+impl<S, B> Connections<S>
+where
+    S: Service<Request<Incoming>, Response = http::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(
+        service: S,
+        settings: Arc<ServerSettings>,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let protocol = Arc::new(protocol(&settings));
+        Self {
+            service,
+            settings,
+            metrics,
+            shutdown,
+            protocol,
+        }
+    }
+
+    /// Serves a connection to its end. `permit` is dropped with the socket, which outlives this where it is upgraded.
+    pub(super) async fn run<P>(self, socket: TcpStream, addr: SocketAddr, permit: P)
+    where
+        P: Send + Unpin + 'static,
+    {
+        let link = Arc::new(Link::default());
+        let (io, mut handed_back) = ClientIo::new(socket, permit, link.clone(), &self.settings);
+        let exchange = Exchange {
+            inner: self.service,
+            peer: Peer::new(addr, &self.settings),
+            settings: self.settings,
+            metrics: self.metrics.clone(),
+            link: link.clone(),
+        };
+        let end = {
+            let mut connection = pin!(
+                self.protocol
+                    .serve_connection_with_upgrades(TokioIo::new(io), exchange)
+            );
+            let idle_at_drain = tokio::select! {
+                ended = connection.as_mut() => Err(ended),
+                () = self.shutdown.reached(Phase::Draining) => Ok(link.is_idle().then(|| link.served())),
+            };
+            match idle_at_drain {
+                Err(ended) => End::of(ended),
+                Ok(idle_at_drain) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = connection.as_mut() => match End::of(ended) {
+                            End::Done if idle_at_drain == Some(link.served()) => End::Idle,
+                            end => end,
+                        },
+                        () = self.shutdown.reached(Phase::Closed) => End::Aborted,
+                    }
+                }
+            }
+        };
+        // Nothing comes back of an upgraded connection.
+        let Ok(leftover) = handed_back.try_recv() else {
+            return;
+        };
+        tokio::select! {
+            () = finish(end, leftover, &self.metrics) => (),
+            () = self.shutdown.reached(Phase::Closed) => (),
+        }
+    }
+}
+
+/// How a connection ended, as far as hyper tells.
+enum End {
+    /// After its last exchange.
+    Done,
+    /// Closed between two exchanges, since the listener stops.
+    Idle,
+    /// With bytes that are no request.
+    Unparsable,
+    /// In the middle of an answer.
+    Aborted,
+    /// By the client, or by a timeout.
+    Lost,
+}
+
+impl End {
+    fn of(ended: Result<(), BoxError>) -> Self {
+        match ended.map_err(|error| error.downcast::<hyper::Error>()) {
+            Ok(()) => Self::Done,
+            Err(Ok(error)) if error.is_parse() => Self::Unparsable,
+            Err(Ok(error)) if error.is_user() => Self::Aborted,
+            Err(_) => Self::Lost,
+        }
+    }
+}
+
+async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, metrics: &Metrics) {
+    let Leftover {
+        socket,
+        permit: _permit,
+        held,
+        eof,
+    } = leftover;
+    match end {
+        End::Unparsable if !held.is_empty() => {
+            let problem = if held.get(9..12) == Some(b"400") {
+                Problem::new(Code::BadRequest, "the request is malformed")
+            } else {
+                metrics.limit_reached(Limit::MaxHeaderBytes);
+                Problem::new(Code::HeaderTooLarge, "the request head is too large")
+            };
+            metrics.request("", Outcome::BadRequest);
+            farewell(socket, &last_message(problem), LINGER).await;
+        }
+        End::Done if !eof || !held.is_empty() => farewell(socket, &held, LINGER).await,
+        // An orderly close would make a cut answer without a length look whole.
+        End::Aborted => {
+            let _ = socket.set_zero_linger();
+        }
+        End::Done | End::Idle | End::Unparsable | End::Lost => (),
+    }
+}
+
+fn protocol(settings: &ServerSettings) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // See `io`, which tells a rest between requests from a slow head.
+        .header_read_timeout(None)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(
+            settings
+                .max_header_bytes
+                .saturating_add(SEPARATORS)
+                .max(MIN_BUFFER),
+        );
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(
+            u32::try_from(settings.max_header_bytes.saturating_add(SEPARATORS)).unwrap_or(u32::MAX),
+        )
+        .max_concurrent_streams(200)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Header lines of a request; hyper refuses more.
+const MAX_HEADERS: usize = 256;
+/// Room for what a head holds beside names, values and target, so that our own measure decides.
+const SEPARATORS: usize = MAX_HEADERS * 32;
+/// hyper takes no smaller one.
+const MIN_BUFFER: usize = 8192;

@@ -1,0 +1,490 @@
+//! The socket as hyper sees it: every wait is bounded, and hyper's own answers are held back.
+//!
+//! **Waits.** A client gets `header_timeout` from the accept to the end of its first head, and from the first byte of each later
+//! one to its end; between requests it may rest for [`KEEP_ALIVE`]. hyper's own header timeout is off, as it
+//! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails. An upgraded connection has only the latter.
+//! HTTP/2 has pings for its rests, so that only its first head is bounded here.
+//!
+//! **hyper's own answers.** To a head that it cannot parse hyper writes a bare `HTTP/1.1 400`, 414 or 431 with no body,
+//! shuts the socket down and lets the connection end with a parse error. A write that ends with such a head while no
+//! exchange is open is not sent but held. If the connection then ends with a parse error, the held bytes were hyper's answer,
+//! and [`connection`](super::connection) sends a problem document in their stead. If hyper reads, writes or ends in any other way,
+//! they were an answer of the service that only looked alike, and are sent as they are. So a new hyper that
+//! words its answers differently shows a bare answer at worst, and nothing of the service's is ever lost.
+
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::ServerSettings;
+use super::exchange::Link;
+
+/// A client's socket, with `P` released when it closes.
+pub(super) struct ClientIo<T, P> {
+    // Some until dropped.
+    socket: Option<(T, P)>,
+    hand_back: Option<oneshot::Sender<Leftover<T, P>>>,
+    link: Arc<Link>,
+    held: Bytes,
+    eof: bool,
+    protocol: Protocol,
+    head: Deadline,
+    served: usize,
+    /// Between two requests, with no byte of the next one read.
+    resting: bool,
+    header_timeout: Duration,
+    write: Deadline,
+    write_timeout: Duration,
+}
+
+/// What is left when hyper lets go of a socket.
+pub(super) struct Leftover<T, P> {
+    /// The socket.
+    pub(super) socket: T,
+    /// What its life stands for.
+    pub(super) permit: P,
+    /// Bytes that hyper took for written.
+    pub(super) held: Bytes,
+    /// Whether the client closed its sending half.
+    pub(super) eof: bool,
+}
+
+impl<T, P> ClientIo<T, P>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    P: Unpin,
+{
+    /// A socket that was accepted now. It is handed back to the receiver when hyper drops it, and closed if the receiver is gone.
+    pub(super) fn new(
+        socket: T,
+        permit: P,
+        link: Arc<Link>,
+        settings: &ServerSettings,
+    ) -> (Self, oneshot::Receiver<Leftover<T, P>>) {
+        let (hand_back, handed_back) = oneshot::channel();
+        let io = Self {
+            socket: Some((socket, permit)),
+            hand_back: Some(hand_back),
+            link,
+            held: Bytes::new(),
+            eof: false,
+            protocol: Protocol::Unknown { matched: 0 },
+            head: Deadline {
+                at: Some(Instant::now() + settings.header_timeout),
+                timer: None,
+            },
+            served: 0,
+            resting: false,
+            header_timeout: settings.header_timeout,
+            write: Deadline {
+                at: None,
+                timer: None,
+            },
+            write_timeout: settings.body_idle_timeout,
+        };
+        (io, handed_back)
+    }
+
+    fn socket(&mut self) -> Pin<&mut T> {
+        Pin::new(
+            &mut self
+                .socket
+                .as_mut()
+                .expect("the socket is taken out only in drop")
+                .0,
+        )
+    }
+
+    /// Sends what was held back: it was no answer of hyper's own.
+    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let held = self.held.clone();
+            let written = self.socket().poll_write(cx, &held);
+            match ready!(self.bound_write(cx, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.held.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether a read now would be of a request head; sets its bound when a new wait begins.
+    fn awaits_head(&mut self) -> bool {
+        if self.link.is_upgraded() || !self.link.is_idle() {
+            return false;
+        }
+        let served = self.link.served();
+        if served != mem::replace(&mut self.served, served) {
+            self.resting = matches!(self.protocol, Protocol::Http1);
+            self.head.set(self.resting.then_some(KEEP_ALIVE));
+        }
+        true
+    }
+
+    /// Bounds a write that made no progress, and forgets the bound when one did.
+    fn bound_write<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            self.write.set(None);
+            return written;
+        }
+        self.write.set_if_none(self.write_timeout);
+        self.write.poll(cx).map(|()| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client does not read",
+            ))
+        })
+    }
+}
+
+impl<T, P> AsyncRead for ClientIo<T, P>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    P: Unpin,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_release(cx))?;
+        let awaits_head = self.awaits_head();
+        let before = buf.filled().len();
+        match self.socket().poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let bytes = &buf.filled()[before..];
+                self.eof |= bytes.is_empty();
+                self.protocol.feed(bytes);
+                if awaits_head && mem::take(&mut self.resting) {
+                    let header_timeout = self.header_timeout;
+                    self.head.set(Some(header_timeout));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if awaits_head => self.head.poll(cx).map(|()| {
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "no request in time",
+                ))
+            }),
+            other => other,
+        }
+    }
+}
+
+impl<T, P> AsyncWrite for ClientIo<T, P>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    P: Unpin,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_release(cx))?;
+        let own = if self.link.is_idle() && !self.link.is_upgraded() {
+            own_answer(buf)
+        } else {
+            None
+        };
+        let written = match own {
+            Some(0) => {
+                self.held = Bytes::copy_from_slice(buf);
+                return Poll::Ready(Ok(buf.len()));
+            }
+            Some(at) => self.socket().poll_write(cx, &buf[..at]),
+            None => self.socket().poll_write(cx, buf),
+        };
+        self.bound_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // hyper's own answers stand alone: a head without a body.
+        if let [buf] = bufs {
+            return self.poll_write(cx, buf);
+        }
+        ready!(self.poll_release(cx))?;
+        let written = self.socket().poll_write_vectored(cx, bufs);
+        self.bound_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket
+            .as_ref()
+            .is_some_and(|(socket, _)| socket.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper may wait for a read it began before the answer, so this wait has to begin here, and what is held to
+        // be seen to: woken, hyper reads if it goes on.
+        if !self.held.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        if self.awaits_head() {
+            let _ = self.head.poll(cx);
+        }
+        self.socket().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever is handed the socket sends what is held, or something better, and shuts it down.
+        if !self.held.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket().poll_shutdown(cx)
+    }
+}
+
+impl<T, P> Drop for ClientIo<T, P> {
+    fn drop(&mut self) {
+        if let (Some((socket, permit)), Some(hand_back)) =
+            (self.socket.take(), self.hand_back.take())
+        {
+            // Fails when nobody waits for it, and then closes the socket.
+            let _ = hand_back.send(Leftover {
+                socket,
+                permit,
+                held: mem::take(&mut self.held),
+                eof: self.eof,
+            });
+        }
+    }
+}
+
+/// What the first bytes said, RFC 9113, 3.4.
+enum Protocol {
+    Unknown { matched: usize },
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    fn feed(&mut self, bytes: &[u8]) {
+        if let Self::Unknown { matched } = *self {
+            let rest = &PREFACE[matched..];
+            let common = rest.len().min(bytes.len());
+            *self = match () {
+                () if bytes[..common] != rest[..common] => Self::Http1,
+                () if common == rest.len() => Self::Http2,
+                () => Self::Unknown {
+                    matched: matched + common,
+                },
+            };
+        }
+    }
+}
+
+/// A point in time whose timer is made when somebody first waits for it, and kept for the next one.
+struct Deadline {
+    at: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn set(&mut self, wait: Option<Duration>) {
+        self.at = wait.map(|wait| Instant::now() + wait);
+    }
+
+    fn set_if_none(&mut self, wait: Duration) {
+        self.at.get_or_insert_with(|| Instant::now() + wait);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// Where in `written` an answer begins that hyper made itself, if it ends with one.
+fn own_answer(written: &[u8]) -> Option<usize> {
+    if !written.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let from = written.len().saturating_sub(OWN_ANSWER_MAX);
+    let at = from
+        + written[from..]
+            .windows(7)
+            .rposition(|window| window == b"HTTP/1.")?;
+    let head = &written[at..];
+    let status = head.get(8..13)?;
+    let refuses = [b" 400 ", b" 414 ", b" 431 "]
+        .iter()
+        .any(|refusal| status == *refusal);
+    let empty = head
+        .windows(19)
+        .any(|window| window == b"content-length: 0\r\n");
+    (refuses && empty).then_some(at)
+}
+
+/// How long a connection may rest between requests; longer than the minute after which load balancers let go.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const OWN_ANSWER_MAX: usize = 256;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::super::exchange::Open;
+    use super::*;
+
+    struct Fixture {
+        io: ClientIo<DuplexStream, ()>,
+        handed_back: oneshot::Receiver<Leftover<DuplexStream, ()>>,
+        client: DuplexStream,
+        link: Arc<Link>,
+    }
+
+    fn fixture() -> Fixture {
+        let (client, socket) = duplex(64);
+        let link = Arc::new(Link::default());
+        let settings = ServerSettings {
+            max_connections: 1,
+            max_in_flight: 1,
+            max_buffered_total: 0,
+            max_waiters: 0,
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            max_header_bytes: 1024,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
+            trust_forwarded: Vec::new(),
+        };
+        let (io, handed_back) = ClientIo::new(socket, (), link.clone(), &settings);
+        Fixture {
+            io,
+            handed_back,
+            client,
+            link,
+        }
+    }
+
+    impl Fixture {
+        /// Seconds until a read fails.
+        async fn patience(&mut self) -> u64 {
+            let start = Instant::now();
+            let error = self.io.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            start.elapsed().as_secs()
+        }
+
+        async fn exchange(&mut self) -> Open {
+            self.client.write_all(b"G").await.unwrap();
+            self.io.read_u8().await.unwrap();
+            Open::new(self.link.clone())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_head_is_bounded_from_the_accept() {
+        let mut silent = fixture();
+        assert_eq!(silent.patience().await, 10);
+
+        let mut half = fixture();
+        half.client.write_all(b"P").await.unwrap();
+        half.io.read_u8().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(half.patience().await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_rest_longer_than_a_head_may_take() {
+        let mut fixture = fixture();
+        drop(fixture.exchange().await);
+        assert_eq!(fixture.patience().await, 75);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_head_is_bounded_from_its_first_byte() {
+        let mut fixture = fixture();
+        drop(fixture.exchange().await);
+        fixture.io.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        fixture.client.write_all(b"GE").await.unwrap();
+        fixture.io.read_u8().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        fixture.io.read_u8().await.unwrap();
+        assert_eq!(fixture.patience().await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_expected_while_an_exchange_is_open() {
+        let mut fixture = fixture();
+        let _open = fixture.exchange().await;
+        let read = tokio::time::timeout(Duration::from_secs(3600), fixture.io.read_u8()).await;
+        assert!(read.is_err(), "the read ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_may_take_long_as_long_as_it_moves() {
+        let mut fixture = fixture();
+        let _open = fixture.exchange().await;
+        let writing = tokio::spawn(async move {
+            let written = fixture.io.write_all(&[b'x'; 256]).await;
+            (written, Instant::now())
+        });
+        let mut buffer = [0; 64];
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            fixture.client.read_exact(&mut buffer).await.unwrap();
+        }
+        let moved = Instant::now();
+        let (written, ended) = writing.await.unwrap();
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(ended.duration_since(moved).as_secs(), 30);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_hypers_own_is_held_and_handed_back() {
+        let own = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let mut fixture = fixture();
+        fixture
+            .io
+            .write_all(&[b"before".as_slice(), own].concat())
+            .await
+            .unwrap();
+        drop(fixture.io);
+        let leftover = fixture.handed_back.await.unwrap();
+        assert_eq!(leftover.held, own.as_slice());
+        drop(leftover);
+        let mut sent = Vec::new();
+        fixture.client.read_to_end(&mut sent).await.unwrap();
+        assert_eq!(sent, b"before");
+    }
+
+    #[tokio::test]
+    async fn what_was_held_is_sent_if_the_connection_goes_on() {
+        let own = b"HTTP/1.1 431 X\r\ncontent-length: 0\r\n\r\n";
+        let mut fixture = fixture();
+        fixture.io.write_all(own).await.unwrap();
+        fixture.io.write_all(b"after").await.unwrap();
+        drop((fixture.io, fixture.handed_back));
+        let mut sent = Vec::new();
+        fixture.client.read_to_end(&mut sent).await.unwrap();
+        assert_eq!(sent, [own.as_slice(), b"after"].concat());
+    }
+}

@@ -1,0 +1,127 @@
+//! The listener.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::connection::Connections;
+use super::farewell::{farewell, last_message};
+use super::{Phase, ServerSettings, Shutdown};
+use crate::telemetry::{Limit, Metrics};
+use crate::wire::{BoxError, Code, Problem};
+
+/// Answers every request that comes in at `listener` with `service`.
+///
+/// Returns when `shutdown` has reached [`Phase::Draining`] and every connection is finished, or dropped at [`Phase::Closed`].
+/// Upgraded connections belong to the service: they are not waited for, and count as connections until they close.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    settings: Arc<ServerSettings>,
+    service: S,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let slots = Arc::new(Semaphore::new(
+        settings.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
+    let connections = Connections::new(service, settings, metrics.clone(), shutdown.clone());
+    let tasks = TaskTracker::new();
+    let mut stopped = pin!(shutdown.reached(Phase::Draining));
+    loop {
+        let (socket, addr) = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    rest_after(&error).await;
+                    continue;
+                }
+            },
+        };
+        // Without it answers are late, not wrong.
+        let _ = socket.set_nodelay(true);
+        if let Ok(slot) = slots.clone().try_acquire_owned() {
+            tasks.spawn(
+                connections
+                    .clone()
+                    .run(socket, addr, Counted::new(slot, metrics.clone())),
+            );
+        } else {
+            metrics.limit_reached(Limit::MaxConnections);
+            if let Ok(refusal) = refusals.clone().try_acquire_owned() {
+                tasks.spawn(refuse(socket, refusal));
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Waits before the next accept if this one failed for want of something, such as file descriptors.
+async fn rest_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if !matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    ) {
+        tracing::warn!(%error, "no connection can be accepted");
+        tokio::time::sleep(ACCEPT_REST).await;
+    }
+}
+
+async fn refuse(socket: TcpStream, _refusal: OwnedSemaphorePermit) {
+    let problem = Problem::new(
+        Code::Overloaded,
+        "this proxy has as many connections as it may",
+    );
+    farewell(socket, &last_message(problem), REFUSAL_PATIENCE).await;
+}
+
+/// A place among the connections, seen on the metrics page.
+struct Counted {
+    _slot: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    fn new(slot: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self {
+            _slot: slot,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+/// Connections beyond the limit that are told so at once; more of them are only closed.
+const REFUSALS: usize = 128;
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -1,0 +1,235 @@
+//! A listener before a service that tells what it was asked, and a client that sends bytes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Incoming;
+use idemproxy::downstream::{Peer, ServerSettings, Shutdown, serve};
+use idemproxy::telemetry::Metrics;
+use idemproxy::wire::BoxError;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A running listener.
+pub struct Server {
+    pub addr: SocketAddr,
+    pub shutdown: Shutdown,
+    pub metrics: Arc<Metrics>,
+    pub serving: JoinHandle<()>,
+    seen: Arc<Seen>,
+}
+
+/// What the service saw, and what it waits for.
+pub struct Seen {
+    calls: AtomicUsize,
+    gate: Semaphore,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        let mut settings = ServerSettings {
+            max_connections: 1000,
+            max_in_flight: 100,
+            max_buffered_total: 1 << 20,
+            max_waiters: 10,
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            max_header_bytes: 64 << 10,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(25),
+            trust_forwarded: vec!["127.0.0.0/8".parse().unwrap()],
+        };
+        change(&mut settings);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (shutdown, metrics) = (Shutdown::new(), Arc::new(Metrics::new()));
+        let seen = Arc::new(Seen {
+            calls: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+        });
+        let service = {
+            let seen = seen.clone();
+            tower::service_fn(move |request| answer(seen.clone(), request))
+        };
+        let serving = tokio::spawn(serve(
+            listener,
+            Arc::new(settings),
+            service,
+            shutdown.clone(),
+            metrics.clone(),
+        ));
+        Self {
+            addr,
+            shutdown,
+            metrics,
+            serving,
+            seen,
+        }
+    }
+
+    pub fn calls(&self) -> usize {
+        self.seen.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the service was called `calls` times.
+    pub async fn called(&self, calls: usize) {
+        eventually(|| self.calls() >= calls).await;
+    }
+
+    /// Lets one exchange at `/gate` go on.
+    pub fn open_gate(&self) {
+        self.seen.gate.add_permits(1);
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// Sends `bytes` on a connection of its own, and reads to the end.
+    pub async fn talk(&self, bytes: &[u8]) -> String {
+        let mut client = self.connect().await;
+        client.write_all(bytes).await.unwrap();
+        read_to_end(&mut client).await
+    }
+
+    pub fn page_has(&self, line: &str) -> bool {
+        self.metrics.encode().unwrap().lines().any(|l| l == line)
+    }
+}
+
+async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    seen.calls.fetch_add(1, Ordering::SeqCst);
+    let peer = request.extensions().get::<Peer>().unwrap().clone();
+    assert!(peer.trusted && peer.addr.ip().is_loopback() && peer.scheme == "http");
+    let host = request
+        .headers()
+        .get("host")
+        .map_or("", |host| host.to_str().unwrap())
+        .to_owned();
+    let line = format!("{} {} at {host}", request.method(), request.uri());
+    let body = match request.uri().path() {
+        "/early" => {
+            return Ok(Response::builder()
+                .status(413)
+                .body(full("enough"))
+                .unwrap());
+        }
+        "/gate" => {
+            seen.gate.acquire().await.unwrap().forget();
+            request.into_body().collect().await
+        }
+        "/endless" => {
+            let frames = futures_util::stream::repeat_with(|| {
+                Ok(Frame::data(Bytes::from(vec![b'x'; 65536])))
+            });
+            return Ok(Response::new(StreamBody::new(frames).boxed_unsync()));
+        }
+        "/cut" => {
+            let frames = [
+                Ok(Frame::data(Bytes::from_static(b"half"))),
+                Err("the rest is lost".into()),
+            ];
+            return Ok(Response::new(
+                StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync(),
+            ));
+        }
+        "/bare" => return Ok(Response::builder().status(400).body(full("")).unwrap()),
+        "/mimic" => {
+            return Ok(Response::new(full(
+                "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+            )));
+        }
+        _ => request.into_body().collect().await,
+    };
+    let text = body.map_or("a broken body".to_owned(), |body| {
+        format!("{line} with {}", body.to_bytes().len())
+    });
+    Ok(Response::new(full(text)))
+}
+
+fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// Everything the server sends, to its close. Fails on a reset or a connection left open.
+pub async fn read_to_end(client: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    patiently(client.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads until `end` was read.
+pub async fn read_until(client: &mut TcpStream, end: &str) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let byte = patiently(client.read_u8())
+            .await
+            .unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&answer)));
+        answer.push(byte);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+pub async fn patiently<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it takes too long")
+}
+
+pub async fn eventually(mut holds: impl FnMut() -> bool) {
+    patiently(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// Asserts that `answer` is exactly one problem document and nothing else.
+#[track_caller]
+pub fn assert_problem(answer: &str, status: u16, error: &str) {
+    let (head, document) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {answer:?}"));
+    assert!(
+        head.starts_with(&format!("HTTP/1.1 {status} "))
+            || head.starts_with(&format!("HTTP/1.0 {status} ")),
+        "{answer}"
+    );
+    assert!(
+        head.contains(&format!("\r\nx-idempotency-error: {error}")),
+        "{answer}"
+    );
+    assert!(
+        head.contains("\r\ncontent-type: application/problem+json"),
+        "{answer}"
+    );
+    assert!(
+        head.contains("\r\nconnection: close") || head.starts_with("HTTP/1.0"),
+        "{answer}"
+    );
+    assert!(
+        head.contains(&format!("\r\ncontent-length: {}", document.len())),
+        "{answer}"
+    );
+    let document: serde_json::Value = serde_json::from_str(document).unwrap();
+    assert_eq!(document["status"], status);
+}
