@@ -1,6 +1,7 @@
 //! A reverse proxy that makes any HTTP API idempotent.
 
 pub mod admin;
+pub mod app;
 pub mod config;
 pub mod downstream;
 pub mod idempotency;

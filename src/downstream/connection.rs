@@ -18,7 +18,7 @@ use tower::Service;
 use super::exchange::{Exchange, Link};
 use super::farewell::{LINGER, farewell, last_message};
 use super::io::{ClientIo, Leftover};
-use super::{Peer, Phase, ServerSettings, Shutdown};
+use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Problem};
 
@@ -67,7 +67,7 @@ where
         let (io, mut handed_back) = ClientIo::new(socket, permit, link.clone(), &self.settings);
         let exchange = Exchange {
             inner: self.service,
-            peer: Peer::new(addr, &self.settings),
+            peer: super::exchange::peer(addr, &self.settings),
             settings: self.settings,
             metrics: self.metrics.clone(),
             link: link.clone(),

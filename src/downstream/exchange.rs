@@ -19,28 +19,15 @@ use tower::{Service, ServiceExt};
 use super::ServerSettings;
 use super::sanity::{self, BadRequest};
 use crate::telemetry::{Limit, Metrics, Outcome};
-use crate::wire::{BoxError, Code, Problem};
+use crate::wire::{BoxError, Code, Peer, Problem};
 
-/// What the connection tells of a request; in its extensions.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// The other end of the connection.
-    pub addr: SocketAddr,
-    /// Whether `trust_forwarded` names it.
-    pub trusted: bool,
-    /// `http` or `https`, as the client sent it.
-    pub scheme: &'static str,
-}
-
-impl Peer {
-    /// A client at `addr`, over plain TCP.
-    pub(super) fn new(addr: SocketAddr, settings: &ServerSettings) -> Self {
-        let ip = addr.ip().to_canonical();
-        Self {
-            addr,
-            trusted: settings.trust_forwarded.iter().any(|net| net.contains(&ip)),
-            scheme: "http",
-        }
+/// A client at `addr`, over plain TCP.
+pub(super) fn peer(addr: SocketAddr, settings: &ServerSettings) -> Peer {
+    let ip = addr.ip().to_canonical();
+    Peer {
+        addr,
+        trusted: settings.trust_forwarded.iter().any(|net| net.contains(&ip)),
+        scheme: "http",
     }
 }
 
@@ -103,7 +90,7 @@ where
             return Box::pin(std::future::ready(Ok(response)));
         }
         sanity::normalise(&mut head);
-        head.extensions.insert(self.peer.clone());
+        head.extensions.insert(self.peer);
         let answer = self.inner.clone().oneshot(Request::from_parts(head, body));
         Box::pin(async move {
             let response = answer.await?;

@@ -3,6 +3,7 @@
 //! [`Store`] is the contract; [`memory`], [`embedded`] and [`redis`] keep it, and one suite of tests holds them to it.
 //! Every decision is made in [`crate::idempotency`]; a store only compares token, state and lapse, and writes.
 
+mod any;
 mod codec;
 mod memory;
 mod settings;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
+pub use any::{AnyStore, SetupError};
 pub use codec::{CodecError, decode, encode, header};
 pub use memory::Memory;
 pub use settings::{Location, StoreSettings, Sync};

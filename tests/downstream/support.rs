@@ -12,9 +12,10 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
-use idemproxy::downstream::{Peer, ServerSettings, Shutdown, serve};
+use idemproxy::downstream::{ServerSettings, Shutdown, serve};
 use idemproxy::telemetry::Metrics;
 use idemproxy::wire::BoxError;
+use idemproxy::wire::Peer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -115,7 +116,7 @@ impl Server {
 
 async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     seen.calls.fetch_add(1, Ordering::SeqCst);
-    let peer = request.extensions().get::<Peer>().unwrap().clone();
+    let peer = request.extensions().get::<Peer>().copied().unwrap();
     assert!(peer.trusted && peer.addr.ip().is_loopback() && peer.scheme == "http");
     let host = request
         .headers()

@@ -1,0 +1,317 @@
+//! Everything wired together: bound, running, drained. The one module that knows every other.
+
+mod forwarder;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{Admin, Report, serve_admin};
+use crate::config::Settings;
+use crate::downstream::{ServerSettings, Shutdown, serve};
+use crate::proxy::{Idempotency, Parameters, Stop};
+use crate::store::{AnyStore, SetupError, Store};
+use crate::telemetry::Metrics;
+use crate::upstream::{Upstream, UpstreamSetupError};
+
+use self::forwarder::Forwarder;
+
+pub use self::signals::stop_signal;
+
+/// A proxy whose store is open and whose listeners are bound.
+pub struct App {
+    clients: TcpListener,
+    operators: Option<TcpListener>,
+    proxy: Idempotency<Forwarder, AnyStore>,
+    store: Arc<AnyStore>,
+    server: Arc<ServerSettings>,
+    store_timeout: Duration,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    stop: Stop,
+    condition: Arc<Condition>,
+}
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Certificates or keys that cannot be used.
+    #[error("upstream {origin}: {error}")]
+    Upstream {
+        /// As configured.
+        origin: http::Uri,
+        /// What is wrong.
+        error: UpstreamSetupError,
+    },
+    /// The store cannot be used.
+    #[error("store: {0}")]
+    Store(#[from] SetupError),
+}
+
+impl App {
+    /// Opens the store and binds the listeners. Nothing is served before [`App::run`].
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from starting.
+    pub async fn bind(settings: Settings) -> Result<Self, StartError> {
+        let mut upstreams = Vec::new();
+        for settings in &settings.upstreams {
+            upstreams.push(
+                Upstream::new(settings).map_err(|error| StartError::Upstream {
+                    origin: settings.origin.clone(),
+                    error,
+                })?,
+            );
+        }
+        let clients = listen(settings.listen).await?;
+        let operators = match &settings.admin {
+            Some(admin) => Some(listen(admin.listen).await?),
+            None => None,
+        };
+        let store = Arc::new(AnyStore::open(&settings.store).await?);
+        let (metrics, tasks, stop) = (
+            Arc::new(Metrics::new()),
+            TaskTracker::new(),
+            Stop::default(),
+        );
+        let proxy = Idempotency::new(Parameters {
+            authorities: upstreams
+                .iter()
+                .map(|upstream| upstream.authority().to_owned())
+                .collect(),
+            inner: Forwarder {
+                upstreams: upstreams.into(),
+            },
+            store: store.clone(),
+            routes: settings.routes.clone(),
+            service: settings.service.clone(),
+            max_in_flight: settings.server.max_in_flight,
+            max_buffered_total: settings.server.max_buffered_total,
+            body_idle_timeout: settings.server.body_idle_timeout,
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
+        let app = Self {
+            clients,
+            operators,
+            proxy,
+            condition: Arc::new(Condition::new(store.clone())),
+            store,
+            server: Arc::new(settings.server.clone()),
+            store_timeout: settings.store.timeout,
+            metrics,
+            tasks,
+            stop,
+        };
+        app.announce(&settings);
+        Ok(app)
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of its own socket.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.clients.local_addr()
+    }
+
+    /// Where operators connect, if anywhere.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of its own socket.
+    pub fn admin_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.operators
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// Serves until `stop` is ready, then drains: still accepting for `drain_delay`; then nothing new, and up to `drain_timeout` for what
+    /// runs; then what still runs is settled as unknown. `hurry` ends the waiting early.
+    pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
+        let shutdown = Shutdown::new();
+        let admin_shutdown = Shutdown::new();
+        let operators = self.operators.map(|listener| {
+            let admin = Admin {
+                report: self.condition.clone(),
+                metrics: self.metrics.clone(),
+                hosts: Arc::new([]),
+            };
+            let stopped = admin_shutdown.clone();
+            tokio::spawn(serve_admin(listener, admin, async move {
+                stopped.reached(crate::downstream::Phase::Draining).await;
+            }))
+        });
+        let observer = tokio::spawn(observe(self.store.clone(), self.metrics.clone()));
+        let mut clients = tokio::spawn(serve(
+            self.clients,
+            self.server.clone(),
+            self.proxy,
+            shutdown.clone(),
+            self.metrics.clone(),
+        ));
+        self.condition.set(Stage::Serving);
+        stop.await;
+
+        self.condition.set(Stage::Draining);
+        tracing::info!("draining");
+        let drained = async {
+            tokio::time::sleep(self.server.drain_delay).await;
+            self.stop.draining.cancel();
+            shutdown.drain();
+            let _ = (&mut clients).await;
+            self.tasks.close();
+            self.tasks.wait().await;
+        };
+        let limit = self.server.drain_delay + self.server.drain_timeout;
+        let in_time = tokio::select! {
+            () = drained => true,
+            () = tokio::time::sleep(limit) => false,
+            () = hurry => false,
+        };
+        if !in_time {
+            tracing::warn!(
+                running = self.tasks.len(),
+                "the drain deadline passed; what still runs is settled as unknown"
+            );
+            self.stop.draining.cancel();
+            shutdown.drain();
+            self.stop.deadline.cancel();
+            self.tasks.close();
+            // Long enough for one settlement that fails and one that works, and for the last answers to be written.
+            let _ =
+                tokio::time::timeout(self.store_timeout * 2 + LAST_WORDS, self.tasks.wait()).await;
+            if !clients.is_finished() {
+                let _ = tokio::time::timeout(LAST_WORDS, &mut clients).await;
+            }
+            shutdown.close();
+            if !self.tasks.is_empty() {
+                tracing::warn!(
+                    left = self.tasks.len(),
+                    "the store did not take the end of every claim; those lapse to unknown"
+                );
+            }
+        }
+        observer.abort();
+        admin_shutdown.drain();
+        if let Some(operators) = operators {
+            let _ = tokio::time::timeout(LAST_WORDS, operators).await;
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+
+    fn announce(&self, settings: &Settings) {
+        if let Ok(address) = self.address() {
+            tracing::info!(%address, upstream = %settings.upstreams[0].origin, "listening");
+        }
+        if let Ok(Some(address)) = self.admin_address() {
+            tracing::info!(%address, "listening for operators");
+        }
+        for note in self.store.health().notes {
+            tracing::info!("store: {note}");
+        }
+        tracing::info!(
+            routes = settings.routes.all().len(),
+            "routes, the default one included"
+        );
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+/// How long a stop waits for the last bytes to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often the condition of the store goes to the metrics.
+const OBSERVED_EVERY: Duration = Duration::from_secs(1);
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen { address, error })
+}
+
+async fn observe(store: Arc<AnyStore>, metrics: Arc<Metrics>) {
+    let mut epochs = 0;
+    loop {
+        let health = store.health();
+        metrics.store_up.set(health.up.into());
+        metrics
+            .store_epoch_changes
+            .inc_by(health.epoch_changes.saturating_sub(epochs));
+        epochs = epochs.max(health.epoch_changes);
+        tokio::time::sleep(OBSERVED_EVERY).await;
+    }
+}
+
+/// How the program is, for probes.
+struct Condition {
+    stage: AtomicU8,
+    store: Arc<AnyStore>,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Starting = 0,
+    Serving = 1,
+    Draining = 2,
+}
+
+impl Condition {
+    fn new(store: Arc<AnyStore>) -> Self {
+        Self {
+            stage: AtomicU8::new(Stage::Starting as u8),
+            store,
+        }
+    }
+
+    fn set(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+    }
+}
+
+impl Report for Condition {
+    fn ready(&self) -> Result<(), &'static str> {
+        match self.stage.load(Ordering::Acquire) {
+            1 => Ok(()),
+            0 => Err("starting"),
+            _ => Err("draining"),
+        }
+    }
+
+    fn details(&self) -> Vec<String> {
+        let health = self.store.health();
+        let mut lines = vec![format!("store: {}", if health.up { "up" } else { "down" })];
+        lines.extend(
+            health
+                .notes
+                .into_iter()
+                .map(|note| format!("store: {note}")),
+        );
+        lines
+    }
+}

@@ -1,0 +1,77 @@
+//! The store that the configuration names.
+
+use std::time::Duration;
+
+use super::{Health, Inserted, Location, Memory, Replaced, Store, StoreError, StoreSettings};
+use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
+
+/// The store that the configuration names.
+pub enum AnyStore {
+    /// In memory.
+    Memory(Memory),
+}
+
+/// Calls the same method of whichever store it is.
+macro_rules! each {
+    ($any:expr, $store:ident => $call:expr) => {
+        match $any {
+            AnyStore::Memory($store) => $call,
+        }
+    };
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Not built yet.
+    #[error("this store is not available")]
+    Unavailable,
+}
+
+impl AnyStore {
+    /// Opens the store of these settings.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
+        match &settings.location {
+            Location::Memory => Ok(Self::Memory(Memory::new())),
+            _ => Err(SetupError::Unavailable),
+        }
+    }
+
+    /// Lets what was written be safe, and the store go.
+    pub async fn close(&self) {}
+}
+
+impl Store for AnyStore {
+    async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
+        each!(self, store => store.insert(id, record).await)
+    }
+
+    async fn replace(
+        &self,
+        id: RecordId,
+        expect: Expect,
+        record: &Record,
+    ) -> Result<Replaced, StoreError> {
+        each!(self, store => store.replace(id, expect, record).await)
+    }
+
+    async fn renew(&self, id: RecordId, token: Token) -> Result<Replaced, StoreError> {
+        each!(self, store => store.renew(id, token).await)
+    }
+
+    async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        each!(self, store => store.look(id).await)
+    }
+
+    fn steady(&self) -> Duration {
+        each!(self, store => store.steady())
+    }
+
+    fn health(&self) -> Health {
+        each!(self, store => store.health())
+    }
+}
