@@ -1,7 +1,7 @@
 //! The operator's side: a small listener for probes and metrics, apart from the clients'.
 //!
-//! [`serve_admin`] takes connections, [`guard`] keeps web pages out (a browser on the operator's machine can be made to call
-//! it, by rebinding a name or across origins), and [`pages`] answers. What is to be told comes from a [`Report`] that the
+//! [`serve_admin`] takes connections, `guard` keeps web pages out (a browser on the operator's machine can be made to call
+//! it, by rebinding a name or across origins), and `pages` answers. What is to be told comes from a [`Report`] that the
 //! program gives, so this module knows neither store nor upstream.
 
 mod guard;

@@ -1,10 +1,10 @@
 //! The client's side: everything between the listening socket and the service that answers.
 //!
 //! [`serve`] accepts connections within `max_connections` and gives each a task. A connection speaks HTTP/1.1 or HTTP/2
-//! with prior knowledge (hyper decides by the first bytes) over a [`ClientIo`](io) that bounds every wait: for a head,
-//! for the next request, for a client that does not read. Each request passes [`sanity`] before the service sees it,
+//! with prior knowledge (hyper decides by the first bytes) over a `io::ClientIo` that bounds every wait: for a head,
+//! for the next request, for a client that does not read. Each request passes `sanity` before the service sees it,
 //! so what the service gets has one framing, one `Host` and a target in origin form, and carries a [`Peer`](crate::wire::Peer).
-//! Bad input gets one problem document: from [`exchange`] where hyper could parse it, from [`connection`] where it could
+//! Bad input gets one problem document: from `exchange` where hyper could parse it, from `connection` where it could
 //! not. [`Shutdown`] moves all of them from running to draining to closed.
 
 mod body;
