@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 /// The effective policy of one route: `[policy]` with the route's own settings over it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Name of the route, for logs and metrics; `default` where no `[[route]]` matches.
     pub route: String,

@@ -1,3 +1,3 @@
 //! Where records are kept.
 mod settings;
-pub use settings::{Location, StoreSettings, Sync};
+pub use settings::{BadLocation, Location, StoreSettings, Sync};
