@@ -1,5 +1,6 @@
 //! A reverse proxy that makes any HTTP API idempotent.
 
+pub mod app;
 pub mod config;
 pub mod downstream;
 pub mod proxy;
