@@ -1,7 +1,7 @@
 //! What the operator writes (a TOML file, flags, environment variables), turned into checked [`Settings`].
 //!
-//! A file is parsed into a table whose keys and values know where they stand ([`reader`]); each setting is then asked for
-//! once, by name, with what it may be ([`kind`], [`words`]) and its default ([`defaults`]). What does not fit is
+//! A file is parsed into a table whose keys and values know where they stand (`reader`); each setting is then asked for
+//! once, by name, with what it may be (`kind`, `words`) and its default (`defaults`). What does not fit is
 //! collected with its place, so that all faults are reported at once ([`Faults`]); keys that nobody asked for are faults too.
 //! Flags and variables ([`Overrides`]) are read as the file's values are, and come before them.
 //!
