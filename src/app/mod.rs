@@ -1,9 +1,11 @@
 //! Everything wired together: bound, running, drained. The one module that knows every other.
 
+mod demo;
 mod forwarder;
 mod signals;
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -12,16 +14,65 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Report, serve_admin};
-use crate::config::Settings;
+use crate::config::{LogSettings, Settings};
 use crate::downstream::{ServerSettings, Shutdown, serve};
 use crate::proxy::{Idempotency, Parameters, Stop};
 use crate::store::{AnyStore, SetupError, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use crate::upstream::{Upstream, UpstreamSetupError};
+use crate::wire::BoxError;
 
+use self::demo::ToyApi;
 use self::forwarder::Forwarder;
+use self::signals::stop_signals;
 
-pub use self::signals::stop_signal;
+/// Runs the proxy until it is told to stop.
+pub fn run(settings: Settings) -> ExitCode {
+    block_on(&settings.log.clone(), async move {
+        let app = App::bind(settings).await?;
+        let (stop, hurry) = stop_signals()?;
+        app.run(stop.cancelled(), hurry.cancelled()).await;
+        Ok(())
+    })
+}
+
+/// Runs a toy API behind the proxy; the settings' upstream is replaced by it.
+pub fn demo(mut settings: Settings) -> ExitCode {
+    block_on(&settings.log.clone(), async move {
+        let api = ToyApi::bind().await?;
+        settings.upstreams[0].origin = api.origin()?;
+        let upstream = settings.upstreams[0].clone();
+        let app = App::bind(settings).await?;
+        let address = app.address()?;
+        let api = tokio::spawn(api.serve());
+        let show = tokio::spawn(async move { demo::show(address, &upstream).await });
+        let (stop, hurry) = stop_signals()?;
+        app.run(stop.cancelled(), hurry.cancelled()).await;
+        api.abort();
+        show.await??;
+        Ok(())
+    })
+}
+
+fn block_on(log: &LogSettings, run: impl Future<Output = Result<(), BoxError>>) -> ExitCode {
+    if let Err(error) = telemetry::init(&log.filter, log.format) {
+        eprintln!("idemproxy: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime
+        .map_err(BoxError::from)
+        .and_then(|runtime| runtime.block_on(run))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// A proxy whose store is open and whose listeners are bound.
 pub struct App {

@@ -1,31 +1,36 @@
 //! What the operating system asks of the process.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// Ready at the next SIGTERM or SIGINT. SIGHUP does nothing yet, and does not end the process either.
+/// Cancelled at the first SIGTERM or SIGINT, and at the second: stop, and stop waiting. SIGHUP does nothing yet, and does not
+/// end the process either.
 ///
 /// # Errors
 ///
 /// If the system takes no handlers.
-pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signals() -> std::io::Result<(CancellationToken, CancellationToken)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
+    let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let both = (stop.clone(), hurry.clone());
+    tokio::spawn(async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                () = received(&mut hangup) => {
+                Some(()) = terminate.recv() => {}
+                Some(()) = interrupt.recv() => {}
+                Some(()) = hangup.recv() => {
                     tracing::warn!("SIGHUP: the configuration is not reloaded in this version; restart to apply it");
+                    continue;
                 }
+                else => return,
             }
+            if stop.is_cancelled() {
+                hurry.cancel();
+            }
+            stop.cancel();
         }
-    })
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
+    });
+    Ok(both)
 }

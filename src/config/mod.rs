@@ -1,3 +1,64 @@
-//! What the operator writes, checked.
+//! What the operator writes (a TOML file, flags, environment variables), turned into checked [`Settings`].
+//!
+//! A file is parsed into a table whose keys and values know where they stand (`reader`); each setting is then asked for
+//! once, by name, with what it may be (`kind`, `words`) and its default (`defaults`). What does not fit is
+//! collected with its place, so that all faults are reported at once ([`Faults`]); keys that nobody asked for are faults too.
+//! Flags and variables ([`Overrides`]) are read as the file's values are, and come before them.
+//!
+//! Two shapes only: as written (the table) and as used ([`Settings`]). A route is read over the `[policy]`, and `[policy]`
+//! over the defaults, so a policy is whole at every step.
+
+mod defaults;
+mod describe;
+mod fault;
+mod file;
+mod kind;
+mod nearest;
+mod overrides;
+mod policy;
+mod reader;
+mod routes;
 mod settings;
-pub use settings::{AdminSettings, Settings};
+#[cfg(test)]
+mod tests;
+mod unavailable;
+mod warnings;
+mod words;
+
+use std::path::Path;
+
+pub use fault::{Fault, Faults};
+pub use overrides::{Given, Overrides};
+pub use settings::{AdminSettings, LogSettings, Settings};
+
+use reader::Source;
+
+/// Reads the file, if there is one, with `overrides` before it.
+///
+/// Paths of files in a configuration are relative to the working directory, not to the configuration.
+///
+/// # Errors
+///
+/// Every fault of the file and the overrides; or that the file cannot be read.
+pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Settings, Faults> {
+    let Some(path) = path else {
+        return from_toml("", "", overrides);
+    };
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path)
+        .map_err(|error| Faults::of_file(&name, format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Faults::of_file(&name, "not UTF-8, which TOML is".to_owned()))?;
+    from_toml(&name, &text, overrides)
+}
+
+/// As [`load`], from text; `name` stands for the file in faults, and is empty where there is none.
+///
+/// # Errors
+///
+/// Every fault of the text and the overrides.
+pub fn from_toml(name: &str, text: &str, overrides: &Overrides) -> Result<Settings, Faults> {
+    let source = Source::new(name, text);
+    let settings = source.read(|root| file::read(root, overrides));
+    source.finish(settings)
+}

@@ -1,16 +1,16 @@
 //! The checked settings that the rest of the program takes.
 
 use std::net::SocketAddr;
-
 use std::path::PathBuf;
 
 use crate::downstream::ServerSettings;
 use crate::proxy::Routes;
 use crate::store::StoreSettings;
+use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamSettings;
 
 /// A configuration in which everything was checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where clients connect.
     pub listen: SocketAddr,
@@ -26,15 +26,26 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamSettings>,
     /// Which policy a request is under.
     pub routes: Routes,
+    /// What is logged, and how.
+    pub log: LogSettings,
     /// What weakens the guarantee, a sentence each; said at start and by `check`.
     pub warnings: Vec<String>,
 }
 
 /// The operator's listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
     /// Where operators connect.
     pub listen: SocketAddr,
     /// File with the bearer token.
     pub token_file: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A filter as `tracing_subscriber::EnvFilter` reads it; it was parsed once already.
+    pub filter: String,
+    /// The shape of a line.
+    pub format: LogFormat,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 /// Settings of the listener and of the limits on clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
     /// Client connections open at once; one beyond is answered 503 and closed.
     pub max_connections: usize,

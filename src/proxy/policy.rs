@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use crate::idempotency::Terms;
 
 /// The effective policy of one route: `[policy]` with the route's own settings over it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Name of the route, for logs and metrics; `default` where no `[[route]]` matches.
     pub route: String,
@@ -59,16 +59,20 @@ pub struct Policy {
     pub upstream: usize,
 }
 
+/// The policy where nothing is written.
 impl Default for Policy {
     fn default() -> Self {
         Self {
             route: "default".to_owned(),
             mode: Mode::Enforce,
+            // The methods that RFC 9110 does not call safe.
             methods: vec![Method::POST, Method::PUT, Method::PATCH, Method::DELETE],
             key: vec![KeySource::Header(HeaderName::from_static(
                 "idempotency-key",
             ))],
+            // In front of an API that knows nothing of keys, most clients send none.
             key_required: false,
+            // As Stripe has it.
             key_max_length: 255,
             scope: vec![ScopePart::Method, ScopePart::Path, ScopePart::Caller],
             fingerprint: vec![
@@ -77,15 +81,20 @@ impl Default for Policy {
                 FingerprintPart::Query,
                 FingerprintPart::Body,
             ],
-            retention: Duration::from_hours(24),
-            failed_retention: Duration::from_hours(1),
-            unknown_retention: Duration::from_hours(7 * 24),
+            // Clients that retry do so within the day.
+            retention: Duration::from_secs(24 * 3_600),
+            failed_retention: Duration::from_secs(3_600),
+            // Time for people to find out what happened.
+            unknown_retention: Duration::from_secs(7 * 86_400),
+            // Two lost heartbeats are survived; a crash is noticed within half a minute.
             lease: Duration::from_secs(30),
             unknown_outcome: UnknownOutcome::Reject,
             cut_upload: CutUpload::Unknown,
             store_error: StoreFailure::Reject,
+            // Below the 60 s after which common load balancers and clients give up.
             client_timeout: Duration::from_secs(55),
-            upstream_timeout: Duration::from_mins(5),
+            // Waiting is cheap, and giving up leaves the outcome in doubt.
+            upstream_timeout: Duration::from_secs(5 * 60),
             max_buffered_request: 1 << 20,
             max_stored_response: 1 << 20,
             max_request_body: None,

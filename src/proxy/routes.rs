@@ -9,9 +9,21 @@ use super::policy::{Mode, Policy};
 /// The routes of a configuration, compiled: one lookup a request.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    paths: matchit::Router<Vec<Arc<Policy>>>,
+    /// Index into `groups`.
+    paths: matchit::Router<usize>,
+    /// A pattern, and the policies that share it.
+    groups: Vec<(String, Vec<Arc<Policy>>)>,
     default: Arc<Policy>,
     all: Vec<Arc<Policy>>,
+    /// The pattern of each of `all`; the default one has none.
+    patterns: Vec<String>,
+}
+
+/// The same policies under the same patterns.
+impl PartialEq for Routes {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all && self.patterns == other.patterns
+    }
 }
 
 /// Why routes do not compile.
@@ -23,6 +35,9 @@ pub enum RouteError {
     /// Two routes cover one method of one path.
     #[error("the routes {0} and {1} both cover {2} of this path")]
     Overlap(String, String, Method),
+    /// Two routes share a path and go to different upstreams: where would its other methods go?
+    #[error("the routes {0} and {1} share this path, and so must share an upstream")]
+    Upstreams(String, String),
 }
 
 impl Routes {
@@ -31,8 +46,10 @@ impl Routes {
         let default = Arc::new(default);
         Self {
             paths: matchit::Router::new(),
+            groups: Vec::new(),
             all: vec![default.clone()],
             default,
+            patterns: vec![String::new()],
         }
     }
 
@@ -40,32 +57,34 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// The pattern is malformed or ambiguous, or another route covers one of the methods already.
+    /// The pattern is malformed or ambiguous, or another route of this path covers one of the methods already or has
+    /// another upstream.
     pub fn add(&mut self, pattern: &str, policy: Policy) -> Result<(), RouteError> {
         let policy = Arc::new(policy);
-        match self.paths.insert(pattern, vec![policy.clone()]) {
-            Ok(()) => {}
-            Err(matchit::InsertError::Conflict { with }) if with == pattern => {
-                let here = self
-                    .paths
-                    .at_mut(pattern)
-                    .map_err(|e| RouteError::Pattern(e.to_string()))?
-                    .value;
-                for other in here.iter() {
-                    if let Some(method) = other.methods.iter().find(|m| policy.methods.contains(m))
-                    {
-                        return Err(RouteError::Overlap(
-                            other.route.clone(),
-                            policy.route.clone(),
-                            method.clone(),
-                        ));
-                    }
+        match self.groups.iter_mut().find(|(known, _)| known == pattern) {
+            Some((_, group)) => {
+                for other in group.iter() {
+                    tell_apart(other, &policy)?;
                 }
-                here.push(policy.clone());
+                group.push(policy.clone());
             }
-            Err(error) => return Err(RouteError::Pattern(error.to_string())),
+            None => {
+                self.paths
+                    .insert(pattern, self.groups.len())
+                    .map_err(|error| {
+                        RouteError::Pattern(match error {
+                            matchit::InsertError::Conflict { with } => {
+                                format!("expected a path that can be told apart from {with}")
+                            }
+                            error => error.to_string(),
+                        })
+                    })?;
+                let group = vec![policy.clone()];
+                self.groups.push((pattern.to_owned(), group));
+            }
         }
         self.all.push(policy);
+        self.patterns.push(pattern.to_owned());
         Ok(())
     }
 
@@ -74,7 +93,7 @@ impl Routes {
         let Ok(matched) = self.paths.at(path) else {
             return Found::of(&self.default, method);
         };
-        let here = matched.value;
+        let (_, here) = &self.groups[*matched.value];
         let covering = here.iter().find(|p| p.methods.contains(method));
         Found::of(covering.unwrap_or(&here[0]), method)
     }
@@ -82,6 +101,23 @@ impl Routes {
     /// Every policy, the default one first.
     pub fn all(&self) -> &[Arc<Policy>] {
         &self.all
+    }
+
+    /// The pattern of each of [`all`](Self::all); empty for the default one.
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+}
+
+/// Whether two policies can share a path.
+fn tell_apart(one: &Policy, other: &Policy) -> Result<(), RouteError> {
+    let (here, there) = (one.route.clone(), other.route.clone());
+    if one.upstream != other.upstream {
+        return Err(RouteError::Upstreams(here, there));
+    }
+    match one.methods.iter().find(|m| other.methods.contains(m)) {
+        Some(method) => Err(RouteError::Overlap(here, there, method.clone())),
+        None => Ok(()),
     }
 }
 

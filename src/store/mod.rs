@@ -16,7 +16,7 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 pub use any::{AnyStore, SetupError};
 pub use codec::{CodecError, decode, encode, header};
 pub use memory::Memory;
-pub use settings::{Location, StoreSettings, Sync};
+pub use settings::{BadLocation, Location, StoreSettings, Sync};
 
 /// Keeps records.
 ///

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
     /// Which store, and where.
     pub location: Location,
@@ -33,6 +33,29 @@ pub enum Location {
     Redis(String),
 }
 
+/// The form is none of the three; says nothing of the text, which may carry a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")]
+pub struct BadLocation;
+
+impl std::str::FromStr for Location {
+    type Err = BadLocation;
+
+    fn from_str(text: &str) -> Result<Self, BadLocation> {
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("embedded", dir)) if !dir.is_empty() => Ok(Self::Embedded(dir.into())),
+            Some(("redis", rest)) if rest.starts_with("//") => {
+                let info = redis::IntoConnectionInfo::into_connection_info(text);
+                info.map(|_| Self::Redis(text.to_owned()))
+                    .map_err(|_| BadLocation)
+            }
+            _ => Err(BadLocation),
+        }
+    }
+}
+
+/// As it is configured, without the part that may carry a password.
 impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Uri;
 
 /// Settings of the connections to one upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Scheme (`http` or `https`) and authority of the API; a path here is refused by the configuration.
     pub origin: Uri,

@@ -1,0 +1,195 @@
+//! The effective configuration, as `check` prints it.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use bytesize::ByteSize;
+
+use super::kind::short;
+use super::settings::Settings;
+use crate::proxy::policy::{
+    CutUpload, FingerprintPart, KeySource, Mode, Policy, RetryPolicy, ScopePart, StoreFailure,
+    UnknownOutcome,
+};
+
+impl Settings {
+    /// For people: where it listens and keeps its records, each route's effective policy, and what weakens it.
+    pub fn describe(&self) -> impl Display + '_ {
+        Description(self)
+    }
+}
+
+struct Description<'a>(&'a Settings);
+
+impl Display for Description<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(settings) = self;
+        line(f, "listen", settings.listen)?;
+        match &settings.admin {
+            Some(admin) => line(f, "admin", admin.listen)?,
+            None => line(f, "admin", "off")?,
+        }
+        line(f, "service", &settings.service)?;
+        line(f, "store", format_args!("{:?}", settings.store.location))?;
+        let routes = &settings.routes;
+        for (policy, pattern) in routes.all().iter().zip(routes.patterns()) {
+            match pattern.as_str() {
+                "" => writeln!(f, "\nroute {} (where no other matches)", policy.route)?,
+                pattern => writeln!(f, "\nroute {} {pattern}", policy.route)?,
+            }
+            line(f, "upstream", origin(settings, policy))?;
+            describe(f, policy)?;
+        }
+        match settings.warnings.as_slice() {
+            [] => writeln!(f, "\nnothing weakens the guarantee"),
+            warnings => {
+                writeln!(f, "\nwhat weakens the guarantee")?;
+                warnings
+                    .iter()
+                    .try_for_each(|warning| writeln!(f, "  - {warning}"))
+            }
+        }
+    }
+}
+
+fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
+    match policy.mode {
+        Mode::Enforce => line(f, "mode", "enforce")?,
+        Mode::Off => return line(f, "mode", "off (every request passes as it is)"),
+    }
+    line(
+        f,
+        "methods",
+        words(&policy.methods, |method| method.to_string()),
+    )?;
+    line(f, "key", words(&policy.key, key_source))?;
+    line(f, "key_required", policy.key_required)?;
+    line(f, "key_max_length", policy.key_max_length)?;
+    line(f, "scope", words(&policy.scope, scope_part))?;
+    line(
+        f,
+        "fingerprint",
+        words(&policy.fingerprint, fingerprint_part),
+    )?;
+    line(f, "retention", short(policy.retention))?;
+    line(f, "failed_retention", short(policy.failed_retention))?;
+    line(f, "unknown_retention", short(policy.unknown_retention))?;
+    line(f, "lease", short(policy.lease))?;
+    line(f, "in_flight", "reject")?;
+    line(
+        f,
+        "unknown_outcome",
+        match policy.unknown_outcome {
+            UnknownOutcome::Reject => "reject",
+            UnknownOutcome::Retry => "retry",
+        },
+    )?;
+    line(
+        f,
+        "cut_upload",
+        match policy.cut_upload {
+            CutUpload::Unknown => "unknown",
+            CutUpload::Release => "release",
+        },
+    )?;
+    line(
+        f,
+        "store_error",
+        match policy.store_error {
+            StoreFailure::Reject => "reject",
+            StoreFailure::Forward => "forward",
+        },
+    )?;
+    line(f, "client_timeout", short(policy.client_timeout))?;
+    line(f, "upstream_timeout", short(policy.upstream_timeout))?;
+    line(
+        f,
+        "max_buffered_request",
+        ByteSize(policy.max_buffered_request),
+    )?;
+    line(
+        f,
+        "max_stored_response",
+        ByteSize(policy.max_stored_response),
+    )?;
+    match policy.max_request_body {
+        Some(size) => line(f, "max_request_body", ByteSize(size))?,
+        None => line(f, "max_request_body", "none")?,
+    }
+    line(f, "preserve_host", policy.preserve_host)?;
+    line(f, "store_set_cookie", policy.store_set_cookie)?;
+    line(f, "retry", retry(&policy.retry))?;
+    line(f, "may run again", may_run_again(policy))
+}
+
+/// The statuses after which the key is free again, by the built-in response rules.
+fn may_run_again(policy: &Policy) -> String {
+    let released = "after 401, 403, 407, 408, 409, 421, 423, 425, 429, and 5xx but 502 and 504";
+    match policy.unknown_outcome {
+        UnknownOutcome::Reject => released.to_owned(),
+        UnknownOutcome::Retry => {
+            format!("{released}; and after 502, 504 and lost connections (unknown_outcome)")
+        }
+    }
+}
+
+fn retry(retry: &RetryPolicy) -> String {
+    let connect = retry.on_connect.then(|| "connect".to_owned());
+    let on: Vec<String> = connect
+        .into_iter()
+        .chain(retry.on_status.iter().map(u16::to_string))
+        .collect();
+    format!(
+        "{} attempts, {} to {} apart, jitter {}, on {}",
+        retry.attempts,
+        short(retry.base),
+        short(retry.max),
+        retry.jitter,
+        if on.is_empty() {
+            "nothing".to_owned()
+        } else {
+            on.join(" ")
+        },
+    )
+}
+
+fn origin(settings: &Settings, policy: &Policy) -> String {
+    let upstream = settings.upstreams.get(policy.upstream);
+    let url = upstream.map(|upstream| upstream.origin.to_string());
+    url.unwrap_or_default().trim_end_matches('/').to_owned()
+}
+
+fn key_source(source: &KeySource) -> String {
+    match source {
+        KeySource::Header(name) => format!("header:{name}"),
+    }
+}
+
+fn scope_part(part: &ScopePart) -> String {
+    match part {
+        ScopePart::Method => "method",
+        ScopePart::Path => "path",
+        ScopePart::Caller => "caller",
+    }
+    .to_owned()
+}
+
+fn fingerprint_part(part: &FingerprintPart) -> String {
+    match part {
+        FingerprintPart::Method => "method".to_owned(),
+        FingerprintPart::Path => "path".to_owned(),
+        FingerprintPart::Query => "query".to_owned(),
+        FingerprintPart::Body => "body".to_owned(),
+        FingerprintPart::Header(name) => format!("header:{name}"),
+    }
+}
+
+fn words<T>(items: &[T], word: impl Fn(&T) -> String) -> String {
+    match items {
+        [] => "(nothing)".to_owned(),
+        items => items.iter().map(word).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn line(f: &mut impl Write, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "  {name:<21} {value}")
+}

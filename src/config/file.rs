@@ -1,0 +1,208 @@
+//! The file, section by section.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use http::Uri;
+
+use super::defaults::{self, TIMEOUT_MAX, TIMEOUT_MIN};
+use super::kind::{boolean, duration, list, number, one_of, size};
+use super::overrides::Overrides;
+use super::reader::{Reader, Spot};
+use super::settings::{AdminSettings, LogSettings, Settings};
+use super::words::{
+    address, address_or_off, file, location, log_filter, name, networks, origin, prefix,
+};
+use super::{policy, routes, warnings};
+use crate::downstream::ServerSettings;
+use crate::proxy::Policy;
+use crate::store::{Location, StoreSettings, Sync};
+use crate::telemetry::LogFormat;
+use crate::upstream::UpstreamSettings;
+
+/// Reads all; where a fault was recorded, the settings are incomplete.
+pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
+    let listen = root
+        .get_over("listen", over.listen.as_ref(), address)
+        .unwrap_or(defaults::LISTEN);
+    let upstream = root.get_over("upstream", over.upstream.as_ref(), origin);
+    if upstream.is_none() && root.sound(&["upstream"]) {
+        root.fault(
+            Some(root.spot_missing("upstream")),
+            "missing, expected the API's address, such as \"http://127.0.0.1:3000\" (or --upstream, or IDEMPROXY_UPSTREAM)",
+        );
+    }
+    let service = root.get_over("service", over.service.as_ref(), name);
+    let store = root.section("store", |table| {
+        read_store(table, over, service.is_some() || !root.sound(&["service"]))
+    });
+    for section in ["headers", "reload", "log"] {
+        root.section(section, |_| ());
+    }
+
+    let mut origins = vec![upstream.unwrap_or_default()];
+    let default = root.section("policy", |table| policy::read(table, &Policy::default()));
+    let routes = routes::read(root, default, &mut origins);
+    Settings {
+        listen,
+        service: service.unwrap_or_else(|| defaults::SERVICE.to_owned()),
+        admin: root.section("admin", |table| {
+            let spot = root.spot_over("listen", over.listen.as_ref());
+            read_admin(table, over, (listen, spot))
+        }),
+        server: root.section("server", read_server),
+        upstreams: root.section("upstream_connections", |table| {
+            read_upstreams(table, origins)
+        }),
+        log: read_log(root, over),
+        warnings: warnings::of(&store, &routes),
+        store,
+        routes,
+    }
+}
+
+fn read_admin(
+    table: &Reader<'_>,
+    over: &Overrides,
+    public: (SocketAddr, Option<Spot>),
+) -> Option<AdminSettings> {
+    let listen = table.get_over("listen", over.admin.as_ref(), address_or_off);
+    let token_file = table.get("token_file", file);
+    let listen = listen.unwrap_or(Some(defaults::ADMIN))?;
+    let spot = || table.spot_over("listen", over.admin.as_ref());
+    if !listen.ip().is_loopback() && token_file.is_none() && table.sound(&["token_file"]) {
+        table.fault(
+            spot(),
+            "not a loopback address, expected `admin.token_file` with it: whoever reaches it can release keys",
+        );
+    }
+    if listen == public.0 && listen.port() != 0 {
+        table.fault(
+            spot().or(public.1),
+            "expected different addresses for `listen` and `admin.listen`",
+        );
+    }
+    Some(AdminSettings { listen, token_file })
+}
+
+fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSettings {
+    let location = table.get_over("url", over.store.as_ref(), location);
+    if matches!(location, Some(Location::Redis(_))) && !named {
+        table.fault(
+            table.spot_over("url", over.store.as_ref()),
+            "expected `service` with it: others may share this store, and the name keeps their keys apart",
+        );
+    }
+    StoreSettings {
+        location: location.unwrap_or(Location::Embedded(PathBuf::from(defaults::STORE_DIR))),
+        prefix: table.get_or("prefix", prefix, defaults::PREFIX.to_owned()),
+        timeout: table.get_or(
+            "timeout",
+            duration(TIMEOUT_MIN..=TIMEOUT_MAX),
+            defaults::STORE_TIMEOUT,
+        ),
+        sync: table.get_or("sync", one_of(SYNC), Sync::Always),
+        max_bytes: table.get_or(
+            "max_bytes",
+            size(1 << 20..=u64::MAX),
+            defaults::STORE_MAX_BYTES,
+        ),
+        wait_replicas: table.get_or("wait_replicas", number(0..=100), 0),
+        allow_eviction: table.get_or("allow_eviction", boolean, false),
+    }
+}
+
+fn read_server(table: &Reader<'_>) -> ServerSettings {
+    use defaults as d;
+    let many = 1..=10_000_000;
+    let timeout = TIMEOUT_MIN..=TIMEOUT_MAX;
+    let drain = d::DRAIN_DELAY..=TIMEOUT_MAX;
+    let header_bytes = d::MAX_HEADER_BYTES_MIN..=16 << 20;
+    ServerSettings {
+        max_connections: table.get_or("max_connections", number(many.clone()), d::MAX_CONNECTIONS),
+        max_in_flight: table.get_or("max_in_flight", number(many), d::MAX_IN_FLIGHT),
+        max_buffered_total: table.get_or(
+            "max_buffered_total",
+            size(1..=u64::MAX),
+            d::MAX_BUFFERED_TOTAL,
+        ),
+        max_waiters: table.get_or("max_waiters", number(0..=10_000_000), d::MAX_WAITERS),
+        header_timeout: table.get_or(
+            "header_timeout",
+            duration(timeout.clone()),
+            d::HEADER_TIMEOUT,
+        ),
+        body_idle_timeout: table.get_or(
+            "body_idle_timeout",
+            duration(timeout),
+            d::BODY_IDLE_TIMEOUT,
+        ),
+        max_header_bytes: table.get_or("max_header_bytes", size(header_bytes), d::MAX_HEADER_BYTES)
+            as usize,
+        drain_delay: table.get_or("drain_delay", duration(drain.clone()), d::DRAIN_DELAY),
+        drain_timeout: table.get_or("drain_timeout", duration(drain), d::DRAIN_TIMEOUT),
+        trust_forwarded: table
+            .get("trust_forwarded", list(0, networks))
+            .map(|networks| networks.concat())
+            .unwrap_or_else(d::trust_forwarded),
+    }
+}
+
+/// One set of connections settings for every upstream.
+fn read_upstreams(table: &Reader<'_>, origins: Vec<Uri>) -> Vec<UpstreamSettings> {
+    let connections = UpstreamSettings {
+        origin: Uri::default(),
+        connect_timeout: table.get_or(
+            "connect_timeout",
+            duration(TIMEOUT_MIN..=TIMEOUT_MAX),
+            defaults::CONNECT_TIMEOUT,
+        ),
+        idle_timeout: table.get_or(
+            "idle_timeout",
+            duration(std::time::Duration::ZERO..=TIMEOUT_MAX),
+            defaults::UPSTREAM_IDLE_TIMEOUT,
+        ),
+        max_idle: table.get_or(
+            "max_idle",
+            number(0..=1_000_000),
+            defaults::UPSTREAM_MAX_IDLE,
+        ),
+        max_connections: table.get_or(
+            "max_connections",
+            number(1..=1_000_000),
+            defaults::UPSTREAM_MAX_CONNECTIONS,
+        ),
+        ca_file: table.get("ca_file", file),
+        cert_file: table.get("cert_file", file),
+        key_file: table.get("key_file", file),
+    };
+    if connections.cert_file.is_some() != connections.key_file.is_some()
+        && table.sound(&["cert_file", "key_file"])
+    {
+        table.fault(
+            table.spot_of(&["cert_file", "key_file"]),
+            "expected `cert_file` and `key_file` together",
+        );
+    }
+    origins
+        .into_iter()
+        .map(|origin| UpstreamSettings {
+            origin,
+            ..connections.clone()
+        })
+        .collect()
+}
+
+fn read_log(root: &Reader<'_>, over: &Overrides) -> LogSettings {
+    LogSettings {
+        filter: root
+            .given("log", over.log.as_ref(), log_filter)
+            .unwrap_or_else(|| defaults::LOG_FILTER.to_owned()),
+        format: root
+            .given("log_format", over.log_format.as_ref(), one_of(LOG_FORMAT))
+            .unwrap_or(LogFormat::Text),
+    }
+}
+
+const SYNC: &[(&str, Sync)] = &[("always", Sync::Always), ("never", Sync::Never)];
+const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];

@@ -1,0 +1,142 @@
+//! `[policy]`, and the policy part of a `[[route]]`.
+
+use super::defaults::{
+    BODY_MAX, LEASE_MAX, LEASE_MIN, RETENTION_MAX, RETENTION_MIN, TIMEOUT_MAX, TIMEOUT_MIN,
+};
+use super::kind::{boolean, duration, list, number, one_of, share, short, size};
+use super::reader::Reader;
+use super::words::{
+    RetryOn, fingerprint_part, key_source, method, retry_on, scope_part, size_or_none,
+};
+use crate::proxy::Policy;
+use crate::proxy::policy::{CutUpload, Mode, RetryPolicy, StoreFailure, UnknownOutcome};
+
+/// The policy written in a table, over the one that holds where it is silent.
+pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
+    // The only value so far, and so no setting yet.
+    table.get("in_flight", one_of(&[("reject", ())]));
+    let policy = Policy {
+        route: base.route.clone(),
+        mode: table.get_or("mode", one_of(MODE), base.mode),
+        methods: table.get_or("methods", list(1, method), base.methods.clone()),
+        key: table.get_or("key", list(1, key_source), base.key.clone()),
+        key_required: table.get_or("key_required", boolean, base.key_required),
+        key_max_length: table.get_or("key_max_length", number(1..=4096), base.key_max_length),
+        scope: table.get_or("scope", list(0, scope_part), base.scope.clone()),
+        fingerprint: table.get_or(
+            "fingerprint",
+            list(0, fingerprint_part),
+            base.fingerprint.clone(),
+        ),
+        retention: table.get_or("retention", duration(RETENTION), base.retention),
+        failed_retention: table.get_or(
+            "failed_retention",
+            duration(RETENTION),
+            base.failed_retention,
+        ),
+        unknown_retention: table.get_or(
+            "unknown_retention",
+            duration(RETENTION),
+            base.unknown_retention,
+        ),
+        lease: table.get_or("lease", duration(LEASE_MIN..=LEASE_MAX), base.lease),
+        unknown_outcome: table.get_or(
+            "unknown_outcome",
+            one_of(UNKNOWN_OUTCOME),
+            base.unknown_outcome,
+        ),
+        cut_upload: table.get_or("cut_upload", one_of(CUT_UPLOAD), base.cut_upload),
+        store_error: table.get_or("store_error", one_of(STORE_ERROR), base.store_error),
+        client_timeout: table.get_or("client_timeout", duration(TIMEOUT), base.client_timeout),
+        upstream_timeout: table.get_or(
+            "upstream_timeout",
+            duration(TIMEOUT),
+            base.upstream_timeout,
+        ),
+        max_buffered_request: table.get_or(
+            "max_buffered_request",
+            size(0..=BODY_MAX),
+            base.max_buffered_request,
+        ),
+        max_stored_response: table.get_or(
+            "max_stored_response",
+            size(0..=BODY_MAX),
+            base.max_stored_response,
+        ),
+        max_request_body: table.get_or("max_request_body", size_or_none, base.max_request_body),
+        preserve_host: table.get_or("preserve_host", boolean, base.preserve_host),
+        store_set_cookie: table.get_or("store_set_cookie", boolean, base.store_set_cookie),
+        retry: table.section("retry", |retry| read_retry(retry, &base.retry)),
+        upstream: base.upstream,
+    };
+    check_unknown_retention(table, &policy);
+    policy
+}
+
+fn read_retry(table: &Reader<'_>, base: &RetryPolicy) -> RetryPolicy {
+    let on = table.get("on", list(0, retry_on));
+    let retry = RetryPolicy {
+        attempts: table.get_or("attempts", number(1..=100), base.attempts),
+        base: table.get_or("base", duration(TIMEOUT), base.base),
+        max: table.get_or("max", duration(TIMEOUT), base.max),
+        jitter: table.get_or("jitter", share, base.jitter),
+        on_connect: match &on {
+            Some(on) => on.contains(&RetryOn::Connect),
+            None => base.on_connect,
+        },
+        on_status: match &on {
+            Some(on) => on.iter().filter_map(status).collect(),
+            None => base.on_status.clone(),
+        },
+    };
+    let keys = ["max", "base"];
+    let written = table.spot_of(&keys);
+    if written.is_some() && table.sound(&keys) && retry.max < retry.base {
+        let (max, base) = (short(retry.max), short(retry.base));
+        table.fault(
+            written,
+            format!("retry.max is {max} here, expected at least retry.base, {base}"),
+        );
+    }
+    retry
+}
+
+fn status(on: &RetryOn) -> Option<u16> {
+    match on {
+        RetryOn::Status(status) => Some(*status),
+        RetryOn::Connect => None,
+    }
+}
+
+/// A record must outlive the exchange that it guards, or the key would be free while the upstream still works.
+fn check_unknown_retention(table: &Reader<'_>, policy: &Policy) {
+    let keys = ["unknown_retention", "upstream_timeout", "lease"];
+    let least = policy.upstream_timeout + 2 * policy.lease;
+    let written = table.spot_of(&keys);
+    if written.is_some() && table.sound(&keys) && policy.unknown_retention < least {
+        let (is, least) = (short(policy.unknown_retention), short(least));
+        table.fault(
+            written,
+            format!(
+                "unknown_retention is {is} here, expected at least upstream_timeout + 2 × lease, {least}"
+            ),
+        );
+    }
+}
+
+const RETENTION: std::ops::RangeInclusive<std::time::Duration> = RETENTION_MIN..=RETENTION_MAX;
+const TIMEOUT: std::ops::RangeInclusive<std::time::Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
+
+const MODE: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("off", Mode::Off)];
+const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
+    ("reject", UnknownOutcome::Reject),
+    ("retry", UnknownOutcome::Retry),
+];
+const CUT_UPLOAD: &[(&str, CutUpload)] = &[
+    ("unknown", CutUpload::Unknown),
+    ("release", CutUpload::Release),
+];
+const STORE_ERROR: &[(&str, StoreFailure)] = &[
+    ("reject", StoreFailure::Reject),
+    ("forward", StoreFailure::Forward),
+];

@@ -1,0 +1,597 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::*;
+use crate::proxy::policy::{FingerprintPart, KeySource, Mode, ScopePart};
+use crate::store::Location;
+
+const UPSTREAM: &str = "upstream = \"http://127.0.0.1:3000\"\n";
+
+/// The faults of `text`, which stands after a good `upstream`, as `f.toml:2:…` and on.
+fn faults(text: &str) -> Vec<String> {
+    let text = format!("{UPSTREAM}{text}");
+    match from_toml("f.toml", &text, &Overrides::default()) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.iter().map(Fault::to_string).collect(),
+    }
+}
+
+fn good(text: &str) -> Settings {
+    let text = format!("{UPSTREAM}{text}");
+    from_toml("f.toml", &text, &Overrides::default()).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn upstream_given() -> Overrides {
+    Overrides {
+        upstream: Some(Given::new("--upstream", "http://127.0.0.1:3000")),
+        ..Overrides::default()
+    }
+}
+
+const DURATION: &str = r#"expected a duration with its unit, such as "500ms", "30s" or "24h""#;
+const ADDRESS: &str = r#"expected an IP address and port, such as "127.0.0.1:8080" or "[::]:8080""#;
+const ORIGIN: &str = r#"expected http:// or https:// with a host and no more than a port, such as "http://127.0.0.1:3000""#;
+const STORE: &str =
+    "expected memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]";
+const METHOD: &str = r#"expected a request method in capitals, such as "POST""#;
+const PATTERN: &str =
+    r#"expected a path such as "/orders/{id}", percent-encoded and without a query"#;
+
+#[test]
+fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
+    let cases = [
+        ("lisetn = \"127.0.0.1:1\"", "2:1: lisetn: unknown key, did you mean `listen`?".to_owned()),
+        ("[policy]\nretension = \"1h\"", "3:1: retension: unknown key, did you mean `retention`?".to_owned()),
+        ("[server]\ntls_crt = \"x\"", "3:1: tls_crt: unknown key, did you mean `tls_cert`?".to_owned()),
+        ("[policy.retry]\nforever = true", "3:1: forever: unknown key, expected one of: on, attempts, base, max, jitter".to_owned()),
+        ("[reload]\nabcdefgh = true", "3:1: abcdefgh: unknown key".to_owned()),
+        ("listen = \"localhost:80\"", format!("2:10: \"localhost:80\": {ADDRESS}")),
+        ("listen = 8080", format!("2:10: 8080: {ADDRESS}")),
+        ("service = \"\"", "2:11: \"\": expected a name of 1 to 100 printable characters".to_owned()),
+        ("store = 1", "2:9: 1: expected a table, [store]".to_owned()),
+        ("route = 1", "2:9: 1: expected tables, [[route]]".to_owned()),
+        ("[admin]\nlisten = \"on\"", format!("3:10: \"on\": {ADDRESS}, or \"off\"")),
+        ("[admin]\nlisten = \"0.0.0.0:9090\"", "3:10: \"0.0.0.0:9090\": not a loopback address, expected `admin.token_file` with it: whoever reaches it can release keys".to_owned()),
+        ("[admin]\nlisten = \"127.0.0.1:8080\"", "3:10: \"127.0.0.1:8080\": expected different addresses for `listen` and `admin.listen`".to_owned()),
+        ("listen = \"127.0.0.1:9090\"", "2:10: \"127.0.0.1:9090\": expected different addresses for `listen` and `admin.listen`".to_owned()),
+        ("[store]\nurl = \"embeded:x\"", format!("3:7: \"embeded:x\": {STORE}")),
+        ("[store]\nurl = \"embedded:\"", format!("3:7: \"embedded:\": {STORE}")),
+        ("[store]\nurl = \"redis://u:pw@h:99999\"", format!("3:7: \"redis:…\": {STORE}")),
+        ("[store]\nurl = \"redis://h\"", "3:7: \"redis://h\": expected `service` with it: others may share this store, and the name keeps their keys apart".to_owned()),
+        ("[store]\nprefix = \"a{b}\"", "3:10: \"a{b}\": expected 1 to 64 letters, digits and any of . _ : -".to_owned()),
+        ("[store]\ntimeout = 500", format!("3:11: 500: {DURATION}")),
+        ("[store]\ntimeout = \"500\"", format!("3:11: \"500\": {DURATION}")),
+        ("[store]\ntimeout = \"0s\"", "3:11: \"0s\": expected a duration from 1ms to 30d".to_owned()),
+        ("[store]\nsync = \"sometimes\"", "3:8: \"sometimes\": expected \"always\" or \"never\"".to_owned()),
+        ("[store]\nmax_bytes = \"4 GB of disk\"", "3:13: \"4 GB of disk\": expected a size in bytes, such as \"64KiB\" or \"1MiB\"".to_owned()),
+        ("[store]\nwait_replicas = -1", "3:17: -1: expected a whole number from 0 to 100".to_owned()),
+        ("[store]\nallow_eviction = \"no\"", "3:18: \"no\": expected true or false".to_owned()),
+        ("[server]\nmax_header_bytes = \"1KiB\"", "3:20: \"1KiB\": expected a size from 8.0 KiB to 16.0 MiB".to_owned()),
+        ("[server]\nmax_connections = 0", "3:19: 0: expected a whole number from 1 to 10000000".to_owned()),
+        ("[server]\ntrust_forwarded = [\"loopback\", \"10.0.0.0/40\"]", "3:32: \"10.0.0.0/40\": expected \"loopback\", \"private\", an IP address or a network such as \"10.0.0.0/8\"".to_owned()),
+        ("[upstream_connections]\ncert_file = \"a.pem\"", "3:13: \"a.pem\": expected `cert_file` and `key_file` together".to_owned()),
+        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"off\"".to_owned()),
+        ("[policy]\nmethods = []", "3:11: []: expected a list of at least 1".to_owned()),
+        ("[policy]\nmethods = \"POST\"", "3:11: \"POST\": expected a list, in [ ]".to_owned()),
+        ("[policy]\nmethods = [\"post\"]", format!("3:12: \"post\": {METHOD}")),
+        ("[policy]\nmethods = [\"A B\"]", format!("3:12: \"A B\": {METHOD}")),
+        ("[policy]\nkey = [\"header:a b\"]", "3:8: \"header:a b\": expected a source of keys, such as \"header:Idempotency-Key\"".to_owned()),
+        ("[policy]\nkey = [\"header:Connection\"]", "3:8: \"header:Connection\": expected a source of keys, such as \"header:Idempotency-Key\"".to_owned()),
+        ("[policy]\nkey_max_length = 0", "3:18: 0: expected a whole number from 1 to 4096".to_owned()),
+        ("[policy]\nscope = [\"path\", \"path\"]", "3:18: \"path\": expected each only once".to_owned()),
+        ("[policy]\nscope = [\"colour\"]", "3:10: \"colour\": expected \"method\", \"path\" or \"caller\"".to_owned()),
+        ("[policy]\nfingerprint = [\"header:A\", \"header:a\"]", "3:28: \"header:a\": expected each only once".to_owned()),
+        ("[policy]\nlease = \"1ms\"", "3:9: \"1ms\": expected a duration from 100ms to 1h".to_owned()),
+        ("[policy]\nlease = 30", format!("3:9: 30: {DURATION}")),
+        ("[policy]\nunknown_retention = \"6m\"\nlease = \"31s\"", "3:21: \"6m\": unknown_retention is 6m here, expected at least upstream_timeout + 2 × lease, 6m2s".to_owned()),
+        ("[policy]\nupstream_timeout = \"8d\"", "3:20: \"8d\": unknown_retention is 7d here, expected at least upstream_timeout + 2 × lease, 8d1m".to_owned()),
+        ("[policy]\nmax_buffered_request = \"1GiB\"", "3:24: \"1GiB\": expected a size from 0 B to 256.0 MiB".to_owned()),
+        ("[policy]\nmax_request_body = \"some\"", "3:20: \"some\": expected \"none\", or a size in bytes such as \"10MiB\"".to_owned()),
+        ("[policy]\nretry = 3", "3:9: 3: expected a table, [policy.retry]".to_owned()),
+        ("[policy.retry]\njitter = 1.5", "3:10: 1.5: expected a number from 0.0 to 1.0".to_owned()),
+        ("[policy.retry]\njitter = nan", "3:10: nan: expected a number from 0.0 to 1.0".to_owned()),
+        ("[policy.retry]\nattempts = 0", "3:12: 0: expected a whole number from 1 to 100".to_owned()),
+        ("[policy.retry]\nbase = \"9s\"", "3:8: \"9s\": retry.max is 8s here, expected at least retry.base, 9s".to_owned()),
+        ("[policy.retry]\non = [\"200\"]", "3:7: \"200\": expected \"connect\" or a status from \"400\" to \"599\"".to_owned()),
+        ("[[route]]\nname = \"a\"", "2:1: [[route]]: `path` is missing, expected one, such as \"/orders/{id}\"".to_owned()),
+        ("[[route]]\npath = \"orders\"", format!("3:8: \"orders\": {PATTERN}")),
+        ("[[route]]\npath = \"/a?b=c\"", format!("3:8: \"/a?b=c\": {PATTERN}")),
+        ("[[route]]\npath = \"/a/{id\"", "3:8: \"/a/{id\": Parameters must be registered with a valid name".to_owned()),
+        ("[[route]]\npath = \"/{*a}/b\"", "3:8: \"/{*a}/b\": Catch-all parameters are only allowed at the end of a route".to_owned()),
+        ("[[route]]\nname = \"default\"\npath = \"/\"", "3:8: \"default\": another route is called \"default\", expected a name of its own".to_owned()),
+        ("[[route]]\npath = \"/\"\nupstream = \"ftp://h\"", format!("4:12: \"ftp://h\": {ORIGIN}")),
+        ("[[route]]\npath = \"/\"\nlease = \"1h\"\nunknown_retention = \"1h\"", "5:21: \"1h\": unknown_retention is 1h here, expected at least upstream_timeout + 2 × lease, 2h5m".to_owned()),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(faults(text), [format!("f.toml:{expected}")], "{text}");
+    }
+}
+
+#[test]
+fn an_upstream_is_a_scheme_and_an_authority_alone() {
+    for url in [
+        "127.0.0.1:3000",
+        "/",
+        "ftp://h",
+        "http://",
+        "http://:80",
+        "http://h:",
+        "http://h:0",
+        "http://h:99999",
+        "http://h/a",
+        "http://h/#a",
+        "http://h#a",
+    ] {
+        let text = format!("upstream = \"{url}\"");
+        let faults = from_toml("f.toml", &text, &Overrides::default()).unwrap_err();
+        assert_eq!(
+            faults.to_string(),
+            format!("f.toml:1:12: \"{url}\": {ORIGIN}")
+        );
+    }
+    for url in [
+        "http://h",
+        "https://h:8443/",
+        "http://[::1]:3000",
+        "http://a-b.c_d",
+    ] {
+        let text = format!("upstream = \"{url}\"");
+        let settings = from_toml("f.toml", &text, &Overrides::default()).unwrap();
+        let origin = &settings.upstreams[0].origin;
+        assert_eq!(
+            origin.to_string().trim_end_matches('/'),
+            url.trim_end_matches('/')
+        );
+    }
+}
+
+#[test]
+fn a_password_is_never_part_of_a_fault() {
+    let over = Overrides {
+        upstream: Some(Given::new("--upstream", "http://me:hunter2@h")),
+        store: Some(Given::new(
+            "IDEMPROXY_STORE",
+            "redis+unix:///s?pass=hunter2",
+        )),
+        ..Overrides::default()
+    };
+    let text = "[store]\nurl = \"redis:/me:hunter2@h\"\n[[route]]\npath = \"/\"\nupstream = \"http://me:hunter2@h\"";
+    let faults = from_toml("f.toml", text, &over).unwrap_err();
+    assert_eq!(faults.iter().count(), 4, "{faults}");
+    assert!(!faults.to_string().contains("hunter2"), "{faults}");
+    assert!(!format!("{over:?}").contains("hunter2"));
+}
+
+#[test]
+fn what_is_not_available_yet_is_refused_by_name() {
+    for (text, place, name) in [
+        ("jwt = {}", "2:1: jwt", "jwt"),
+        ("[errors]\nbody = \"\"", "2:2: errors", "errors"),
+        (
+            "[store]\nurl = \"rediss://h\"",
+            "3:7: \"rediss://h\"",
+            "rediss://",
+        ),
+        (
+            "[store]\nurl = \"redis+sentinel://a,b/c\"",
+            "3:7: \"redis+sentinel://a,b/c\"",
+            "redis+sentinel://",
+        ),
+        (
+            "[store]\nurl = \"redis+cluster://a,b\"",
+            "3:7: \"redis+cluster://a,b\"",
+            "redis+cluster://",
+        ),
+        (
+            "[store]\nsecret_file = \"s\"",
+            "3:1: secret_file",
+            "store.secret_file",
+        ),
+        (
+            "[server]\ntls_cert = \"c\"",
+            "3:1: tls_cert",
+            "server.tls_cert",
+        ),
+        ("[headers]\nreplay = \"X\"", "3:1: replay", "headers.replay"),
+        ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
+        ("[log]\nkeys = true", "3:1: keys", "log.keys"),
+        (
+            "[policy]\nmode = \"observe\"",
+            "3:8: \"observe\"",
+            "observe",
+        ),
+        (
+            "[policy]\nkey = [\"query:id\"]",
+            "3:8: \"query:id\"",
+            "query:",
+        ),
+        (
+            "[policy]\nkey = [\"content\"]",
+            "3:8: \"content\"",
+            "content",
+        ),
+        (
+            "[policy]\nkey_format = \"uuid\"",
+            "3:1: key_format",
+            "policy.key_format",
+        ),
+        (
+            "[policy]\nscope = [\"method\", \"jwt:sub\"]",
+            "3:20: \"jwt:sub\"",
+            "jwt:",
+        ),
+        (
+            "[policy]\nfingerprint = [\"json-body\"]",
+            "3:16: \"json-body\"",
+            "json-body",
+        ),
+        (
+            "[policy]\nfingerprint_ignore = [\"/a\"]",
+            "3:1: fingerprint_ignore",
+            "policy.fingerprint_ignore",
+        ),
+        ("[policy]\nin_flight = \"wait\"", "3:13: \"wait\"", "wait"),
+        (
+            "[policy]\nunknown_outcome = \"probe\"",
+            "3:19: \"probe\"",
+            "probe",
+        ),
+        (
+            "[policy]\nreplay_check = { path = \"/me\" }",
+            "3:1: replay_check",
+            "policy.replay_check",
+        ),
+        (
+            "[[policy.response]]\nstatus = \"409\"",
+            "2:10: response",
+            "policy.response",
+        ),
+        (
+            "[[route]]\npath = \"/\"\nprobe = {}",
+            "4:1: probe",
+            "route.probe",
+        ),
+    ] {
+        let expected = format!("f.toml:{place}: `{name}` is not available in this version");
+        assert_eq!(faults(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_available_yet_may_stand_there_with_its_default() {
+    good(
+        r#"
+        [headers]
+        replay = "X-Idempotency-Replay"
+        stored = 'X-Idempotency-Stored'
+        [reload]
+        watch = false
+        [log]
+        keys = false
+        [policy]
+        in_flight = "reject"
+        wait_timeout = "30s"
+        key_format = "any"
+        uuid7_max_future = "1m"
+        uuid7_max_age = "7d"
+        fingerprint_ignore = []
+        "#,
+    );
+}
+
+#[test]
+fn all_faults_are_told_at_once_in_the_order_of_the_file_and_flags_last() {
+    let text = "listn = 1\n[policy]\nlease = 5\nmode = \"on\"\n[[route]]\npath = \"x\"\n[store]\nurl = \"x\"";
+    let over = Overrides {
+        admin: Some(Given::new("--admin", "nowhere")),
+        ..Overrides::default()
+    };
+    let faults = from_toml("f.toml", text, &over).unwrap_err().to_string();
+    let places: Vec<&str> = faults
+        .lines()
+        .map(|line| line.split_once(": ").unwrap().0)
+        .collect();
+    let expected = [
+        "f.toml:1:1",
+        "f.toml:1:1",
+        "f.toml:3:9",
+        "f.toml:4:8",
+        "f.toml:6:8",
+        "f.toml:8:7",
+        "--admin",
+    ];
+    assert_eq!(places, expected, "{faults}");
+    assert!(
+        faults.contains("f.toml:1:1: upstream: missing, expected"),
+        "{faults}"
+    );
+}
+
+#[test]
+fn a_fault_is_not_told_again_by_what_compares_with_it_or_builds_on_it() {
+    assert_eq!(
+        faults("[policy]\nunknown_retention = \"x\"\nupstream_timeout = \"20d\"").len(),
+        1
+    );
+    assert_eq!(
+        faults("[policy]\nlease = \"x\"\n[[route]]\npath = \"/\"\nunknown_retention = \"1s\"")
+            .len(),
+        1
+    );
+    assert_eq!(
+        faults("[policy]\nunknown_retention = \"1s\"\n[[route]]\npath = \"/\"").len(),
+        1
+    );
+    let two = "[policy]\nlease = \"40s\"\n[[route]]\npath = \"/a\"\nlease = \"x\"\n[[route]]\npath = \"/b\"\nunknown_retention = \"1s\"";
+    assert_eq!(faults(two).len(), 2);
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_place() {
+    assert_eq!(
+        faults("listen = \"a\n[admin]\n[admin]"),
+        [
+            "f.toml:2:12: not TOML: invalid basic string, expected `\"`",
+            "f.toml:4:2: admin: not TOML: duplicate key",
+        ]
+    );
+    assert_ne!(faults("é = 1 x"), [""; 0]);
+}
+
+#[test]
+fn columns_count_characters() {
+    assert_eq!(
+        faults("[policy]\nkey = [\"header:é\", \"héader:é\"]")[1]
+            .split(' ')
+            .next(),
+        Some("f.toml:3:20:")
+    );
+}
+
+#[test]
+fn a_flag_comes_before_the_file_and_that_before_the_default() {
+    let text = "listen = \"127.0.0.1:1\"\nservice = \"of-file\"";
+    let over = Overrides {
+        service: Some(Given::new("--service", "of-flag")),
+        admin: Some(Given::new("IDEMPROXY_ADMIN", "off")),
+        store: Some(Given::new("--store", "redis://h/1")),
+        ..upstream_given()
+    };
+    let settings = from_toml("f.toml", text, &over).unwrap();
+    assert_eq!(settings.listen.port(), 1);
+    assert_eq!(settings.service, "of-flag");
+    assert_eq!(settings.admin, None);
+    assert_eq!(
+        settings.store.location,
+        Location::Redis("redis://h/1".to_owned())
+    );
+    assert_eq!(settings.store.timeout, Duration::from_millis(500));
+}
+
+#[test]
+fn a_fault_names_the_flag_or_the_variable() {
+    let over = Overrides {
+        listen: Some(Given::new("IDEMPROXY_LISTEN", "here")),
+        store: Some(Given::new("--store", "redis://h")),
+        log_format: Some(Given::new("--log-format", "xml")),
+        ..Overrides::default()
+    };
+    assert_eq!(
+        load(None, &over).unwrap_err().to_string(),
+        format!(
+            "--log-format: \"xml\": expected \"text\" or \"json\"\n\
+             --store: \"redis://h\": expected `service` with it: others may share this store, and the name keeps their keys apart\n\
+             --upstream: missing, expected the API's address, such as \"http://127.0.0.1:3000\" (or --upstream, or IDEMPROXY_UPSTREAM)\n\
+             IDEMPROXY_LISTEN: \"here\": {ADDRESS}"
+        )
+    );
+}
+
+#[test]
+fn a_route_sets_what_it_names_and_takes_the_rest_from_the_policy() {
+    let settings = good(
+        r#"
+        [policy]
+        retention = "2h"
+        key = ["header:X-Request-Id", "header:Idempotency-Key"]
+        retry = { attempts = 5, on = ["connect", "503"] }
+        [[route]]
+        name = "orders"
+        path = "/orders/{id}"
+        methods = ["PUT"]
+        upstream = "https://other"
+        scope = ["method"]
+        fingerprint = ["body", "header:Content-Type"]
+        max_request_body = "10MB"
+        retry = { base = "1s" }
+        [[route]]
+        path = "/orders/{id}"
+        methods = ["POST"]
+        upstream = "https://other/"
+        mode = "off"
+        "#,
+    );
+    let [default, orders, off] = settings.routes.all() else {
+        panic!("{:?}", settings.routes.patterns());
+    };
+    assert_eq!(default.retention, Duration::from_secs(7200));
+    assert_eq!(orders.retention, default.retention);
+    let header = |name: &str| KeySource::Header(name.parse().unwrap());
+    assert_eq!(
+        orders.key,
+        [header("x-request-id"), header("idempotency-key")]
+    );
+    assert_eq!(orders.methods, [Method::PUT]);
+    assert_eq!(orders.scope, [ScopePart::Method]);
+    let content_type = FingerprintPart::Header(http::header::CONTENT_TYPE);
+    assert_eq!(orders.fingerprint, [FingerprintPart::Body, content_type]);
+    assert_eq!(orders.max_request_body, Some(10_000_000));
+    assert_eq!(orders.retry.base, Duration::from_secs(1));
+    assert_eq!(
+        (orders.retry.attempts, &*orders.retry.on_status),
+        (5, &[503][..])
+    );
+    assert_eq!((default.upstream, orders.upstream, off.upstream), (0, 1, 1));
+    assert_eq!(settings.upstreams.len(), 2);
+    assert_eq!((off.mode, &*off.route), (Mode::Off, "/orders/{id}"));
+}
+
+#[test]
+fn routes_that_cannot_be_told_apart_are_refused() {
+    let two = |first: &str, second: &str| {
+        faults(&format!(
+            "[[route]]\nname = \"a\"\n{first}\n[[route]]\nname = \"b\"\n{second}"
+        ))
+    };
+    let all = "path = \"/x/{id}\"";
+    let put = "path = \"/x/{id}\"\nmethods = [\"PUT\"]";
+    assert_eq!(
+        two(all, put),
+        ["f.toml:7:8: \"/x/{id}\": the routes a and b both cover PUT of this path"]
+    );
+    assert_eq!(
+        two(all, "path = \"/x/{name}\""),
+        ["f.toml:7:8: \"/x/{name}\": expected a path that can be told apart from /x/{id}"]
+    );
+    let post = "path = \"/x/{id}\"\nmethods = [\"POST\"]\nupstream = \"http://h\"";
+    assert_eq!(
+        two(put, post),
+        [
+            "f.toml:8:8: \"/x/{id}\": the routes a and b share this path, and so must share an upstream"
+        ]
+    );
+    assert_eq!(two(all, "path = \"/x/y\""), [""; 0]);
+    assert_eq!(two(all, "path = \"/{*rest}\""), [""; 0]);
+}
+
+#[test]
+fn the_most_specific_path_wins_and_its_methods_say_what_is_covered() {
+    let routes = good(
+        r#"
+        [[route]]
+        path = "/{*rest}"
+        name = "rest-put"
+        methods = ["PUT"]
+        [[route]]
+        path = "/a/{id}"
+        name = "one"
+        [[route]]
+        path = "/{*rest}"
+        name = "rest-post"
+        methods = ["POST"]
+        [[route]]
+        path = "/a/off"
+        name = "off"
+        mode = "off"
+        "#,
+    )
+    .routes;
+    for (method, path, name, covered) in [
+        (Method::PUT, "/a/b/c", "rest-put", true),
+        (Method::POST, "/{*rest}", "rest-post", true),
+        (Method::DELETE, "/b", "rest-put", false),
+        (Method::POST, "/a/b", "one", true),
+        (Method::GET, "/a/b", "one", false),
+        (Method::POST, "/a/off", "off", false),
+        (Method::POST, "/", "default", true),
+    ] {
+        let found = routes.find(&method, path);
+        assert_eq!(found.policy.route, name, "{method} {path}");
+        assert_eq!(found.covered, covered, "{method} {path}");
+    }
+}
+
+#[test]
+fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
+    assert_eq!(good("").warnings, [""; 0]);
+    let settings = good(
+        r#"
+        [store]
+        url = "memory:"
+        [policy]
+        unknown_outcome = "retry"
+        [[route]]
+        path = "/a"
+        scope = []
+        fingerprint = []
+        cut_upload = "release"
+        store_error = "forward"
+        retry = { on = ["503"] }
+        [[route]]
+        path = "/off"
+        mode = "off"
+        "#,
+    );
+    let starts: Vec<String> = settings
+        .warnings
+        .iter()
+        .map(|warning| warning.split(": ").take(2).collect::<Vec<_>>().join(": "))
+        .collect();
+    let starts: Vec<&str> = starts.iter().map(|s| &s[..s.len().min(40)]).collect();
+    assert_eq!(
+        starts,
+        [
+            "store: url is memory",
+            "route /a: scope has no caller",
+            "route /a: fingerprint has no body",
+            "routes default, /a: unknown_outcome is r",
+            "route /a: cut_upload is release",
+            "route /a: store_error is forward",
+            "route /a: retry.on names statuses",
+        ]
+    );
+    let of_store = |text: &str| good(text).warnings.len();
+    assert_eq!(of_store("[store]\nsync = \"never\""), 1);
+    assert_eq!(
+        of_store("service = \"s\"\n[store]\nurl = \"redis://h\"\nallow_eviction = true"),
+        1
+    );
+}
+
+const REFERENCE: &str = include_str!("../../config/idemproxy.toml");
+
+#[test]
+fn the_reference_says_the_defaults() {
+    let defaults = from_toml("", "", &upstream_given()).unwrap();
+    let reference = from_toml("idemproxy.toml", REFERENCE, &Overrides::default()).unwrap();
+    assert_eq!(reference, defaults);
+}
+
+#[test]
+fn the_reference_names_every_setting() {
+    let text = "xyxyxyxyxyxyxyxyxyxy = 1\n";
+    let sections = [
+        "admin",
+        "store",
+        "server",
+        "upstream_connections",
+        "policy",
+        "policy.retry",
+    ];
+    let headed = sections
+        .map(|section| format!("[{section}]\n{text}"))
+        .concat();
+    let faults = from_toml("f", &format!("{text}{headed}"), &upstream_given()).unwrap_err();
+    let lists = faults.iter().map(Fault::to_string);
+    let lists = lists.map(|line| line.split_once("expected one of: ").unwrap().1.to_owned());
+    let keys: Vec<String> = lists
+        .flat_map(|list| list.split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys {
+        let written = REFERENCE.lines().any(|line| {
+            let line = line.trim_start_matches("# ").trim_start_matches('[');
+            let rest = line
+                .strip_prefix(key.as_str())
+                .or_else(|| line.strip_prefix(&format!("policy.{key}")));
+            rest.is_some_and(|rest| rest.starts_with([' ', ']']))
+        });
+        assert!(
+            written || ["headers", "reload", "log"].contains(&&*key),
+            "{key}"
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! What of a configuration weakens the guarantee.
+
+use crate::proxy::Routes;
+use crate::proxy::policy::{
+    CutUpload, FingerprintPart, Mode, Policy, ScopePart, StoreFailure, UnknownOutcome,
+};
+use crate::store::{Location, StoreSettings, Sync};
+
+/// A sentence for each thing, with the routes that it holds for.
+pub(super) fn of(store: &StoreSettings, routes: &Routes) -> Vec<String> {
+    let of_store = OF_STORE
+        .iter()
+        .filter(|(weak, _)| weak(store))
+        .map(|(_, sentence)| format!("store: {sentence}"));
+    let of_policies = OF_POLICY.iter().filter_map(|(weak, sentence)| {
+        let names: Vec<&str> = routes
+            .all()
+            .iter()
+            .filter(|policy| policy.mode == Mode::Enforce && weak(policy))
+            .map(|policy| policy.route.as_str())
+            .collect();
+        let word = if names.len() == 1 { "route" } else { "routes" };
+        (!names.is_empty()).then(|| format!("{word} {}: {sentence}", names.join(", ")))
+    });
+    of_store.chain(of_policies).collect()
+}
+
+type Weakness<T> = (fn(&T) -> bool, &'static str);
+
+const OF_STORE: &[Weakness<StoreSettings>] = &[
+    (
+        |store| store.location == Location::Memory,
+        "url is memory: every key is forgotten when the process ends, and other replicas do not see them",
+    ),
+    (
+        |store| matches!(store.location, Location::Embedded(_)) && store.sync == Sync::Never,
+        "sync is never: a power loss may forget keys, and their requests run again",
+    ),
+    (
+        |store| matches!(store.location, Location::Redis(_)) && store.allow_eviction,
+        "allow_eviction is true: a Redis that runs out of memory may forget keys, and their requests run again",
+    ),
+];
+
+const OF_POLICY: &[Weakness<Policy>] = &[
+    (
+        |policy| !policy.scope.contains(&ScopePart::Caller),
+        "scope has no caller: callers who choose the same key meet each other's record, and may be given each other's answer",
+    ),
+    (
+        |policy| !policy.fingerprint.contains(&FingerprintPart::Body),
+        "fingerprint has no body: another body under the same key is not noticed, and gets the first one's answer",
+    ),
+    (
+        |policy| policy.unknown_outcome == UnknownOutcome::Retry,
+        "unknown_outcome is retry: a request whose outcome is unknown runs again, so at least once instead of at most once",
+    ),
+    (
+        |policy| policy.cut_upload == CutUpload::Release,
+        "cut_upload is release: a request whose upload broke off runs again, although the upstream saw a part of it",
+    ),
+    (
+        |policy| policy.store_error == StoreFailure::Forward,
+        "store_error is forward: while the store cannot be reached, requests run without the guarantee",
+    ),
+    (
+        |policy| policy.retry.attempts > 1 && !policy.retry.on_status.is_empty(),
+        "retry.on names statuses: a request is sent again after them, which is safe only if they mean that nothing was done",
+    ),
+];

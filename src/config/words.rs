@@ -1,0 +1,242 @@
+//! What a value may be, in this program's own words.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, Method, Uri};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tracing_subscriber::EnvFilter;
+
+use super::kind::{Read, Value, size, text, wrong};
+use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
+use crate::store::Location;
+
+/// An address to listen at.
+pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
+    text(ADDRESS, |text| text.parse().ok())(value)
+}
+
+/// An address to listen at, or `off`.
+pub(super) fn address_or_off(value: &Value<'_>) -> Read<Option<SocketAddr>> {
+    text(format!("{ADDRESS}, or \"off\""), |text| match text {
+        "off" => Some(None),
+        _ => text.parse().ok().map(Some),
+    })(value)
+}
+
+const ADDRESS: &str = "an IP address and port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+
+/// The scheme and authority of an API, with nothing that forwarding would drop.
+pub(super) fn origin(value: &Value<'_>) -> Read<Uri> {
+    text(
+        "http:// or https:// with a host and no more than a port, such as \"http://127.0.0.1:3000\"",
+        |text| {
+            let parts = text.parse::<Uri>().ok()?.into_parts();
+            let scheme = parts
+                .scheme
+                .filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme))?;
+            let authority = parts.authority.filter(names_a_host)?;
+            let bare = parts.path_and_query.is_none_or(|path| path == "/");
+            let mut origin = http::uri::Parts::default();
+            origin.scheme = Some(scheme);
+            origin.authority = Some(authority);
+            origin.path_and_query = Some(PathAndQuery::from_static("/"));
+            // The URI type drops a fragment without a word.
+            Uri::from_parts(origin)
+                .ok()
+                .filter(|_| bare && !text.contains('#'))
+        },
+    )(value)
+}
+
+fn names_a_host(authority: &Authority) -> bool {
+    let host = authority.host();
+    let port = match authority.port_u16() {
+        Some(port) => port > 0 && authority.as_str().len() > host.len() + 1,
+        None => authority.as_str().len() == host.len(),
+    };
+    !host.is_empty() && port && !authority.as_str().contains('@')
+}
+
+/// Which store.
+pub(super) fn location(value: &Value<'_>) -> Read<Location> {
+    text(
+        "memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]",
+        |text| text.parse().ok(),
+    )(value)
+}
+
+/// The first part of Redis keys: nothing that patterns, hash tags or people could misread.
+pub(super) fn prefix(value: &Value<'_>) -> Read<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    text("1 to 64 letters, digits and any of . _ : -", |text| {
+        ((1..=64).contains(&text.len()) && text.chars().all(allowed)).then(|| text.to_owned())
+    })(value)
+}
+
+/// A name for logs, metrics and record ids.
+pub(super) fn name(value: &Value<'_>) -> Read<String> {
+    text("a name of 1 to 100 printable characters", |text| {
+        let printable = text.chars().all(|c| !c.is_control());
+        let fits = (1..=100).contains(&text.chars().count());
+        (fits && printable && text.trim() == text).then(|| text.to_owned())
+    })(value)
+}
+
+/// The path of a file, relative to the working directory.
+pub(super) fn file(value: &Value<'_>) -> Read<PathBuf> {
+    text("the path of a file", |text| {
+        (!text.is_empty()).then(|| PathBuf::from(text))
+    })(value)
+}
+
+/// Networks whose peers are trusted; a word may stand for several.
+pub(super) fn networks(value: &Value<'_>) -> Read<Vec<IpNet>> {
+    text(
+        "\"loopback\", \"private\", an IP address or a network such as \"10.0.0.0/8\"",
+        |text| match text {
+            "loopback" => Some(LOOPBACK_NETS.to_vec()),
+            "private" => Some(PRIVATE_NETS.to_vec()),
+            _ => {
+                let address = text.parse::<IpAddr>().map(IpNet::from);
+                address.or_else(|_| text.parse()).ok().map(|net| vec![net])
+            }
+        },
+    )(value)
+}
+
+/// What `loopback` stands for.
+pub(super) const LOOPBACK_NETS: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
+/// What `private` stands for: RFC 1918 and RFC 4193.
+pub(super) const PRIVATE_NETS: [IpNet; 4] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16)),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0),
+        7,
+    )),
+];
+
+/// A request method. They are case-sensitive, so `post` would cover nothing.
+pub(super) fn method(value: &Value<'_>) -> Read<Method> {
+    text("a request method in capitals, such as \"POST\"", |text| {
+        let capitals = !text.bytes().any(|b| b.is_ascii_lowercase());
+        let method = Method::from_bytes(text.as_bytes()).ok()?;
+        (capitals && method != Method::CONNECT).then_some(method)
+    })(value)
+}
+
+/// Where a key comes from.
+pub(super) fn key_source(value: &Value<'_>) -> Read<KeySource> {
+    text(
+        "a source of keys, such as \"header:Idempotency-Key\"",
+        |text| header(text).map(KeySource::Header),
+    )(value)
+}
+
+/// A part of the scope.
+pub(super) fn scope_part(value: &Value<'_>) -> Read<ScopePart> {
+    text("\"method\", \"path\" or \"caller\"", |text| match text {
+        "method" => Some(ScopePart::Method),
+        "path" => Some(ScopePart::Path),
+        "caller" => Some(ScopePart::Caller),
+        _ => None,
+    })(value)
+}
+
+/// A part of the fingerprint.
+pub(super) fn fingerprint_part(value: &Value<'_>) -> Read<FingerprintPart> {
+    text(
+        "\"method\", \"path\", \"query\", \"body\" or \"header:NAME\"",
+        |text| match text {
+            "method" => Some(FingerprintPart::Method),
+            "path" => Some(FingerprintPart::Path),
+            "query" => Some(FingerprintPart::Query),
+            "body" => Some(FingerprintPart::Body),
+            _ => header(text).map(FingerprintPart::Header),
+        },
+    )(value)
+}
+
+/// `header:NAME`, of a header that goes from end to end.
+fn header(text: &str) -> Option<HeaderName> {
+    let name: HeaderName = text.strip_prefix("header:")?.parse().ok()?;
+    (!HOP_BY_HOP.contains(&name.as_str())).then_some(name)
+}
+
+/// RFC 9110, section 7.6.1, and what frames a message.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A route's path pattern. Paths are matched as they are sent, so a pattern with a query or a character that is always
+/// percent-encoded would never match.
+pub(super) fn pattern(value: &Value<'_>) -> Read<String> {
+    text(
+        "a path such as \"/orders/{id}\", percent-encoded and without a query",
+        |text| {
+            let sendable = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\^`|".contains(&b);
+            (text.starts_with('/') && text.bytes().all(sendable)).then(|| text.to_owned())
+        },
+    )(value)
+}
+
+/// Why a request is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetryOn {
+    /// It was provably not sent.
+    Connect,
+    /// The upstream said that it did not carry it out.
+    Status(u16),
+}
+
+/// `connect`, or a status that says that nothing was done.
+pub(super) fn retry_on(value: &Value<'_>) -> Read<RetryOn> {
+    text(
+        "\"connect\" or a status from \"400\" to \"599\"",
+        |text| match text {
+            "connect" => Some(RetryOn::Connect),
+            _ => {
+                let status = text
+                    .parse()
+                    .ok()
+                    .filter(|status| (400..=599).contains(status));
+                status.map(RetryOn::Status)
+            }
+        },
+    )(value)
+}
+
+/// A size, or `none`.
+pub(super) fn size_or_none(value: &Value<'_>) -> Read<Option<u64>> {
+    match value.get_ref().as_str() {
+        Some("none") => Ok(None),
+        _ => size(0..=u64::MAX)(value)
+            .map(Some)
+            .or_else(|_| wrong(value, "\"none\", or a size in bytes such as \"10MiB\"")),
+    }
+}
+
+/// A log filter.
+pub(super) fn log_filter(value: &Value<'_>) -> Read<String> {
+    text(
+        "a log filter such as \"info\" or \"warn,idemproxy=debug\"",
+        |text| {
+            let parsed = EnvFilter::try_new(text).is_ok();
+            (parsed && !text.is_empty()).then(|| text.to_owned())
+        },
+    )(value)
+}
