@@ -230,7 +230,8 @@ async fn an_early_answer_to_an_upload_is_an_answer_and_its_connection_is_not_use
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(text(response).await, number);
         // Nobody takes the rest of the upload.
-        sender.closed().await;
+        let gone = tokio::time::timeout(Duration::from_secs(20), sender.closed());
+        gone.await.expect("the upload is let go");
     }
 }
 
