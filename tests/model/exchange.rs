@@ -108,8 +108,16 @@ impl Exchange {
             };
             for _ in 0..4 {
                 match decide(&seen, &attempt, self.stage.policy, self.store().steady()) {
-                    Verdict::Mine => return Some(Claim { record, known }),
+                    Verdict::Mine => {
+                        let record = seen.record;
+                        return Some(Claim { record, known });
+                    }
                     Verdict::Claim(expect) => {
+                        let chance = &self.store().chance;
+                        if chance.percent(30) {
+                            // What it saw grows old.
+                            sleep(LEASE * chance.below(50) as u32 / 100).await;
+                        }
                         let (record, known) = (attempt.claim_over(&seen.record), Instant::now());
                         match self.store().replace(id(self.key), expect, &record).await {
                             Ok(Replaced::Stale) => {}
