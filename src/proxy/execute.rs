@@ -103,19 +103,20 @@ pub(super) async fn execute<F: Forward, S: Store>(
         fingerprint
     });
     let Ended { outcome, then } = ended;
-    let finality = match &outcome {
-        Outcome::Completed { .. } => telemetry::Outcome::Executed,
-        Outcome::Released { .. } => telemetry::Outcome::Released,
-        Outcome::Unknown { .. } => telemetry::Outcome::OutcomeUnknown,
-    };
     let settled = proxy
         .records
         .settle(claim, outcome, fingerprint, Some(held))
         .await;
     let (state, expires) = match &settled {
         Settled::Done(state, expires) => (*state, *expires),
+        // The end is not told yet, so that the key is still in flight for everyone.
         Settled::Later => (State::InFlight, None),
         Settled::Lost => (State::Unknown, None),
+    };
+    let counted = match state {
+        State::Completed | State::InFlight => telemetry::Outcome::Executed,
+        State::Released => telemetry::Outcome::Released,
+        State::Unknown => telemetry::Outcome::OutcomeUnknown,
     };
     let answer = match then {
         Then::Answer(response, trailers) => {
@@ -124,14 +125,14 @@ pub(super) async fn execute<F: Forward, S: Store>(
             let body = wire::with_trailers(body, trailers);
             Answer {
                 response: Response::from_parts(head, body),
-                outcome: finality,
+                outcome: counted,
             }
         }
         Then::Pass(mut response) => {
             respond::mark(response.headers_mut(), id, state, None);
             Answer {
                 response: response.map(|body| wire::holding(body, permit)),
-                outcome: finality,
+                outcome: counted,
             }
         }
         Then::EndStream(stream) => return stream.end().await,
@@ -304,7 +305,12 @@ async fn send<F: Forward, S: Store>(
 /// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
 /// counts from when a write was sent: no more of the lease is left than that tells.
 fn gate<F: Forward, S: Store>(proxy: &Arc<Shared<F, S>>, claim: &Claim) -> Gate {
-    let (proxy, id, token, every) = (proxy.clone(), claim.id, claim.record.token, claim.heartbeat());
+    let (proxy, id, token, every) = (
+        proxy.clone(),
+        claim.id,
+        claim.record.token,
+        claim.heartbeat(),
+    );
     Gate {
         fresh_until: claim.since + every,
         renew: Arc::new(move || {

@@ -94,7 +94,7 @@ impl Operation {
                         .insert("x-idempotency-attempt", claim.record.attempts.into());
                 }
                 let exchange = Exchange {
-                    claim,
+                    claim: *claim,
                     head,
                     received,
                     fingerprint,
