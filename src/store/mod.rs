@@ -4,6 +4,7 @@
 //! Every decision is made in [`crate::idempotency`]; a store only compares token, state and lapse, and writes.
 
 mod codec;
+pub mod embedded;
 mod memory;
 mod settings;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use codec::{CodecError, decode, encode, header};
+pub use embedded::Embedded;
 pub use memory::Memory;
 pub use settings::{Location, StoreSettings, Sync};
 
