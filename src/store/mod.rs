@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use codec::{CodecError, decode, encode, header};
-pub use embedded::Embedded;
+pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 pub use settings::{Location, StoreSettings, Sync};
 
