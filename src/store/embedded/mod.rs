@@ -33,6 +33,8 @@ mod headroom;
 mod leases;
 mod status;
 mod tables;
+mod transaction;
+mod upkeep;
 mod writer;
 
 use std::fs::File;
@@ -53,7 +55,9 @@ use self::file::RecordFile;
 use self::headroom::Headroom;
 use self::leases::{Leases, Renewal};
 use self::status::Status;
-use self::writer::{Job, Last, Request, Trouble, Writer, Written};
+use self::transaction::{Job, Written};
+use self::upkeep::{Last, Trouble};
+use self::writer::{Request, Writer};
 use super::{Health, Inserted, Replaced, Store, StoreError, StoreSettings};
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 

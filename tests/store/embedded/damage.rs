@@ -21,16 +21,12 @@ async fn a_flipped_byte_is_refused_or_harmless() {
     let mut refused = 0;
     for (crashed, whole) in [(true, left), (false, closed)] {
         let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
-        for offset in (0..320).chain((320..end).step_by(1499)) {
+        for offset in (0..320).step_by(3).chain((320..end).step_by(6007)) {
             if offset == 9 && crashed {
                 // The byte by which a commit becomes the newest: turned back, it is a crash before that commit.
                 continue;
             }
-            for flip in if offset < 320 {
-                &[1, 2, 4, 255][..]
-            } else {
-                &[255]
-            } {
+            for flip in if offset < 320 { &[1, 255][..] } else { &[255] } {
                 let mut bytes = whole.clone();
                 bytes[offset] ^= flip;
                 fs::write(&path, &bytes).unwrap();
@@ -38,7 +34,7 @@ async fn a_flipped_byte_is_refused_or_harmless() {
             }
         }
     }
-    assert!(refused > 100, "{refused}");
+    assert!(refused > 30, "{refused}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use idemproxy::store::{Embedded, StoreSettings};
 use redb::backends::FileBackend;
@@ -16,8 +16,9 @@ use redb::{BackendError, DatabaseError, StorageBackend};
 pub(super) struct Disk {
     /// Bytes up to which the file may be written; none for no limit.
     quota: Mutex<Option<u64>>,
-    /// Held by a test, it stops every sync.
-    pub(super) gate: Mutex<()>,
+    /// Whether every sync waits.
+    held: Mutex<bool>,
+    released: Condvar,
     /// Syncs begun.
     pub(super) syncs: AtomicUsize,
     /// The file's end as written so far.
@@ -48,6 +49,12 @@ impl Disk {
     pub(super) fn limit(&self, quota: Option<u64>) {
         *self.quota.lock().unwrap() = quota;
     }
+
+    /// From now on every sync waits, until it is said that none does.
+    pub(super) fn hold(&self, held: bool) {
+        *self.held.lock().unwrap() = held;
+        self.released.notify_all();
+    }
 }
 
 impl StorageBackend for DiskFile {
@@ -65,7 +72,8 @@ impl StorageBackend for DiskFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.syncs.fetch_add(1, Ordering::SeqCst);
-        drop(self.disk.gate.lock().unwrap());
+        let held = self.disk.held.lock().unwrap();
+        drop(self.disk.released.wait_while(held, |held| *held).unwrap());
         self.file.sync_data()
     }
 

@@ -28,11 +28,7 @@ async fn operations_that_come_while_the_disk_syncs_share_the_next_sync() {
     settle(known.clone()).await.unwrap();
     let before = store.statistics();
 
-    #[expect(
-        clippy::await_holding_lock,
-        reason = "it stops the disk, and nothing here waits for it"
-    )]
-    let gate = disk.gate.lock().unwrap();
+    disk.hold(true);
     let syncs = disk.syncs.load(Ordering::SeqCst);
     let first = tokio::spawn(settle((fresh_id(), claim())));
     eventually("the first is being synced", || async {
@@ -48,7 +44,7 @@ async fn operations_that_come_while_the_disk_syncs_share_the_next_sync() {
     // A duplicate waits for no writer.
     let met = store.insert(known.0, &claim()).await.unwrap();
     assert!(matches!(met, Inserted::Occupied(seen) if seen.record.token == known.1.token));
-    drop(gate);
+    disk.hold(false);
 
     assert_eq!(first.await.unwrap(), Ok(Replaced::Restored));
     for other in join_all(others).await {
