@@ -305,14 +305,14 @@ pub(crate) async fn a_record_is_gone_after_its_time_to_live(store: Arc<impl Stor
 }
 
 pub(crate) async fn a_renewed_claim_outlives_its_first_time_to_live(store: Arc<impl Store>) {
-    let (id, ttl) = (fresh_id(), Duration::from_secs(2));
+    let (id, ttl) = (fresh_id(), Duration::from_secs(3));
     let claim = Record {
         ttl,
         ..short_claim()
     };
     create(&*store, id, &claim).await;
     let begun = Instant::now();
-    while begun.elapsed() < ttl * 2 {
+    while begun.elapsed() < ttl * 3 / 2 {
         assert_eq!(store.renew(id, claim.token).await, Ok(Replaced::Applied));
         assert_eq!(store.look(id).await.unwrap().unwrap().record, claim);
         tokio::time::sleep(ttl / 20).await;

@@ -128,7 +128,7 @@ impl RecordFile {
     ///
     /// # Errors
     ///
-    /// What is wrong with it. It is left as it is.
+    /// What is wrong with it. Its records are left as they are.
     pub(super) fn open(&self) -> Result<Opened, OpenError> {
         let file = self.handle(&self.path)?;
         let (mut database, time, usage) = self
