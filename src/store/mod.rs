@@ -5,6 +5,7 @@
 
 mod any;
 mod codec;
+pub mod embedded;
 mod memory;
 mod settings;
 
@@ -15,6 +16,7 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use any::{AnyStore, SetupError};
 pub use codec::{CodecError, decode, encode, header};
+pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 pub use settings::{BadLocation, Location, StoreSettings, Sync};
 
