@@ -270,7 +270,8 @@ impl App {
         if let Some(operators) = operators {
             let _ = tokio::time::timeout(LAST_WORDS, operators).await;
         }
-        self.store.close().await;
+        // What is queued is written when the last of them goes.
+        drop(self.store);
         tracing::info!("stopped");
     }
 

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Health, Inserted, Location, Memory, Replaced, Store, StoreError, StoreSettings};
+use super::{
+    Embedded, Health, Inserted, Location, Memory, Replaced, Store, StoreError, StoreSettings,
+    embedded,
+};
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 /// The store that the configuration names.
 pub enum AnyStore {
     /// In memory.
     Memory(Memory),
+    /// In a file of this process alone.
+    Embedded(Embedded),
 }
 
 /// Calls the same method of whichever store it is.
@@ -16,6 +21,7 @@ macro_rules! each {
     ($any:expr, $store:ident => $call:expr) => {
         match $any {
             AnyStore::Memory($store) => $call,
+            AnyStore::Embedded($store) => $call,
         }
     };
 }
@@ -23,6 +29,9 @@ macro_rules! each {
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// The embedded store.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
     /// Not built yet.
     #[error("this store is not available")]
     Unavailable,
@@ -36,13 +45,12 @@ impl AnyStore {
     /// Why it cannot be used.
     pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
         match &settings.location {
-            Location::Memory => Ok(Self::Memory(Memory::new())),
+            Location::Memory => Ok(Self::Memory(Memory::new(settings.max_bytes))),
+            // Blocks while it reads the file; nothing is served yet.
+            Location::Embedded(dir) => Ok(Self::Embedded(Embedded::open(dir, settings)?)),
             _ => Err(SetupError::Unavailable),
         }
     }
-
-    /// Lets what was written be safe, and the store go.
-    pub async fn close(&self) {}
 }
 
 impl Store for AnyStore {

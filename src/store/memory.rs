@@ -33,6 +33,13 @@ struct Cell {
     written: Instant,
 }
 
+/// Without a bound, as tests want it.
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(u64::MAX)
+    }
+}
+
 impl Memory {
     /// An empty store that takes no claims beyond `max_bytes` of records: dropping one would let its key run again.
     pub fn new(max_bytes: u64) -> Self {
