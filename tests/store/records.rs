@@ -26,6 +26,7 @@ pub(crate) fn claim() -> Record {
         ttl: Duration::from_secs(3600),
         lease: Duration::from_secs(600),
         attempts: 1,
+        in_doubt: false,
         created: UnixMillis(1_790_000_000_000),
         settled: None,
         expires: None,
