@@ -5,6 +5,7 @@
 
 mod codec;
 mod memory;
+mod redis;
 mod settings;
 
 use std::future::Future;
@@ -14,6 +15,7 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use codec::{CodecError, decode, encode, header};
 pub use memory::Memory;
+pub use redis::{Redis, SetupError};
 pub use settings::{Location, StoreSettings, Sync};
 
 /// Keeps records.
