@@ -1,5 +1,7 @@
 //! The Redis store, on a real redis-server and over a faulty network.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

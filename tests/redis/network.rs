@@ -225,11 +225,6 @@ async fn steadiness_ends_with_every_break_and_grows_on_its_own() {
     eventually("it grows again", steady(1200)).await;
     server.restart();
     eventually("another server ends it", shaken).await;
-    assert_eq!(
-        store.health().epoch_changes,
-        0,
-        "nobody met the new one yet"
-    );
     eventually("the new server is met", || async {
         store.health().epoch_changes == 1
     })
@@ -295,22 +290,24 @@ async fn large_answers_do_not_hold_up_small_claims() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_settlements_do_not_hold_up_small_claims() {
-    let (server, link, store) = behind_a_link().await;
-    let store = std::sync::Arc::new(store);
+    let server = RedisServer::start();
+    let link = Link::to(server.port()).await;
+    let patient = StoreSettings {
+        timeout: Duration::from_secs(1),
+        ..settings()
+    };
+    let store = std::sync::Arc::new(Redis::connect(&link.redis_url(), &patient).await.unwrap());
     let connections = link.accepted();
-    link.throttle(4_000_000);
-    let settling: Vec<_> = (100..104)
-        .map(|number| {
+    let large: Vec<Record> = (0..4).map(|_| completed(&claim(), 4_000_000)).collect();
+    // 16 MB at 6 MB/s: several timeouts.
+    link.throttle(6_000_000);
+    let settling: Vec<_> = (100..)
+        .zip(large)
+        .map(|(number, record)| {
             let store = std::sync::Arc::clone(&store);
             tokio::spawn(async move {
-                let first = claim();
-                store.insert(id(number), &first).await.unwrap();
                 store
-                    .replace(
-                        id(number),
-                        Expect::Held(first.token),
-                        &completed(&first, 2_000_000),
-                    )
+                    .replace(id(number), Expect::Held(record.token), &record)
                     .await
             })
         })
@@ -329,7 +326,7 @@ async fn large_settlements_do_not_hold_up_small_claims() {
     for settled in settling {
         assert_eq!(
             settled.await.unwrap(),
-            Ok(Replaced::Applied),
+            Ok(Replaced::Restored),
             "a slow write is waited for"
         );
     }

@@ -1,10 +1,10 @@
 //! What a server may be, and may turn into.
 
-use idemproxy::idempotency::Expect;
+use idemproxy::idempotency::{Expect, Lapse, Record};
 use idemproxy::store::{Inserted, Redis, Replaced, SetupError, Store, StoreError, StoreSettings};
 
 use crate::records::*;
-use crate::support::{RedisServer, eventually};
+use crate::support::{Link, RedisServer, eventually};
 
 fn refused<T>(result: Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Refused(_)))
@@ -17,7 +17,7 @@ fn noted(store: &Redis, what: &str) -> bool {
 /// Takes all memory that there is.
 fn fill(server: &RedisServer) {
     let block = "x".repeat(100_000);
-    for number in 0.. {
+    for number in 0..1000 {
         if server
             .try_command(&["SET", &format!("filling:{number}"), &block])
             .is_err()
@@ -297,4 +297,57 @@ async fn a_wrong_password_is_told_without_being_quoted() {
     assert!(why.contains("WRONGPASS"), "{why}");
     let told = format!("{why} {:?}", store.health());
     assert!(!told.contains("geheim"), "{told}");
+}
+
+#[tokio::test]
+async fn an_older_server_is_claimed_by_script() {
+    let server = RedisServer::with(&["--maxmemory", "8mb"]);
+    let link = Link::to(server.port()).await;
+    link.rewrite_replies("redis_version:7", "redis_version:6");
+    let store = connect(&link.redis_url()).await;
+    assert!(noted(&store, "before 7.0"), "{:?}", store.health());
+    let first = claim();
+    assert_eq!(store.insert(id(1), &first).await, Ok(Inserted::Created));
+    let Ok(Inserted::Occupied(seen)) = store.insert(id(1), &claim()).await else {
+        panic!("claimed twice");
+    };
+    assert_eq!((seen.record, seen.lapse), (first.clone(), Lapse::Live));
+    assert_eq!(store.renew(id(1), first.token).await, Ok(Replaced::Applied));
+    for length in [10, 100_000] {
+        let done = completed(&first, length);
+        store
+            .replace(id(1), Expect::Held(first.token), &done)
+            .await
+            .unwrap();
+        assert!(
+            matches!(store.insert(id(1), &claim()).await, Ok(Inserted::Occupied(seen)) if seen.record == done)
+        );
+        server.command(&["DEL", &key(1)]);
+    }
+    let brief = Record {
+        lease: std::time::Duration::ZERO,
+        ..claim()
+    };
+    store.insert(id(2), &brief).await.unwrap();
+    eventually("it is taken over", || async {
+        store
+            .replace(id(2), Expect::Lapsed(brief.token), &first)
+            .await
+            == Ok(Replaced::Applied)
+    })
+    .await;
+    server.command(&["HSET", &key(3), "a", "b"]);
+    assert!(matches!(
+        store.insert(id(3), &claim()).await,
+        Err(StoreError::Unreadable(_))
+    ));
+    assert!(matches!(
+        store.look(id(3)).await,
+        Err(StoreError::Unreadable(_))
+    ));
+    fill(&server);
+    assert!(refused(store.insert(id(4), &claim()).await));
+    assert!(
+        matches!(store.insert(id(2), &claim()).await, Ok(Inserted::Occupied(seen)) if seen.record == first)
+    );
 }

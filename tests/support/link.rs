@@ -35,6 +35,7 @@ struct Plan {
     replies: Fate,
     /// Bytes a second over all connections, in each direction.
     rate: Option<u64>,
+    rewrite: Option<(&'static str, &'static str)>,
 }
 
 struct Shared {
@@ -126,6 +127,14 @@ impl Link {
             .send_modify(|plan| plan.rate = Some(bytes_per_second));
     }
 
+    /// Replies that hold `from` arrive with `to` in its place, which must be as long.
+    pub fn rewrite_replies(&self, from: &'static str, to: &'static str) {
+        assert_eq!(from.len(), to.len());
+        self.shared
+            .plan
+            .send_modify(|plan| plan.rewrite = Some((from, to)));
+    }
+
     /// Ends every connection there is; new ones pass.
     pub fn cut(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
@@ -190,6 +199,14 @@ impl Shared {
                 drop(wire);
                 sleep_until(free).await;
             }
+            if let (1, Some((from, to))) = (direction, plan.rewrite) {
+                let found = buffer[..length]
+                    .windows(from.len())
+                    .position(|window| window == from.as_bytes());
+                if let Some(at) = found {
+                    buffer[at..at + to.len()].copy_from_slice(to.as_bytes());
+                }
+            }
             to.write_all(&buffer[..length]).await?;
         }
     }
@@ -199,5 +216,6 @@ const PASS: Plan = Plan {
     requests: Fate::Pass,
     replies: Fate::Pass,
     rate: None,
+    rewrite: None,
 };
 const CHUNK: usize = 16 * 1024;

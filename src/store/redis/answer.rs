@@ -8,35 +8,29 @@ use super::script::{self, MAX_TTL};
 use crate::idempotency::{Lapse, Record, Seen, State};
 use crate::store::{CodecError, Replaced, decode};
 
-/// What is at a key.
-pub(super) enum Found {
-    /// Nothing; after a claim: the claim.
-    Nothing,
-    /// This record.
-    Record(Seen),
-}
-
 /// What a look with a limit found.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would cost an allocation a duplicate"
+)]
 pub(super) enum Look {
-    /// Nothing; after a claim: the claim.
-    Nothing,
-    /// This record.
-    Record(Seen),
+    /// This record, or nothing; after a claim, nothing is the claim.
+    Whole(Option<Seen>),
     /// A record beyond the limit.
     Large,
 }
 
 /// Reads the answer to `SET NX GET`.
-pub(super) fn found(answer: Value) -> Result<Found, Failure> {
+pub(super) fn found(answer: Value) -> Result<Option<Seen>, Failure> {
     match answer {
-        Value::Nil => Ok(Found::Nothing),
+        Value::Nil => Ok(None),
         Value::BulkString(frame) => {
             let record = read(frame)?;
             let lapse = match record.state {
                 State::InFlight => Lapse::Untold,
                 State::Unknown | State::Released | State::Completed => Lapse::Live,
             };
-            Ok(Found::Record(Seen { record, lapse }))
+            Ok(Some(Seen { record, lapse }))
         }
         _ => Err(unexpected()),
     }
@@ -48,7 +42,7 @@ pub(super) fn looked(answer: Value) -> Result<Look, Failure> {
         return Err(unexpected());
     };
     match parts.as_slice() {
-        [Value::Int(script::NOTHING)] => Ok(Look::Nothing),
+        [Value::Int(script::NOTHING)] => Ok(Look::Whole(None)),
         [Value::Int(script::LARGE)] => Ok(Look::Large),
         [Value::Int(script::UNREADABLE)] => Err(foreign()),
         [
@@ -63,17 +57,16 @@ pub(super) fn looked(answer: Value) -> Result<Look, Failure> {
             };
             let record = read(frame)?;
             let lapse = lapse(&record, left);
-            Ok(Look::Record(Seen { record, lapse }))
+            Ok(Look::Whole(Some(Seen { record, lapse })))
         }
         _ => Err(unexpected()),
     }
 }
 
 /// Takes a look without a limit for what it found.
-pub(super) fn whole(look: Look) -> Result<Found, Failure> {
+pub(super) fn whole(look: Look) -> Result<Option<Seen>, Failure> {
     match look {
-        Look::Nothing => Ok(Found::Nothing),
-        Look::Record(seen) => Ok(Found::Record(seen)),
+        Look::Whole(seen) => Ok(seen),
         Look::Large => Err(unexpected()),
     }
 }

@@ -11,12 +11,13 @@ use ::redis::{Cmd, cmd};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::facts::{Facts, Identity};
+use super::facts::Facts;
 use super::failure::Failure;
+use super::known::Known;
 use super::line::{Line, Patience};
 use super::session::Session;
 use super::target::Target;
-use crate::store::{Health, StoreSettings};
+use crate::store::{Health, StoreError, StoreSettings};
 
 /// Keeps a session with the server, and what is known of that.
 pub(super) struct Keeper {
@@ -38,18 +39,6 @@ enum Standing {
     Connecting,
     /// The last try failed, and why.
     Down(String),
-}
-
-/// What is known of the server.
-#[derive(Default)]
-struct Known {
-    facts: Option<Facts>,
-    identity: Option<Identity>,
-    epoch_changes: u64,
-    /// Since when, and until when, probes were answered without a break.
-    steady: Option<(Instant, Instant)>,
-    /// What the last probe was told, if that was a no.
-    refusal: Option<String>,
 }
 
 impl Keeper {
@@ -81,7 +70,7 @@ impl Keeper {
                     self.standing
                         .send_replace(Standing::Up(Arc::clone(&session)));
                     let why = self.watch(&session).await;
-                    self.known().steady = None;
+                    self.shaken();
                     tracing::warn!(server = %self.target, why, "the session with redis ended");
                     if opened.elapsed() > MAX_BACKOFF {
                         backoff = MIN_BACKOFF;
@@ -134,59 +123,37 @@ impl Keeper {
     /// The policy under which the server may drop records, unless that is allowed.
     pub(super) fn evicts(&self) -> Option<String> {
         let known = self.known();
-        let policy = known.facts.as_ref()?.evicts()?;
-        (!self.allow_eviction).then(|| policy.to_owned())
+        known
+            .evicts()
+            .filter(|_| !self.allow_eviction)
+            .map(str::to_owned)
     }
 
     /// Says that heartbeats may not have arrived: a break of what [`Self::steady`] measures.
     pub(super) fn shaken(&self) {
-        self.known().steady = None;
+        self.known().shaken();
     }
 
     /// For how long the same server took heartbeats without a break.
     pub(super) fn steady(&self) -> Duration {
-        match self.known().steady {
-            Some((since, last)) if last.elapsed() < STALE => last.saturating_duration_since(since),
-            _ => Duration::ZERO,
-        }
+        self.known().steady(Instant::now())
     }
 
     /// How it stands.
     pub(super) fn health(&self) -> Health {
-        let steady = self.steady() > Duration::ZERO;
-        let known = self.known();
-        let mut notes = Vec::new();
-        let connected = match &*self.standing.borrow() {
-            Standing::Up(_) => {
-                notes.push(format!("redis at {}", self.target));
-                true
-            }
-            Standing::Connecting => {
-                notes.push(format!("redis at {}: connecting", self.target));
-                false
-            }
-            Standing::Down(why) => {
-                notes.push(format!("redis at {}: {why}", self.target));
-                false
-            }
+        let (connected, state) = match &*self.standing.borrow() {
+            Standing::Up(_) => (true, "connected".to_owned()),
+            Standing::Connecting => (false, "connecting".to_owned()),
+            Standing::Down(why) => (false, why.clone()),
         };
-        if let Some(refusal) = &known.refusal {
-            notes.push(format!("it refuses heartbeats: {refusal}"));
-        }
-        let facts = known.facts.as_ref();
-        notes.extend(facts.map(Facts::notes).unwrap_or_default());
-        if known.epoch_changes > 0 {
-            notes.push(format!(
-                "another server, or a restarted one, stood in its place {} times",
-                known.epoch_changes
-            ));
-        }
-        let evicts = !self.allow_eviction && facts.is_some_and(|facts| facts.evicts().is_some());
-        let full = facts.is_some_and(|facts| facts.full);
+        let evicts = self.evicts().is_some();
+        let known = self.known();
+        let mut notes = vec![format!("redis at {}: {state}", self.target)];
+        notes.extend(known.notes());
         Health {
-            up: connected && steady && !evicts && !full,
+            up: connected && known.fresh(Instant::now()) && !evicts && !known.full(),
             notes,
-            epoch_changes: known.epoch_changes,
+            epoch_changes: known.epoch_changes(),
         }
     }
 
@@ -199,104 +166,94 @@ impl Keeper {
                 Ok(session)
             }
             Ok(Err(Failure::NoConnection(why))) => Err(why),
-            Ok(Err(failure)) => Err(crate::store::StoreError::from(failure).to_string()),
+            Ok(Err(failure)) => Err(StoreError::from(failure).to_string()),
             Err(_) => Err("it does not answer".to_owned()),
         }
     }
 
-    /// Probes every connection of a session, until one of them is of no more use; says why.
+    /// Attends to every connection of a session, until one of them is of no more use; says why.
     async fn watch(&self, session: &Session) -> String {
-        let mut misses = Misses::default();
-        let mut asked = Instant::now();
-        loop {
-            let round = async {
-                self.probe(session, &mut misses).await?;
-                if asked.elapsed() > ASK_FACTS {
-                    asked = Instant::now();
-                    self.ask(session).await?;
-                }
-                sleep(PROBE).await;
-                Ok::<_, String>(())
-            };
-            tokio::select! {
-                biased;
-                () = session.retired() => return "a command found it broken".to_owned(),
-                round = round => if let Err(why) = round {
-                    return why;
-                },
-            }
-        }
-    }
-
-    async fn probe(&self, session: &Session, misses: &mut Misses) -> Result<(), String> {
-        let started = Instant::now();
         let ping = cmd("PING");
-        let (express, front, bulk) = tokio::join!(
-            self.listen(&session.express, &self.probe),
-            self.listen(&session.front, &ping),
-            self.listen(&session.bulk, &ping),
-        );
-        {
-            let mut known = self.known();
-            match &express {
-                Heard::Yes => {
-                    known.refusal = None;
-                    let since = known.steady.map_or_else(Instant::now, |(since, _)| since);
-                    known.steady = Some((since, started));
-                }
-                Heard::No(code) => {
-                    known.refusal = Some(code.clone());
-                    known.steady = None;
-                }
-                Heard::Slow | Heard::Silence | Heard::Broken(_) => known.steady = None,
-            }
+        tokio::select! {
+            biased;
+            () = session.retired() => "a command found it broken".to_owned(),
+            why = self.attend(&session.express, &self.probe, |sent, heard| self.note(sent, heard)) => why,
+            why = self.attend(&session.front, &ping, |_, _| ()) => why,
+            why = self.attend(&session.bulk, &ping, |_, _| ()) => why,
+            why = self.inquire(session) => why,
         }
-        if matches!(&express, Heard::No(code) if code == "READONLY") {
-            return Err("the server became a replica".to_owned());
-        }
-        misses.count([express, front, bulk])
     }
 
-    async fn listen(&self, line: &Line, command: &Cmd) -> Heard {
-        let before = (line.heard(), line.moved());
-        match line.ask(command, Patience::of(self.timeout)).await {
+    /// Probes a connection, until it is of no more use; says why.
+    async fn attend(
+        &self,
+        line: &Line,
+        probe: &Cmd,
+        mut note: impl FnMut(Instant, &Heard),
+    ) -> String {
+        let mut silent = 0;
+        loop {
+            let sent = Instant::now();
+            let heard = self.listen(line, probe).await;
+            note(sent, &heard);
+            match heard {
+                Heard::No(code) if code == "READONLY" => return REPLICA.to_owned(),
+                Heard::Yes | Heard::No(_) | Heard::Slow => silent = 0,
+                Heard::Silence => silent += 1,
+                Heard::Broken(why) => return why,
+            }
+            if silent == MAX_SILENT {
+                return "it went silent".to_owned();
+            }
+            sleep(PROBE).await;
+        }
+    }
+
+    async fn listen(&self, line: &Line, probe: &Cmd) -> Heard {
+        let (heard, moved) = (line.heard(), line.moved());
+        match line.ask(probe, Patience::of(self.timeout)).await {
             Ok(_) => Heard::Yes,
             Err(Failure::Refused(code)) => Heard::No(code),
-            Err(Failure::Late) if line.heard() > before.0 => Heard::Slow,
-            // A large write on its way: more than any buffer would swallow of small commands.
-            Err(Failure::Late) if line.moved() > before.1 + LARGE_WRITE => Heard::Slow,
+            Err(Failure::Late) if line.heard() > heard => Heard::Slow,
+            // Small commands may move into a buffer of this machine and no further; so much is a large write on its way.
+            Err(Failure::Late) if line.moved() > moved + LARGE_WRITE => Heard::Slow,
             Err(Failure::Late) => Heard::Silence,
-            Err(failure) => Heard::Broken(crate::store::StoreError::from(failure).to_string()),
+            Err(failure) => Heard::Broken(StoreError::from(failure).to_string()),
         }
     }
 
-    async fn ask(&self, session: &Session) -> Result<(), String> {
-        match session.facts(Patience::of(self.timeout)).await {
-            Ok(facts) if facts.replica => Err("the server became a replica".to_owned()),
-            Ok(facts) => {
-                self.learn(facts);
-                Ok(())
+    fn note(&self, sent: Instant, heard: &Heard) {
+        let mut known = self.known();
+        match heard {
+            Heard::Yes => known.answered(sent, Instant::now()),
+            Heard::No(code) => known.refused(code.clone()),
+            Heard::Slow | Heard::Silence | Heard::Broken(_) => known.shaken(),
+        }
+    }
+
+    /// Asks the server about itself, again and again, until it is one that must not be written to.
+    async fn inquire(&self, session: &Session) -> String {
+        loop {
+            sleep(INQUIRE).await;
+            match session.facts(Patience::of(self.timeout)).await {
+                Ok(facts) if facts.replica => return REPLICA.to_owned(),
+                Ok(facts) => self.learn(facts),
+                // The probes judge the connection.
+                Err(_) => {}
             }
-            // The probes judge the connection.
-            Err(_) => Ok(()),
         }
     }
 
     fn learn(&self, facts: Facts) {
         let mut known = self.known();
-        let told = known.facts.as_ref().map(Facts::notes);
-        if told.as_ref() != Some(&facts.notes()) {
-            tracing::info!(server = %self.target, notes = ?facts.notes(), "redis");
+        let epoch = known.epoch_changes();
+        let news = known.learn(facts);
+        if known.epoch_changes() > epoch {
+            tracing::warn!(server = %self.target, "another redis, or a restarted one, stands in the place of the one before");
         }
-        if facts.identity.is_some() && facts.identity != known.identity {
-            if known.identity.is_some() {
-                known.epoch_changes += 1;
-                tracing::warn!(server = %self.target, "another redis, or a restarted one, stands in the place of the one before");
-            }
-            known.identity = facts.identity.clone();
-            known.steady = None;
+        if news {
+            tracing::info!(server = %self.target, notes = ?known.notes(), "redis");
         }
-        known.facts = Some(facts);
     }
 
     async fn decided(
@@ -337,26 +294,6 @@ enum Heard {
     Broken(String),
 }
 
-/// How often in a row each connection was silent.
-#[derive(Default)]
-struct Misses([u32; 3]);
-
-impl Misses {
-    fn count(&mut self, heard: [Heard; 3]) -> Result<(), String> {
-        for (misses, heard) in self.0.iter_mut().zip(heard) {
-            match heard {
-                Heard::Yes | Heard::No(_) | Heard::Slow => *misses = 0,
-                Heard::Broken(why) => return Err(why),
-                Heard::Silence => *misses += 1,
-            }
-            if *misses >= MAX_MISSES {
-                return Err("it went silent".to_owned());
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Between three quarters and five quarters of a duration, so that proxies do not come back all at once.
 fn jitter(duration: Duration) -> Duration {
     let random = RandomState::new().hash_one(0) % 512;
@@ -369,9 +306,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(1);
 /// Between two probes.
 const PROBE: Duration = Duration::from_millis(250);
-/// Age at which the last good probe proves nothing any more.
-const STALE: Duration = Duration::from_secs(1);
 /// Between two questions about the server itself.
-const ASK_FACTS: Duration = Duration::from_secs(2);
-const MAX_MISSES: u32 = 2;
+const INQUIRE: Duration = Duration::from_secs(2);
+/// Probes in a row without a byte, after which a connection is given up.
+const MAX_SILENT: u32 = 2;
 const LARGE_WRITE: u64 = 64 * 1024;
+const REPLICA: &str = "the server is a replica";

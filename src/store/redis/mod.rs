@@ -14,12 +14,18 @@
 //! - *A lost connection* is replaced, and the operation asked again once: with the same arguments it is the same operation. One
 //!   that timed out is not.
 //! - *A silent connection* is replaced after two probes without a byte.
+//! - *Slow is not dead*: what tells them apart is whether bytes move ([`line`]).
+//! - *Large answers* travel apart from claims ([`session`]).
 //! - *A full server, or one that may evict*, takes no claims, still brings back what is there, and takes settlements.
+//!
+//! A user with the fewest rights that do: `~PREFIX:* +set +get +getrange +strlen +exists +pttl +pexpire +evalsha +script|load +info
+//! +ping`, and `+wait` for `wait_replicas`.
 
 mod answer;
 mod facts;
 mod failure;
 mod keeper;
+mod known;
 mod line;
 mod replicated;
 mod script;
@@ -32,7 +38,6 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use self::answer::Found;
 use self::failure::Failure;
 use self::keeper::Keeper;
 use self::line::Patience;
@@ -114,10 +119,7 @@ impl Redis {
 
     async fn found(&self, key: &str, patience: Patience) -> Result<Option<Seen>, Failure> {
         self.carry_out(patience, |session| async move {
-            session.look(key, patience).await.map(|found| match found {
-                Found::Nothing => None,
-                Found::Record(seen) => Some(seen),
-            })
+            session.look(key, patience).await
         })
         .await
     }
@@ -136,8 +138,8 @@ impl Store for Redis {
                     })
                     .await;
                 match claimed {
-                    Ok(Found::Nothing) => return Ok(Inserted::Created),
-                    Ok(Found::Record(seen)) => return Ok(Inserted::Occupied(seen)),
+                    Ok(None) => return Ok(Inserted::Created),
+                    Ok(Some(seen)) => return Ok(Inserted::Occupied(seen)),
                     Err(failure) if failure.forbids_writes() => failure.into(),
                     Err(failure) => return Err(failure.into()),
                 }

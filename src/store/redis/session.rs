@@ -17,14 +17,14 @@ use ::redis::{Cmd, Value, cmd};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Found, Look, found, looked, replaced, whole};
+use super::answer::{Look, found, looked, replaced, whole};
 use super::facts::Facts;
 use super::failure::Failure;
 use super::line::{Line, Patience};
 use super::replicated::Replicated;
 use super::script::{self, MAX_TTL, Scripts};
 use super::target::Target;
-use crate::idempotency::{Expect, Record, State, Token};
+use crate::idempotency::{Expect, Record, Seen, State, Token};
 use crate::store::Replaced;
 
 /// Three connections to one server.
@@ -98,7 +98,7 @@ impl Session {
         record: &Record,
         frame: &[u8],
         patience: Patience,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Option<Seen>, Failure> {
         let ttl = ttl(record);
         if let Some(replicated) = &self.replicated {
             return self
@@ -118,7 +118,11 @@ impl Session {
     }
 
     /// What is there, and whether its lease lapsed.
-    pub(super) async fn look(&self, key: &str, patience: Patience) -> Result<Found, Failure> {
+    pub(super) async fn look(
+        &self,
+        key: &str,
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
         let answer = self.look_small(key, patience).await?;
         self.found_or_in_bulk(key, answer, patience).await
     }
@@ -187,7 +191,7 @@ impl Session {
         token: Token,
         command: &Cmd,
         patience: Patience,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Option<Seen>, Failure> {
         let mut answer = pin!(self.front.send(command));
         if let Ok(answer) = timeout(patience.timeout() / 4, &mut answer).await {
             return found(answer?);
@@ -197,7 +201,7 @@ impl Session {
             loop {
                 match looked(self.look_small(key, patience).await?)? {
                     // The claim has not arrived yet.
-                    Look::Nothing => sleep(patience.timeout() / 16).await,
+                    Look::Whole(None) => sleep(patience.timeout() / 16).await,
                     look => return Ok::<_, Failure>(look),
                 }
             }
@@ -207,11 +211,11 @@ impl Session {
             answer = self.front.within(patience, &mut answer) => return found(answer?),
             look = looking => match look {
                 // This claim arrived, and its answer did not yet.
-                Ok(Look::Record(seen)) if is_claim(&seen.record, token) => return Ok(Found::Nothing),
-                Ok(Look::Record(seen)) => return Ok(Found::Record(seen)),
+                Ok(Look::Whole(Some(seen))) if is_claim(&seen.record, token) => return Ok(None),
+                Ok(Look::Whole(seen)) => return Ok(seen),
                 // It is on its way already.
                 Ok(Look::Large) => patience.while_moving(),
-                Ok(Look::Nothing) | Err(_) => patience,
+                Err(_) => patience,
             },
         };
         found(self.front.within(patience, &mut answer).await?)
@@ -225,7 +229,7 @@ impl Session {
         frame: &[u8],
         ttl: i64,
         patience: Patience,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Option<Seen>, Failure> {
         let line = replicated.line(patience).await?;
         let bulk = patience.while_moving();
         let found = if self.modern {
@@ -236,14 +240,14 @@ impl Session {
             whole(looked(line.run(&claim, bulk).await?)?)?
         };
         match &found {
-            Found::Nothing => {}
+            None => {}
             // An earlier try of this claim arrived. WAIT counts the writes of its own connection: there has to be one.
-            Found::Record(seen) if seen.record.token == token => {
+            Some(seen) if seen.record.token == token => {
                 let mut renew = self.scripts.renew.key(key);
                 renew.arg(token.as_bytes().as_slice());
                 line.run(&renew, patience).await?;
             }
-            Found::Record(_) => {
+            Some(_) => {
                 replicated.give_back(line);
                 return Ok(found);
             }
@@ -263,10 +267,9 @@ impl Session {
         key: &str,
         answer: Value,
         patience: Patience,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Option<Seen>, Failure> {
         match looked(answer)? {
-            Look::Nothing => Ok(Found::Nothing),
-            Look::Record(seen) => Ok(Found::Record(seen)),
+            Look::Whole(seen) => Ok(seen),
             Look::Large => {
                 let mut look = self.scripts.look.key(key);
                 look.arg(i64::MAX);
@@ -297,7 +300,11 @@ impl Drop for Behind<'_> {
 async fn ask_facts(line: &Line, patience: Patience) -> Result<Facts, Failure> {
     let mut facts = match line.ask(&cmd("INFO"), patience).await {
         Ok(Value::BulkString(info)) => Facts::read(&String::from_utf8_lossy(&info)),
-        Ok(_) | Err(Failure::Refused(_)) => return Ok(Facts::default()),
+        Ok(_) => return Ok(Facts::default()),
+        // Forbidden, or renamed away.
+        Err(Failure::Refused(code)) if code == "NOPERM" || code == "ERR" => {
+            return Ok(Facts::default());
+        }
         Err(failure) => return Err(failure),
     };
     let save = cmd("CONFIG").arg("GET").arg("save").to_owned();
