@@ -52,6 +52,12 @@ async fn what_a_replica_lacks_is_unanswered_however_often_it_is_asked() {
     replica.freeze();
     let done = completed(&held, 10);
     for _ in 0..3 {
+        // Over connections that wrote nothing yet, for which WAIT would have nothing to wait for.
+        let settings = StoreSettings {
+            wait_replicas: 1,
+            ..settings()
+        };
+        let store = Redis::connect(&primary.url(), &settings).await.unwrap();
         assert!(matches!(
             store.insert(id(2), &first).await,
             Err(StoreError::Unanswered(_))
