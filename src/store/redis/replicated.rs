@@ -1,8 +1,8 @@
 //! Connections for writes that replicas must have.
 //!
 //! `WAIT` counts the writes of its own connection, and holds up what comes behind it: each write has a connection to itself.
-//! A write that an earlier try made on another connection is touched anew, or `WAIT` would wait for nothing (servers before 7.2
-//! take in all writes before the last command of the connection; later ones are not seen to).
+//! What an earlier try wrote on another connection is touched anew, so that `WAIT` has something of its own to wait for: 7.0
+//! waits for every write before the connection's last command, but that is not promised.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
