@@ -13,7 +13,9 @@ pub enum AnyStore {
     /// In memory.
     Memory(Memory),
     /// In a file of this process alone.
-    Embedded(Embedded),
+    Embedded(Box<Embedded>),
+    /// On a Redis server.
+    Redis(Box<Redis>),
 }
 
 /// Calls the same method of whichever store it is.
@@ -22,6 +24,7 @@ macro_rules! each {
         match $any {
             AnyStore::Memory($store) => $call,
             AnyStore::Embedded($store) => $call,
+            AnyStore::Redis($store) => $call,
         }
     };
 }
@@ -32,9 +35,9 @@ pub enum SetupError {
     /// The embedded store.
     #[error(transparent)]
     Embedded(#[from] embedded::OpenError),
-    /// Not built yet.
-    #[error("this store is not available")]
-    Unavailable,
+    /// The Redis store.
+    #[error("redis: {0}")]
+    Redis(#[from] RedisSetupError),
 }
 
 impl AnyStore {
@@ -47,8 +50,8 @@ impl AnyStore {
         match &settings.location {
             Location::Memory => Ok(Self::Memory(Memory::new(settings.max_bytes))),
             // Blocks while it reads the file; nothing is served yet.
-            Location::Embedded(dir) => Ok(Self::Embedded(Embedded::open(dir, settings)?)),
-            _ => Err(SetupError::Unavailable),
+            Location::Embedded(dir) => Ok(Self::Embedded(Box::new(Embedded::open(dir, settings)?))),
+            Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::connect(url, settings).await?))),
         }
     }
 }
