@@ -14,8 +14,8 @@ async fn the_file_does_not_grow_for_ever_and_shrinks_when_it_opens() {
     let store = open(dir.path());
     let mut sizes = Vec::new();
     for _ in 0..6 {
-        let writes = (0..60).map(|_| async {
-            let ttl = Duration::from_millis(100);
+        let writes = (0..120).map(|_| async {
+            let ttl = Duration::from_millis(500);
             let record = completed(&Record { ttl, ..claim() }, vec![1; 300_000]);
             store
                 .replace(fresh_id(), Expect::Held(record.token), &record)
@@ -26,10 +26,11 @@ async fn the_file_does_not_grow_for_ever_and_shrinks_when_it_opens() {
         eventually("it is swept", || async { store.statistics().records == 0 }).await;
         sizes.push(store.statistics().file_bytes);
     }
-    assert!(sizes[5] <= sizes[1].max(sizes[0]) * 3 / 2, "{sizes:?}");
-    assert!(sizes[5] > 16 << 20, "{sizes:?}");
+    // 216 MB were written, of which a fresh round needs 36.
+    assert!(sizes.iter().all(|size| *size < 110_000_000), "{sizes:?}");
     drop(store);
-    assert!(open(dir.path()).statistics().file_bytes < sizes[5] / 4);
+    let opened = open(dir.path()).statistics().file_bytes;
+    assert!(opened < 17 << 20, "{opened} of {sizes:?}");
 }
 
 #[tokio::test]
