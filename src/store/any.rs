@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Embedded, Health, Inserted, Location, Memory, Replaced, Store, StoreError, StoreSettings,
-    embedded,
+    Embedded, Health, Inserted, Location, Memory, Redis, RedisSetupError, Replaced, Store,
+    StoreError, StoreSettings, embedded,
 };
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 

@@ -50,6 +50,7 @@ pub(crate) fn claim() -> Record {
         ttl: Duration::from_secs(3600),
         lease: Duration::from_secs(30),
         attempts: 1,
+        in_doubt: false,
         created: UnixMillis(1),
         settled: None,
         expires: None,

@@ -8,3 +8,6 @@ mod contract;
 mod embedded;
 mod memory;
 mod records;
+mod redis;
+#[path = "../support/mod.rs"]
+mod support;

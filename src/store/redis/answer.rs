@@ -122,6 +122,7 @@ mod tests {
             ttl: Duration::from_millis(1000),
             lease: Duration::from_millis(300),
             attempts: 1,
+            in_doubt: false,
             created: UnixMillis(0),
             settled: None,
             expires: None,
