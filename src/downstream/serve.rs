@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use super::body::ClientBody;
 use super::connection::Connections;
 use super::farewell::{farewell, last_message};
 use super::{Phase, ServerSettings, Shutdown};
@@ -32,7 +32,7 @@ pub async fn serve<S, B>(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,

@@ -11,8 +11,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Incoming;
-use idemproxy::downstream::{ServerSettings, Shutdown, serve};
+use idemproxy::downstream::{ClientBody, ServerSettings, Shutdown, serve};
 use idemproxy::telemetry::Metrics;
 use idemproxy::wire::BoxError;
 use idemproxy::wire::Peer;
@@ -35,6 +34,7 @@ pub struct Server {
 /// What the service saw, and what it waits for.
 pub struct Seen {
     calls: AtomicUsize,
+    gone: AtomicUsize,
     gate: Semaphore,
 }
 
@@ -62,6 +62,7 @@ impl Server {
         let (shutdown, metrics) = (Shutdown::new(), Arc::new(Metrics::new()));
         let seen = Arc::new(Seen {
             calls: AtomicUsize::new(0),
+            gone: AtomicUsize::new(0),
             gate: Semaphore::new(0),
         });
         let service = {
@@ -86,6 +87,11 @@ impl Server {
 
     pub fn calls(&self) -> usize {
         self.seen.calls.load(Ordering::SeqCst)
+    }
+
+    /// Endless and large answers whose body was let go.
+    pub fn gone(&self) -> usize {
+        self.seen.gone.load(Ordering::SeqCst)
     }
 
     /// Waits until the service was called `calls` times.
@@ -114,7 +120,10 @@ impl Server {
     }
 }
 
-async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    seen: Arc<Seen>,
+    request: Request<ClientBody>,
+) -> Result<Response<Body>, Infallible> {
     seen.calls.fetch_add(1, Ordering::SeqCst);
     let peer = request.extensions().get::<Peer>().copied().unwrap();
     assert!(peer.trusted && peer.addr.ip().is_loopback() && peer.scheme == "http");
@@ -131,15 +140,29 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<
                 .body(full("enough"))
                 .unwrap());
         }
+        "/meanwhile" => {
+            tokio::spawn(request.into_body().collect());
+            return Ok(Response::new(full("at once")));
+        }
         "/gate" => {
             seen.gate.acquire().await.unwrap().forget();
             request.into_body().collect().await
         }
         "/endless" => {
-            let frames = futures_util::stream::repeat_with(|| {
+            let told = Told(seen);
+            let frames = futures_util::stream::repeat_with(move || {
+                let _ = &told;
                 Ok(Frame::data(Bytes::from(vec![b'x'; 65536])))
             });
             return Ok(Response::new(StreamBody::new(frames).boxed_unsync()));
+        }
+        "/large" => {
+            let told = Told(seen);
+            let body = full(vec![b'x'; 1 << 20]).map_frame(move |frame| {
+                let _ = &told;
+                frame
+            });
+            return Ok(Response::new(body.boxed_unsync()));
         }
         "/cut" => {
             let frames = [
@@ -162,6 +185,15 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<
         format!("{line} with {}", body.to_bytes().len())
     });
     Ok(Response::new(full(text)))
+}
+
+/// Counts its end.
+struct Told(Arc<Seen>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.gone.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 fn full(text: impl Into<Bytes>) -> Body {

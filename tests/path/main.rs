@@ -1,0 +1,22 @@
+//! The path of a request over real sockets: every row of the tables of the life of a key, and the rules below them.
+//!
+//! The suite is compiled once for each store.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::duplicate_mod,
+    reason = "a test fails by an unwrap, and the suite runs on every store"
+)]
+
+#[path = "../support/harness.rs"]
+mod support;
+mod world;
+
+#[path = "."]
+mod memory {
+    const STORE: crate::world::Backing = crate::world::Backing::Memory;
+
+    mod found;
+}

@@ -1,0 +1,125 @@
+//! The program itself, as a process that can be killed.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Answer, Client, Request, get, patiently};
+
+/// The program, with a configuration file, on ports of its own. Killed when dropped.
+pub struct Process {
+    address: SocketAddr,
+    admin: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    _directory: TempDir,
+}
+
+impl Process {
+    /// Runs `program` with this configuration, whose `listen` and `admin.listen` have port 0, until it listens. `program`
+    /// is `env!("CARGO_BIN_EXE_idemproxy")`, which only the test binary itself knows.
+    pub async fn start(program: &str, toml: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let config = directory.path().join("idemproxy.toml");
+        std::fs::write(&config, toml).unwrap();
+        let mut child = Command::new(program)
+            .args(["run", "--log-format", "json", "--config"])
+            .arg(&config)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (mut address, mut admin) = (None, None);
+        while address.is_none() || admin.is_none() {
+            let line = patiently(lines.next_line()).await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("it ended:\n{}", log.lock().unwrap()));
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let place = || event["address"].as_str().unwrap().parse().ok();
+            match event["message"].as_str() {
+                Some("listening") => address = place(),
+                Some("listening for operators") => admin = place(),
+                _ => {}
+            }
+            log.lock().unwrap().push_str(&(line + "\n"));
+        }
+        let rest = log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                rest.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let (address, admin) = (address.expect("told"), admin.expect("told"));
+        let process = Self {
+            address,
+            admin,
+            child,
+            log,
+            _directory: directory,
+        };
+        patiently(async { while process.page("/readyz").await.status != 200 {} }).await;
+        process
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub async fn send(&self, request: &Request) -> Answer {
+        Client::once(self.address, request).await
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// A page of the operator's listener.
+    pub async fn page(&self, path: &str) -> Answer {
+        let mut page = get(path);
+        page.fields = vec![("Host".to_owned(), self.admin.to_string().into_bytes())];
+        Client::once(self.admin, &page).await
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// SIGTERM.
+    pub async fn terminate(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// SIGSTOP: it sleeps, and its sockets stay open.
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// SIGCONT.
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits until it ended by itself; its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        patiently(self.child.wait()).await.unwrap().code()
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let kill = Command::new("/bin/kill").args([signal, &pid]).status();
+        assert!(kill.await.unwrap().success());
+    }
+}
