@@ -1,6 +1,6 @@
 //! The path of a request, one file a step:
 //!
-//! 1. [`routes`] finds the [`Policy`]; `key` names the operation and its record.
+//! 1. `routes` finds the [`Policy`]; `key` names the operation and its record.
 //! 2. `payload` reads the body and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
@@ -62,7 +62,7 @@ pub use routes::{Found, RouteError, Routes};
 
 /// Gives the requests of its routes one effect a key, round a service that forwards.
 ///
-/// The inner service says of each failure what is known ([`SendError`]), and takes from the request's extensions
+/// The inner service says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
 /// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
 /// connection the extension [`Peer`] tells.
 pub struct Idempotency<F, S>(Arc<Shared<F, S>>);
