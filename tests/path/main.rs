@@ -19,4 +19,5 @@ mod memory {
     const STORE: crate::world::Backing = crate::world::Backing::Memory;
 
     mod found;
+    mod settled;
 }
