@@ -18,6 +18,10 @@ mod world;
 mod memory {
     const STORE: crate::world::Backing = crate::world::Backing::Memory;
 
+    mod answers;
     mod found;
+    mod keys;
+    mod limits;
     mod settled;
+    mod uploads;
 }

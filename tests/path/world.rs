@@ -187,6 +187,7 @@ impl Says for Answer {
                 .filter(|(name, _)| {
                     ![
                         "date",
+                        "connection",
                         "set-cookie",
                         "x-idempotency-stored",
                         "x-idempotency-replay",
