@@ -56,8 +56,8 @@ enum Then {
     Answer(Response<Bytes>, HeaderMap),
     /// An answer that is not kept, passed on as it comes.
     Pass(Response<Body>),
-    /// The answer is with the client already; this was its end.
-    EndStream(RelaySender),
+    /// The answer is with the client already, but for its last piece where that is known to be the last.
+    EndStream(RelaySender, Option<Frame<Bytes>>),
     /// The answer is with the client already, and broke off.
     Abort,
     /// There is no answer.
@@ -135,7 +135,12 @@ pub(super) async fn execute<F: Forward, S: Store>(
                 outcome: counted,
             }
         }
-        Then::EndStream(stream) => return stream.end().await,
+        Then::EndStream(mut stream, last) => {
+            if let Some(frame) = last {
+                stream.send(frame).await;
+            }
+            return stream.end().await;
+        }
         Then::Abort => return,
         Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
     };
@@ -238,12 +243,12 @@ async fn work<F: Forward, S: Store>(
         });
     }
     match pump(ahead, &mut body, &mut stream).await {
-        Ok(()) => Ended {
+        Ok(last) => Ended {
             outcome: Outcome::Completed {
                 status,
                 response: None,
             },
-            then: Then::EndStream(stream),
+            then: Then::EndStream(stream, last),
         },
         Err(_) => Ended::unknown(Some(status), "the upstream's answer broke off", Then::Abort),
     }
@@ -413,17 +418,30 @@ where
 }
 
 /// Hands an answer on to its end, also where nobody listens any more: only the end tells that it was whole.
-async fn pump<B>(ahead: Pieces, body: &mut B, stream: &mut RelaySender) -> Result<(), BoxError>
+///
+/// The last piece is given back, where it is known to be the last: a client that counts has all of the answer with it, and must
+/// not before the record says so.
+async fn pump<B>(
+    ahead: Pieces,
+    body: &mut B,
+    stream: &mut RelaySender,
+) -> Result<Option<Frame<Bytes>>, BoxError>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
 {
-    if ahead.len() > 0 {
-        stream.send(Frame::data(ahead.join())).await;
+    let mut next = (ahead.len() > 0).then(|| Frame::data(ahead.join()));
+    loop {
+        if let Some(frame) = next {
+            if body.is_end_stream() {
+                return Ok(Some(frame));
+            }
+            stream.send(frame).await;
+        }
+        next = body.frame().await.transpose()?;
+        if next.is_none() {
+            return Ok(None);
+        }
     }
-    while let Some(frame) = body.frame().await {
-        stream.send(frame?).await;
-    }
-    Ok(())
 }
 
 impl Ended {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + std::marker::Sync>;
@@ -27,12 +28,17 @@ pub fn empty() -> Body {
 }
 
 /// A body that is all there, with its trailers.
+///
+/// With trailers it does not tell its length: HTTP/1.1 frames a body of known length by that, and has no place for trailers then.
 pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Body {
     if trailers.is_empty() {
         return full(bytes);
     }
-    let trailers = std::future::ready(Some(Ok(trailers)));
-    full(bytes).with_trailers(trailers).boxed_unsync()
+    let frames = [Frame::data(bytes), Frame::trailers(trailers)];
+    let frames = frames
+        .into_iter()
+        .filter(|frame| frame.data_ref().is_none_or(|data| !data.is_empty()));
+    StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync()
 }
 
 /// A body that holds something until it is over or dropped.

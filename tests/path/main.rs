@@ -14,9 +14,23 @@
 mod support;
 mod world;
 
-#[path = "."]
-mod memory {
-    const STORE: crate::world::Backing = crate::world::Backing::Memory;
+/// The suite, on one store.
+macro_rules! suite {
+    ($name:ident, $backing:ident) => {
+        #[path = "."]
+        mod $name {
+            const STORE: crate::world::Backing = crate::world::Backing::$backing;
 
-    mod found;
+            mod answers;
+            mod found;
+            mod keys;
+            mod limits;
+            mod settled;
+            mod uploads;
+        }
+    };
 }
+
+suite!(memory, Memory);
+suite!(embedded, Embedded);
+suite!(redis, Redis);

@@ -4,27 +4,37 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Answer, Client, Ending, Process, Proxy, Request, Upstream, patiently, post};
+use crate::support::{
+    Answer, Client, Ending, Process, Proxy, RedisServer, Request, Upstream, patiently, post,
+};
 
 /// Where the records of a test are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
     Memory,
+    Embedded,
+    Redis,
 }
 
 /// What keeps a store alive for as long as the test runs.
 pub struct Kept {
-    url: String,
+    pub url: String,
+    pub redis: Option<RedisServer>,
     _directory: Option<TempDir>,
 }
 
 impl Backing {
     fn open(self) -> Kept {
-        match self {
-            Self::Memory => Kept {
-                url: "memory:".to_owned(),
-                _directory: None,
+        let directory = (self == Self::Embedded).then(|| TempDir::new().unwrap());
+        let redis = (self == Self::Redis).then(RedisServer::start);
+        Kept {
+            url: match (&directory, &redis) {
+                (Some(directory), _) => format!("embedded:{}", directory.path().display()),
+                (_, Some(redis)) => redis.url(),
+                _ => "memory:".to_owned(),
             },
+            redis,
+            _directory: directory,
         }
     }
 }
@@ -187,6 +197,7 @@ impl Says for Answer {
                 .filter(|(name, _)| {
                     ![
                         "date",
+                        "connection",
                         "set-cookie",
                         "x-idempotency-stored",
                         "x-idempotency-replay",

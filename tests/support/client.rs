@@ -150,10 +150,15 @@ impl Client {
 
     /// As [`Client::answer`], for a method whose answer may have no body.
     pub async fn answer_to(&mut self, method: &str) -> Answer {
-        let mut answer = self.head().await;
+        let answer = self.head().await;
         if method == "HEAD" || matches!(answer.status, 204 | 304) {
             return answer;
         }
+        self.rest_of(answer).await
+    }
+
+    /// Reads the body of an answer whose head was read.
+    pub async fn rest_of(&mut self, mut answer: Answer) -> Answer {
         let rest = patiently(self.rest(&mut answer)).await;
         answer.ending = if rest.is_some() {
             Ending::Whole
