@@ -116,23 +116,20 @@ impl<S: Store> Records<S> {
         }
     }
 
-    /// Ends a claim. If the store does not acknowledge, it is told again in the background until it does; `held` is the
-    /// memory that the answer takes meanwhile.
+    /// Ends a claim. If the store does not acknowledge, it is told again in the background until it does; `held`, the memory that
+    /// the answer takes, is kept for so long, and given back otherwise.
     pub(super) async fn settle(
         self: &Arc<Self>,
         claim: Claim,
         outcome: Outcome,
         fingerprint: Option<Fingerprint>,
-        held: Option<Buffered>,
-    ) -> Settled {
+        held: Buffered,
+    ) -> (Settled, Option<Buffered>) {
         let (id, record, policy, slot) = claim.into_parts();
         let settled = settle(&record, policy.terms(), outcome, fingerprint, self.now());
-        if settled.state == State::Unknown {
-            self.metrics.records_unknown.inc();
-        }
         match self.end(id, &settled).await {
-            Ok(true) => Settled::Done(settled.state, settled.expires),
-            Ok(false) => Settled::Lost,
+            Ok(true) => (Settled::Done(settled.state, settled.expires), Some(held)),
+            Ok(false) => (Settled::Lost, Some(held)),
             Err(error) => {
                 tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
                 let records = self.clone();
@@ -140,7 +137,7 @@ impl<S: Store> Records<S> {
                     records.end_until_acknowledged(id, &settled).await;
                     drop((slot, held));
                 });
-                Settled::Later
+                (Settled::Later, None)
             }
         }
     }
@@ -201,8 +198,12 @@ impl<S: Store> Records<S> {
     /// One try to write the end of a claim; false if the record is another's now.
     async fn end(&self, id: RecordId, settled: &Record) -> Result<bool, StoreError> {
         match self.replace(id, Expect::Held(settled.token), settled).await {
-            Ok(Replaced::Applied) => Ok(true),
+            Ok(Replaced::Applied) => {
+                self.count(settled);
+                Ok(true)
+            }
             Ok(Replaced::Restored) => {
+                self.count(settled);
                 self.metrics.records_restored.inc();
                 tracing::warn!(%id, "the store had lost a record that was in flight; it has it back");
                 Ok(true)
@@ -217,6 +218,12 @@ impl<S: Store> Records<S> {
                 Ok(false)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn count(&self, settled: &Record) {
+        if settled.state == State::Unknown {
+            self.metrics.records_unknown.inc();
         }
     }
 

@@ -137,7 +137,7 @@ impl Metrics {
         );
         r.register(
             "upstream_duration_seconds",
-            "Asking the upstream to its answer head",
+            "Asking the upstream, retries included, to its answer head",
             self.upstream_duration.clone(),
         );
         r.register(
@@ -223,6 +223,8 @@ labels! {
         Executed = "executed",
         /// Sent to the upstream, and its answer says that it was not carried out.
         Released = "released",
+        /// The client left before anything was done.
+        Abandoned = "abandoned",
         /// Answered from the store.
         Replayed = "replayed",
         /// Answered from the store after waiting for the first request.
