@@ -12,6 +12,9 @@
 
 #[path = "../support/harness.rs"]
 mod support;
+
+mod faulty;
+mod store_faults;
 mod world;
 
 /// The suite, on one store.
