@@ -19,7 +19,7 @@ mod world;
 
 /// The suite, on one store.
 macro_rules! suite {
-    ($name:ident, $backing:ident) => {
+    ($name:ident, $backing:ident $(, $more:ident)*) => {
         #[path = "."]
         mod $name {
             const STORE: crate::world::Backing = crate::world::Backing::$backing;
@@ -29,11 +29,13 @@ macro_rules! suite {
             mod keys;
             mod limits;
             mod settled;
+            mod stopping;
             mod uploads;
+            $(mod $more;)*
         }
     };
 }
 
 suite!(memory, Memory);
-suite!(embedded, Embedded);
-suite!(redis, Redis);
+suite!(embedded, Embedded, killed);
+suite!(redis, Redis, killed);

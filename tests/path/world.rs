@@ -24,6 +24,11 @@ pub struct Kept {
 }
 
 impl Backing {
+    /// Whether it outlives the program.
+    pub fn is_durable(self) -> bool {
+        self != Self::Memory
+    }
+
     fn open(self) -> Kept {
         let directory = (self == Self::Embedded).then(|| TempDir::new().unwrap());
         let redis = (self == Self::Redis).then(RedisServer::start);
@@ -44,7 +49,6 @@ pub struct World {
     pub upstream: Upstream,
     pub proxy: Proxy,
     pub kept: Kept,
-    config: String,
 }
 
 impl World {
@@ -65,12 +69,7 @@ impl World {
             proxy: Proxy::start(&config).await,
             upstream,
             kept,
-            config,
         }
-    }
-
-    pub fn configuration(&self) -> &str {
-        &self.config
     }
 
     pub async fn send(&self, request: &Request) -> Answer {
@@ -129,10 +128,33 @@ impl ProcessWorld {
         }
     }
 
+    pub fn configuration(&self) -> &str {
+        &self.config
+    }
+
     /// Kills the program as a crash would, and starts it again on the same store.
     pub async fn crash(&mut self) {
         self.proxy.kill().await;
+        self.again().await;
+    }
+
+    /// Starts the program again, after its end.
+    pub async fn again(&mut self) {
         self.proxy = Process::start(PROGRAM, &self.config).await;
+    }
+
+    /// Sends a request until its answer is not that the first is still running.
+    pub async fn settled(&self, request: &Request) -> Answer {
+        patiently(async {
+            loop {
+                let answer = self.proxy.send(request).await;
+                if answer.field("x-idempotency-error").as_deref() != Some("in-progress") {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 }
 
@@ -152,7 +174,8 @@ fn configuration(upstream: &Upstream, kept: &Kept, sections: &str) -> String {
     )
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
 
 /// What tests say about answers.
 pub trait Says {
