@@ -111,7 +111,7 @@ impl World {
 pub struct ProcessWorld {
     pub upstream: Upstream,
     pub proxy: Process,
-    pub kept: Kept,
+    _kept: Kept,
     config: String,
 }
 
@@ -123,7 +123,7 @@ impl ProcessWorld {
         Self {
             proxy: Process::start(PROGRAM, &config).await,
             upstream,
-            kept,
+            _kept: kept,
             config,
         }
     }
