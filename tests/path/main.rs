@@ -12,11 +12,15 @@
 
 #[path = "../support/harness.rs"]
 mod support;
+
+mod faulty;
+mod redis_faults;
+mod store_faults;
 mod world;
 
 /// The suite, on one store.
 macro_rules! suite {
-    ($name:ident, $backing:ident) => {
+    ($name:ident, $backing:ident $(, $more:ident)*) => {
         #[path = "."]
         mod $name {
             const STORE: crate::world::Backing = crate::world::Backing::$backing;
@@ -25,12 +29,15 @@ macro_rules! suite {
             mod found;
             mod keys;
             mod limits;
+            mod peers;
             mod settled;
+            mod stopping;
             mod uploads;
+            $(mod $more;)*
         }
     };
 }
 
 suite!(memory, Memory);
-suite!(embedded, Embedded);
-suite!(redis, Redis);
+suite!(embedded, Embedded, killed);
+suite!(redis, Redis, killed);

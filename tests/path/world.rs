@@ -24,6 +24,11 @@ pub struct Kept {
 }
 
 impl Backing {
+    /// Whether it outlives the program.
+    pub fn is_durable(self) -> bool {
+        self != Self::Memory
+    }
+
     fn open(self) -> Kept {
         let directory = (self == Self::Embedded).then(|| TempDir::new().unwrap());
         let redis = (self == Self::Redis).then(RedisServer::start);
@@ -44,7 +49,6 @@ pub struct World {
     pub upstream: Upstream,
     pub proxy: Proxy,
     pub kept: Kept,
-    config: String,
 }
 
 impl World {
@@ -60,17 +64,12 @@ impl World {
 
     pub async fn with_upstream(backing: Backing, sections: &str, upstream: Upstream) -> Self {
         let kept = backing.open();
-        let config = configuration(&upstream, &kept, sections);
+        let config = configuration(&upstream, &kept.url, sections);
         Self {
             proxy: Proxy::start(&config).await,
             upstream,
             kept,
-            config,
         }
-    }
-
-    pub fn configuration(&self) -> &str {
-        &self.config
     }
 
     pub async fn send(&self, request: &Request) -> Answer {
@@ -112,7 +111,7 @@ impl World {
 pub struct ProcessWorld {
     pub upstream: Upstream,
     pub proxy: Process,
-    pub kept: Kept,
+    _kept: Kept,
     config: String,
 }
 
@@ -120,24 +119,48 @@ impl ProcessWorld {
     pub async fn config(backing: Backing, sections: &str) -> Self {
         let upstream = Upstream::start().await;
         let kept = backing.open();
-        let config = configuration(&upstream, &kept, sections);
+        let config = configuration(&upstream, &kept.url, sections);
         Self {
             proxy: Process::start(PROGRAM, &config).await,
             upstream,
-            kept,
+            _kept: kept,
             config,
         }
+    }
+
+    pub fn configuration(&self) -> &str {
+        &self.config
     }
 
     /// Kills the program as a crash would, and starts it again on the same store.
     pub async fn crash(&mut self) {
         self.proxy.kill().await;
+        self.again().await;
+    }
+
+    /// Starts the program again, after its end.
+    pub async fn again(&mut self) {
         self.proxy = Process::start(PROGRAM, &self.config).await;
+    }
+
+    /// Sends a request until its answer is not that the first is still running.
+    pub async fn settled(&self, request: &Request) -> Answer {
+        patiently(async {
+            loop {
+                let answer = self.proxy.send(request).await;
+                if answer.field("x-idempotency-error").as_deref() != Some("in-progress") {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 }
 
-fn configuration(upstream: &Upstream, kept: &Kept, sections: &str) -> String {
-    let store = if sections.contains("[store]") {
+/// A configuration file for an upstream and a store, with further sections.
+pub fn configuration(upstream: &Upstream, store: &str, sections: &str) -> String {
+    let timeout = if sections.contains("[store]") {
         ""
     } else {
         // A busy machine is no outage.
@@ -147,12 +170,13 @@ fn configuration(upstream: &Upstream, kept: &Kept, sections: &str) -> String {
         "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\nservice = \"tests\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n{}",
         upstream.url(),
-        format!("{store}{sections}")
-            .replace("[store]\n", &format!("[store]\nurl = \"{}\"\n", kept.url)),
+        format!("{timeout}{sections}")
+            .replace("[store]\n", &format!("[store]\nurl = \"{}\"\n", store)),
     )
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
 
 /// What tests say about answers.
 pub trait Says {

@@ -191,6 +191,12 @@ impl Client {
         .await;
     }
 
+    /// Whether anything has come that was not read.
+    pub async fn has_bytes(&mut self) -> bool {
+        let soon = std::time::Duration::from_millis(20);
+        !self.unread.is_empty() || matches!(tokio::time::timeout(soon, self.fill()).await, Ok(true))
+    }
+
     /// Whether the connection ends without another byte.
     pub async fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !patiently(self.fill()).await
