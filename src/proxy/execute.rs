@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -204,6 +204,13 @@ async fn work<F: Forward, S: Store>(
     proxy.metrics.upstream_took(began.elapsed());
     headers::prepare_response(response.headers_mut());
     let status = response.status().as_u16();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let then = Then::Problem(
+            Code::UpstreamFailed,
+            "The upstream switched protocols without being asked to.",
+        );
+        return Ended::unknown(Some(status), "the upstream switched protocols", then);
+    }
     match built_in(status) {
         Finality::Release => {
             let outcome = Outcome::Released {

@@ -1,9 +1,11 @@
 //! Bodies in memory and on their way.
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::HeaderMap;
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + std::marker::Sync>;
@@ -26,13 +28,14 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that is all there, with its trailers.
+/// A body that is all there, with its trailers. With any it does not tell its length: only a body in chunks can have them.
 pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Body {
     if trailers.is_empty() {
         return full(bytes);
     }
-    let trailers = std::future::ready(Some(Ok(trailers)));
-    full(bytes).with_trailers(trailers).boxed_unsync()
+    let data = (!bytes.is_empty()).then(|| Frame::data(bytes));
+    let frames = data.into_iter().chain([Frame::trailers(trailers)]).map(Ok);
+    StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
 /// A body that holds something until it is over or dropped.
