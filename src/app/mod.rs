@@ -17,7 +17,7 @@ use crate::admin::{Admin, Report, serve_admin};
 use crate::config::{LogSettings, Settings};
 use crate::downstream::{ServerSettings, Shutdown, serve};
 use crate::proxy::{Idempotency, Parameters, Stop};
-use crate::store::{AnyStore, SetupError, Store};
+use crate::store::{AnyStore, Location, SetupError, Store};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::{Upstream, UpstreamSetupError};
 use crate::wire::BoxError;
@@ -270,7 +270,8 @@ impl App {
         if let Some(operators) = operators {
             let _ = tokio::time::timeout(LAST_WORDS, operators).await;
         }
-        self.store.close().await;
+        // What is queued is written when the last of them goes.
+        drop(self.store);
         tracing::info!("stopped");
     }
 
@@ -283,6 +284,9 @@ impl App {
         }
         for note in self.store.health().notes {
             tracing::info!("store: {note}");
+        }
+        if matches!(settings.store.location, Location::Embedded(_)) {
+            tracing::info!("store: embedded, so other replicas do not see these keys");
         }
         tracing::info!(
             routes = settings.routes.all().len(),

@@ -4,7 +4,7 @@ use super::record::{Record, State};
 use super::token::Token;
 
 /// What a write asks of the record that it replaces; checked and written by the store in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expect {
     /// This token, released: a new claim over it.
     Released(Token),
@@ -70,4 +70,147 @@ impl Expect {
 /// Whether a heartbeat of `token` may renew the lease: only its own, and only in flight.
 pub fn may_renew(current: Option<Standing>, token: Token) -> bool {
     current.is_some_and(|current| current.token == token && current.state == State::InFlight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::idempotency::transition::tests::{attempt, settled};
+
+    const STATES: [State; 4] = [
+        State::InFlight,
+        State::Unknown,
+        State::Released,
+        State::Completed,
+    ];
+
+    fn token(of: u8) -> Token {
+        Token::from_bytes([of; 16])
+    }
+
+    /// Every record that a store can hold of one of three tokens.
+    fn standings() -> Vec<Standing> {
+        let mut all = Vec::new();
+        for of in 1..=3 {
+            for state in STATES {
+                for lapsed in [false, true] {
+                    all.push(Standing {
+                        token: token(of),
+                        state,
+                        lapsed,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    fn expectations() -> [Expect; 4] {
+        [
+            Expect::Released(token(1)),
+            Expect::Unknown(token(1)),
+            Expect::Lapsed(token(1)),
+            Expect::Held(token(1)),
+        ]
+    }
+
+    /// A claim by token 2, and what token 1 settles.
+    fn writes() -> Vec<Record> {
+        let mut writes = vec![attempt(2).claim()];
+        writes.extend(STATES[1..].iter().map(|state| settled(1, *state)));
+        writes
+    }
+
+    #[test]
+    fn a_write_goes_through_only_where_the_record_is_as_expected() {
+        let mut written = 0;
+        for expect in expectations() {
+            for current in standings() {
+                for next in writes() {
+                    let stands = current.token == next.token && current.state == next.state;
+                    let met = current.token == token(1)
+                        && matches!(
+                            (expect, current.state, current.lapsed),
+                            (Expect::Released(_), State::Released, _)
+                                | (Expect::Unknown(_), State::Unknown, _)
+                                | (Expect::Lapsed(_), State::InFlight, true)
+                                | (Expect::Held(_), State::InFlight | State::Unknown, _)
+                        );
+                    let expected = match (stands, met) {
+                        (true, _) => Ruling::Stands,
+                        (false, true) => Ruling::Write,
+                        (false, false) => Ruling::Stale,
+                    };
+                    written += u32::from(expected == Ruling::Write);
+                    assert_eq!(
+                        expect.rule(Some(current), &next),
+                        expected,
+                        "{expect:?} {current:?} {:?}",
+                        next.state
+                    );
+                }
+            }
+        }
+        assert!(written > 0);
+    }
+
+    #[test]
+    fn a_lost_record_comes_back_by_its_settlement_and_by_nothing_else() {
+        for expect in expectations() {
+            for next in writes() {
+                let expected = match expect {
+                    Expect::Held(_) => Ruling::Restore,
+                    _ => Ruling::Stale,
+                };
+                assert_eq!(expect.rule(None, &next), expected, "{expect:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_over_a_completed_record() {
+        for expect in expectations() {
+            for current in standings() {
+                for next in writes() {
+                    if current.state == State::Completed {
+                        let ruling = expect.rule(Some(current), &next);
+                        assert!(
+                            matches!(ruling, Ruling::Stale | Ruling::Stands),
+                            "{ruling:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_write_again_changes_nothing_and_succeeds() {
+        for expect in expectations() {
+            for current in standings() {
+                for next in writes() {
+                    if expect.rule(Some(current), &next) == Ruling::Write {
+                        let after = Standing {
+                            token: next.token,
+                            state: next.state,
+                            lapsed: false,
+                        };
+                        assert_eq!(expect.rule(Some(after), &next), Ruling::Stands);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_renews_its_own_claim_in_flight_lapsed_or_not() {
+        assert!(!may_renew(None, token(1)));
+        for current in standings() {
+            assert_eq!(
+                may_renew(Some(current), token(1)),
+                current.token == token(1) && current.state == State::InFlight,
+                "{current:?}"
+            );
+        }
+    }
 }

@@ -18,6 +18,7 @@
 //! - A record in flight or unknown ends by its `ttl`, which is never its lease; a lapsed lease frees nobody, it only makes the
 //!   outcome unknown.
 //! - Lapse is judged by the store's clock, in the step that acts upon it.
+//! - A released record is true of every attempt at the key: one that took over a key in doubt never releases it.
 //! - A write that was lost may be sent again: a record that stands as the write would have it is taken as written
 //!   ([`expect::Ruling::Stands`]), since tokens are unique.
 

@@ -23,6 +23,8 @@ pub struct Record {
     pub lease: Duration,
     /// How often the upstream was asked, this time included.
     pub attempts: u32,
+    /// Whether an earlier attempt may have been carried out: then this one can not say for the key that it was not.
+    pub in_doubt: bool,
     /// When the first of the attempts was made.
     pub created: UnixMillis,
     /// When the claim was settled.

@@ -12,6 +12,7 @@ pub(crate) fn in_flight(token: u8) -> Record {
         ttl: Duration::from_secs(60),
         lease: Duration::from_secs(3),
         attempts: 1,
+        in_doubt: false,
         created: UnixMillis(1),
         settled: None,
         expires: None,

@@ -120,7 +120,7 @@ pub enum Outcome {
         /// The answer, where it is kept.
         response: Option<StoredResponse>,
     },
-    /// Not carried out.
+    /// Not carried out by this attempt. A claim that is in doubt becomes unknown by it, since an earlier attempt may have been.
     Released {
         /// Status of the answer that said so.
         status: Option<u16>,
@@ -145,6 +145,7 @@ impl Attempt {
             ttl: self.terms.unknown_retention,
             lease: self.terms.lease,
             attempts: 1,
+            in_doubt: false,
             created: self.now,
             settled: None,
             expires: None,
@@ -160,10 +161,11 @@ impl Attempt {
         }
     }
 
-    /// The record that claims a key over an earlier attempt at it.
+    /// The record that claims a key over an earlier attempt at it; in doubt, unless that one is known not to have been carried out.
     pub fn claim_over(&self, earlier: &Record) -> Record {
         Record {
             attempts: earlier.attempts.saturating_add(1),
+            in_doubt: earlier.state != State::Released,
             created: earlier.created,
             status: earlier.status,
             error: earlier.error.clone(),
@@ -250,13 +252,13 @@ pub fn settle(
             record.error = None;
             record.response = response;
         }
-        Outcome::Released { status, error } => {
+        Outcome::Released { status, error } if !claim.in_doubt => {
             record.state = State::Released;
             record.ttl = terms.failed_retention;
             record.status = status;
             record.error = error.map(str::to_owned);
         }
-        Outcome::Unknown { status, error } => {
+        Outcome::Released { status, error } | Outcome::Unknown { status, error } => {
             record.state = State::Unknown;
             record.ttl = terms.unknown_retention;
             record.status = status;
@@ -265,3 +267,6 @@ pub fn settle(
     }
     record
 }
+
+#[cfg(test)]
+pub(super) mod tests;

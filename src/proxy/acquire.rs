@@ -22,7 +22,7 @@ use crate::wire::{Code, Problem};
 /// What a request may do.
 pub(super) enum Acquired {
     /// Ask the upstream.
-    Execute(Claim),
+    Execute(Box<Claim>),
     /// Answer from this record, which holds an answer.
     Replay(Box<Record>),
 }
@@ -68,14 +68,14 @@ pub(super) async fn acquire<S: Store>(
         UnknownOutcome::Retry => InDoubt::Retry,
     };
     let claim = |record, since, taken_over, slot| {
-        Acquired::Execute(Claim::new(
+        Acquired::Execute(Box::new(Claim::new(
             keyed.id,
             record,
             policy.clone(),
             since,
             taken_over,
             slot,
-        ))
+        )))
     };
     let mut seen = None;
     for _ in 0..ROUNDS {

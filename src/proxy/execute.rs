@@ -1,7 +1,6 @@
 //! Steps four and five: ask the upstream, and settle by what it says.
 //!
-//! The exchange runs on a task of its own, so that a client that leaves, or is tired of waiting, changes nothing of it: it
-//! goes on, is settled, and the retry finds the answer. Every way out of here is an [`Ended`], and every `Ended` is settled.
+//! Every way out of here is an [`Ended`], and every `Ended` is settled.
 
 use std::sync::Arc;
 
@@ -57,48 +56,18 @@ enum Then {
     Answer(Response<Bytes>, HeaderMap),
     /// An answer that is not kept, passed on as it comes.
     Pass(Response<Body>),
-    /// The answer is with the client already; this was its end.
-    EndStream(RelaySender),
+    /// The answer is with the client already, but for its last piece where that is known to be the last.
+    EndStream(RelaySender, Option<Frame<Bytes>>),
     /// The answer is with the client already, and broke off.
     Abort,
     /// There is no answer.
     Problem(Code, &'static str),
 }
 
-/// Runs an exchange, and waits for its answer as long as a client may be kept waiting.
+/// Runs an exchange to its end, and tells its answer as soon as there is one.
 pub(super) async fn execute<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     exchange: Exchange,
-) -> Answer {
-    let id = exchange.claim.id;
-    let client_timeout = exchange.claim.policy.client_timeout;
-    let progress = match &exchange.received {
-        Received::Whole { .. } => Arc::new(Progress::whole()),
-        Received::Streamed(upload) => upload.progress(),
-    };
-    let (tell, told) = oneshot::channel();
-    proxy
-        .tasks
-        .spawn(run(proxy.clone(), exchange, progress.clone(), tell));
-    tokio::select! {
-        biased;
-        answer = told => answer.unwrap_or_else(|_| {
-            tracing::error!(%id, "an exchange ended without an answer");
-            Answer::problem(identified(Code::UpstreamFailed, "The exchange failed inside of the proxy.", id, State::Unknown))
-        }),
-        () = progress.stalled_for(client_timeout) => Answer::problem(identified(
-            Code::StillProcessing,
-            "The upstream is still working on it. A retry with the same key gets its answer.",
-            id,
-            State::InFlight,
-        )),
-    }
-}
-
-async fn run<F: Forward, S: Store>(
-    proxy: Arc<Shared<F, S>>,
-    exchange: Exchange,
-    progress: Arc<Progress>,
     tell: oneshot::Sender<Answer>,
 ) {
     let Exchange {
@@ -111,10 +80,11 @@ async fn run<F: Forward, S: Store>(
     } = exchange;
     let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
     let streamed = matches!(received, Received::Streamed(_));
+    let progress = received.progress();
     let mut tell = Some(tell);
     let ended = {
         let work = work(
-            &proxy, &claim, head, received, &progress, &mut held, &mut tell,
+            proxy, &claim, head, received, &progress, &mut held, &mut tell,
         );
         tokio::select! {
             ended = work => ended,
@@ -133,19 +103,20 @@ async fn run<F: Forward, S: Store>(
         fingerprint
     });
     let Ended { outcome, then } = ended;
-    let finality = match &outcome {
-        Outcome::Completed { .. } => telemetry::Outcome::Executed,
-        Outcome::Released { .. } => telemetry::Outcome::Released,
-        Outcome::Unknown { .. } => telemetry::Outcome::OutcomeUnknown,
-    };
     let settled = proxy
         .records
         .settle(claim, outcome, fingerprint, Some(held))
         .await;
     let (state, expires) = match &settled {
-        Settled::Done(record) => (record.state, record.expires),
+        Settled::Done(state, expires) => (*state, *expires),
+        // The end is not told yet, so that the key is still in flight for everyone.
         Settled::Later => (State::InFlight, None),
         Settled::Lost => (State::Unknown, None),
+    };
+    let counted = match state {
+        State::Completed | State::InFlight => telemetry::Outcome::Executed,
+        State::Released => telemetry::Outcome::Released,
+        State::Unknown => telemetry::Outcome::OutcomeUnknown,
     };
     let answer = match then {
         Then::Answer(response, trailers) => {
@@ -154,17 +125,22 @@ async fn run<F: Forward, S: Store>(
             let body = wire::with_trailers(body, trailers);
             Answer {
                 response: Response::from_parts(head, body),
-                outcome: finality,
+                outcome: counted,
             }
         }
         Then::Pass(mut response) => {
             respond::mark(response.headers_mut(), id, state, None);
             Answer {
                 response: response.map(|body| wire::holding(body, permit)),
-                outcome: finality,
+                outcome: counted,
             }
         }
-        Then::EndStream(stream) => return stream.end().await,
+        Then::EndStream(mut stream, last) => {
+            if let Some(frame) = last {
+                stream.send(frame).await;
+            }
+            return stream.end().await;
+        }
         Then::Abort => return,
         Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
     };
@@ -274,12 +250,12 @@ async fn work<F: Forward, S: Store>(
         });
     }
     match pump(ahead, &mut body, &mut stream).await {
-        Ok(()) => Ended {
+        Ok(last) => Ended {
             outcome: Outcome::Completed {
                 status,
                 response: None,
             },
-            then: Then::EndStream(stream),
+            then: Then::EndStream(stream, last),
         },
         Err(_) => Ended::unknown(Some(status), "the upstream's answer broke off", Then::Abort),
     }
@@ -300,6 +276,8 @@ async fn send<F: Forward, S: Store>(
     head.extensions.insert(gate(proxy, claim));
     let (mut request, again) = match received {
         Received::Streamed(upload) => (Request::from_parts(head, upload.boxed_unsync()), None),
+        // Nobody claims for a body that went by already.
+        Received::Gone => (Request::from_parts(head, wire::empty()), None),
         Received::Whole { bytes, trailers } => {
             let again = (!policy.retry.on_status.is_empty())
                 .then(|| (head.clone(), bytes.clone(), trailers.clone()));
@@ -336,17 +314,23 @@ async fn send<F: Forward, S: Store>(
     }
 }
 
-/// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim.
-fn gate<F, S: Store>(proxy: &Arc<Shared<F, S>>, claim: &Claim) -> Gate
-where
-    F: Send + Sync + 'static,
-{
-    let (proxy, id, token) = (proxy.clone(), claim.id, claim.record.token);
+/// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
+/// counts from when a write was sent: no more of the lease is left than that tells.
+fn gate<F: Forward, S: Store>(proxy: &Arc<Shared<F, S>>, claim: &Claim) -> Gate {
+    let (proxy, id, token, every) = (
+        proxy.clone(),
+        claim.id,
+        claim.record.token,
+        claim.heartbeat(),
+    );
     Gate {
-        fresh_until: claim.since + claim.heartbeat(),
+        fresh_until: claim.since + every,
         renew: Arc::new(move || {
             let proxy = proxy.clone();
-            Box::pin(async move { proxy.records.renew(id, token).await == Ok(true) })
+            Box::pin(async move {
+                let sent = Instant::now();
+                (proxy.records.renew(id, token).await == Ok(true)).then(|| sent + every)
+            })
         }),
     }
 }
@@ -441,17 +425,30 @@ where
 }
 
 /// Hands an answer on to its end, also where nobody listens any more: only the end tells that it was whole.
-async fn pump<B>(ahead: Pieces, body: &mut B, stream: &mut RelaySender) -> Result<(), BoxError>
+///
+/// The last piece is given back, where it is known to be the last: a client that counts has all of the answer with it, and must
+/// not before the record says so.
+async fn pump<B>(
+    ahead: Pieces,
+    body: &mut B,
+    stream: &mut RelaySender,
+) -> Result<Option<Frame<Bytes>>, BoxError>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
 {
-    if ahead.len() > 0 {
-        stream.send(Frame::data(ahead.join())).await;
+    let mut next = (ahead.len() > 0).then(|| Frame::data(ahead.join()));
+    loop {
+        if let Some(frame) = next {
+            if body.is_end_stream() {
+                return Ok(Some(frame));
+            }
+            stream.send(frame).await;
+        }
+        next = body.frame().await.transpose()?;
+        if next.is_none() {
+            return Ok(None);
+        }
     }
-    while let Some(frame) = body.frame().await {
-        stream.send(frame?).await;
-    }
-    Ok(())
 }
 
 impl Ended {

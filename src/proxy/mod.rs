@@ -2,8 +2,9 @@
 //!
 //! 1. [`routes`] finds the [`Policy`]; `key` names the operation and its record.
 //! 2. `payload` reads the body and hashes what must not change (`upload` while it streams).
-//! 3. `acquire` claims the key in the store, or finds out what became of it.
-//! 4. `execute` asks the upstream, on a task that outlives the client.
+//! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
+//!    what became of it.
+//! 4. `execute` asks the upstream.
 //! 5. `records` tells the store how it ended, until the store has it.
 //! 6. `respond` answers, the first time or from the record.
 //!
@@ -16,6 +17,7 @@ mod execute;
 mod forward;
 mod key;
 mod limits;
+mod operation;
 mod pass;
 mod payload;
 pub mod policy;
@@ -43,17 +45,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::acquire::{Acquired, Denied};
-use self::execute::Exchange;
 use self::limits::{InFlight, Limits};
+use self::operation::Operation;
 use self::pass::Passing;
-use self::payload::Received;
-use self::policy::StoreFailure;
 use self::records::Records;
 use self::respond::Answer;
-use crate::idempotency::{Fingerprint, RecordId};
+use crate::idempotency::RecordId;
 use crate::store::Store;
-use crate::telemetry::{Limit, Metrics, Outcome};
+use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
 use crate::wire::{Body, BoxError, Code, Peer, Problem};
 
@@ -208,7 +207,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request.
     async fn handle(
         self: &Arc<Self>,
-        mut head: Parts,
+        head: Parts,
         body: Body,
         policy: &Arc<Policy>,
         covered: bool,
@@ -245,7 +244,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         }
         let mut held = self.limits.buffer();
         let identify = |problem: Problem| problem.with_id(id.to_string());
-        let mut received = payload::read(body, policy, &mut held, self.body_idle_timeout)
+        let received = payload::read(body, policy, &mut held, self.body_idle_timeout)
             .await
             .map_err(|problem| {
                 self.count_limit(&problem);
@@ -254,68 +253,16 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let Some(slot) = self.limits.claim() else {
             return Err(identify(acquire::overloaded("max_in_flight")));
         };
-        let acquired =
-            acquire::acquire(&self.records, &keyed, &head, &mut received, policy, slot).await;
-        let claim = match acquired {
-            Ok(Acquired::Execute(claim)) => claim,
-            Ok(Acquired::Replay(record)) => return Ok(respond::replay(id, *record)),
-            Err(Denied::NoStore(error))
-                if policy.store_error == StoreFailure::Forward && !error.is_unreadable() =>
-            {
-                tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
-                return Ok(self
-                    .forward_unguarded(head, received, policy, permit, id)
-                    .await);
-            }
-            Err(denied) => return Err(problem::denied(denied, id)),
+        let operation = Operation {
+            keyed,
+            policy: policy.clone(),
+            head,
+            received,
+            held,
+            slot,
+            permit,
         };
-        let fingerprint = match &received {
-            Received::Whole { .. } => Fingerprint::default(),
-            Received::Streamed(_) => payload::fingerprint(&head, policy, None),
-        };
-        self.prepare(&mut head, policy);
-        if claim.taken_over {
-            head.headers
-                .insert("x-idempotency-attempt", claim.record.attempts.into());
-        }
-        Ok(execute::execute(
-            self,
-            Exchange {
-                claim,
-                head,
-                received,
-                fingerprint,
-                held,
-                permit,
-            },
-        )
-        .await)
-    }
-
-    /// Fail-open, where the operator chose it: forwarded, and the answer says that nothing was kept.
-    async fn forward_unguarded(
-        self: &Arc<Self>,
-        head: Parts,
-        received: Received,
-        policy: &Policy,
-        permit: InFlight,
-        id: RecordId,
-    ) -> Answer {
-        let mut answer = pass::pass(
-            self,
-            Passing {
-                head,
-                received,
-                permit,
-            },
-            policy,
-        )
-        .await;
-        respond::mark_unguarded(answer.response.headers_mut(), id);
-        if answer.outcome == Outcome::Bypassed {
-            answer.outcome = Outcome::ForwardedWithoutGuarantee;
-        }
-        answer
+        Ok(operation.start(self).await)
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {

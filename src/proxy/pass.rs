@@ -13,7 +13,7 @@ use super::limits::InFlight;
 use super::payload::{self, Received};
 use super::policy::Policy;
 use super::respond::Answer;
-use super::upload::{Progress, Stage, Upload};
+use super::upload::{Stage, Upload};
 use super::{Forward, Shared, Target};
 use crate::store::Store;
 use crate::telemetry::Outcome;
@@ -72,11 +72,10 @@ pub(super) async fn pass<F: Forward, S: Store>(
         upstream: policy.upstream,
         reuse: Reuse::Any,
     });
-    let (progress, body) = match received {
-        Received::Whole { bytes, trailers } => (
-            Arc::new(Progress::whole()),
-            wire::with_trailers(bytes, trailers),
-        ),
+    let progress = received.progress();
+    let body = match received {
+        Received::Whole { bytes, trailers } => wire::with_trailers(bytes, trailers),
+        Received::Gone => wire::empty(),
         Received::Streamed(upload) => {
             if policy
                 .max_request_body
@@ -84,7 +83,7 @@ pub(super) async fn pass<F: Forward, S: Store>(
             {
                 return Answer::problem(payload::too_large());
             }
-            (upload.progress(), upload.boxed_unsync())
+            upload.boxed_unsync()
         }
     };
     let began = Instant::now();

@@ -1,5 +1,6 @@
 //! Step two: the body, held if it is small and streamed if it is not, and what must not change between duplicates.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use http_body_util::BodyExt;
 
 use super::limits::Buffered;
 use super::policy::{FingerprintPart, Policy};
-use super::upload::{Stage, Upload};
+use super::upload::{Progress, Stage, Upload};
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Fingerprint, PartHasher};
 use crate::wire::{Body, Code, Problem};
@@ -26,6 +27,8 @@ pub(super) enum Received {
     },
     /// Too large to hold: on its way.
     Streamed(Box<Upload>),
+    /// Was too large to hold, and went by to be hashed.
+    Gone,
 }
 
 /// Reads a body up to `max_buffered_request`; a larger one is left to be streamed.
@@ -131,6 +134,14 @@ pub(super) fn fingerprint(request: &Parts, policy: &Policy, body: Option<Digest>
 }
 
 impl Received {
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        match self {
+            Self::Whole { .. } | Self::Gone => Arc::new(Progress::whole()),
+            Self::Streamed(upload) => upload.progress(),
+        }
+    }
+
     /// The fingerprint, if all of the body is there.
     pub(super) fn fingerprint(&self, request: &Parts, policy: &Policy) -> Option<Fingerprint> {
         let Self::Whole { bytes, .. } = self else {
@@ -159,7 +170,9 @@ impl Received {
                     });
                 }
             }
-            return Ok(fingerprint(request, policy, upload.progress().digest()));
+            let fingerprint = fingerprint(request, policy, upload.progress().digest());
+            *self = Self::Gone;
+            return Ok(fingerprint);
         }
         Ok(self.fingerprint(request, policy).unwrap_or_default())
     }

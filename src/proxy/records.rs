@@ -23,8 +23,8 @@ pub(super) struct Records<S> {
 
 /// What came of settling a claim.
 pub(super) enum Settled {
-    /// The store has it.
-    Done(Record),
+    /// The store has it, in this state; a completed one ends then.
+    Done(State, Option<UnixMillis>),
     /// The store did not acknowledge; it is told again until it does.
     Later,
     /// Another token holds the record now.
@@ -65,7 +65,8 @@ impl<S: Store> Records<S> {
         result
     }
 
-    // Lifetimes by name: with elided ones the compiler cannot see that the future may move to another thread.
+    // Written out, since of an `async fn` with these lifetimes the compiler cannot tell that it is `Send` (rust-lang/rust#100013).
+    #[expect(clippy::manual_async_fn, reason = "see above")]
     pub(super) fn replace<'a>(
         &'a self,
         id: RecordId,
@@ -130,7 +131,7 @@ impl<S: Store> Records<S> {
             self.metrics.records_unknown.inc();
         }
         match self.end(id, &settled).await {
-            Ok(true) => Settled::Done(settled),
+            Ok(true) => Settled::Done(settled.state, settled.expires),
             Ok(false) => Settled::Lost,
             Err(error) => {
                 tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");

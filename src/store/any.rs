@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Health, Inserted, Location, Memory, Replaced, Store, StoreError, StoreSettings};
+use super::{
+    Embedded, Health, Inserted, Location, Memory, Redis, RedisSetupError, Replaced, Store,
+    StoreError, StoreSettings, embedded,
+};
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 /// The store that the configuration names.
 pub enum AnyStore {
     /// In memory.
     Memory(Memory),
+    /// In a file of this process alone.
+    Embedded(Box<Embedded>),
+    /// On a Redis server.
+    Redis(Box<Redis>),
 }
 
 /// Calls the same method of whichever store it is.
@@ -16,6 +23,8 @@ macro_rules! each {
     ($any:expr, $store:ident => $call:expr) => {
         match $any {
             AnyStore::Memory($store) => $call,
+            AnyStore::Embedded($store) => $call,
+            AnyStore::Redis($store) => $call,
         }
     };
 }
@@ -23,9 +32,12 @@ macro_rules! each {
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Not built yet.
-    #[error("this store is not available")]
-    Unavailable,
+    /// The embedded store.
+    #[error(transparent)]
+    Embedded(#[from] embedded::OpenError),
+    /// The Redis store.
+    #[error("redis: {0}")]
+    Redis(#[from] RedisSetupError),
 }
 
 impl AnyStore {
@@ -36,13 +48,12 @@ impl AnyStore {
     /// Why it cannot be used.
     pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
         match &settings.location {
-            Location::Memory => Ok(Self::Memory(Memory::new())),
-            _ => Err(SetupError::Unavailable),
+            Location::Memory => Ok(Self::Memory(Memory::new(settings.max_bytes))),
+            // Blocks while it reads the file; nothing is served yet.
+            Location::Embedded(dir) => Ok(Self::Embedded(Box::new(Embedded::open(dir, settings)?))),
+            Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::connect(url, settings).await?))),
         }
     }
-
-    /// Lets what was written be safe, and the store go.
-    pub async fn close(&self) {}
 }
 
 impl Store for AnyStore {

@@ -5,7 +5,7 @@
 //!      0     3  "IDP"
 //!      3     1  version, 1
 //!      4     1  state: 1 in flight, 2 unknown, 3 released, 4 completed
-//!      5     1  flags: 1 fingerprint, 2 credentials, 4 response, 8 settled, 16 expires, 32 status, 64 error
+//!      5     1  flags: 1 fingerprint, 2 credentials, 4 response, 8 settled, 16 expires, 32 status, 64 error, 128 in doubt
 //!      6     2  status
 //!      8    16  token
 //!     24     8  ttl, ms
@@ -58,6 +58,7 @@ const SETTLED: u8 = 8;
 const EXPIRES: u8 = 16;
 const STATUS: u8 = 32;
 const ERROR: u8 = 64;
+const IN_DOUBT: u8 = 128;
 
 /// Why bytes are no record that this version reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -179,6 +180,7 @@ fn read(frame: &mut Bytes) -> Option<Record> {
         ttl,
         lease,
         attempts,
+        in_doubt: has(IN_DOUBT),
         created,
         settled: has(SETTLED).then_some(settled),
         expires: has(EXPIRES).then_some(expires),
@@ -200,6 +202,7 @@ fn flags(record: &Record) -> u8 {
         (EXPIRES, record.expires.is_some()),
         (STATUS, record.status.is_some()),
         (ERROR, record.error.is_some()),
+        (IN_DOUBT, record.in_doubt),
     ]
     .into_iter()
     .filter(|(_, set)| *set)
@@ -289,7 +292,7 @@ mod tests {
             (ttl, lease, attempts) in (any::<u64>(), any::<u64>(), any::<u32>()),
             (created, settled, expires) in (any::<u64>(), any::<Option<u64>>(), any::<Option<u64>>()),
             names in any::<Option<Vec<(String, [u8; 16])>>>(),
-            (credentials, key) in (any::<Option<[u8; 16]>>(), any::<[u8; 16]>()),
+            (credentials, key, in_doubt) in (any::<Option<[u8; 16]>>(), any::<[u8; 16]>(), any::<bool>()),
             (route, method, path) in (any::<String>(), any::<String>(), any::<String>()),
             (status, error) in (any::<Option<u16>>(), any::<Option<String>>()),
             response in prop::option::of(response()),
@@ -300,6 +303,7 @@ mod tests {
                 ttl: Duration::from_millis(ttl),
                 lease: Duration::from_millis(lease),
                 attempts,
+                in_doubt,
                 created: UnixMillis(created),
                 settled: settled.map(UnixMillis),
                 expires: expires.map(UnixMillis),

@@ -4,26 +4,27 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Health, Inserted, Replaced, Store, StoreError};
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 
-/// Most records kept; a claim beyond is refused, since dropping one would let its key run again.
-const MAX_RECORDS: usize = 1_000_000;
-
 /// Records in memory, gone with the process: for trying it out, and the model of the other stores.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     cells: Mutex<Cells>,
+    max_bytes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Cells {
     records: HashMap<RecordId, Cell>,
-    /// Size of the map at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
-    sweep_at: usize,
+    /// What the records take, about.
+    bytes: u64,
+    /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
+    sweep_at: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -32,10 +33,20 @@ struct Cell {
     written: Instant,
 }
 
+/// Without a bound, as tests want it.
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(u64::MAX)
+    }
+}
+
 impl Memory {
-    /// An empty store.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty store that takes no claims beyond `max_bytes` of records: dropping one would let its key run again.
+    pub fn new(max_bytes: u64) -> Self {
+        Self {
+            cells: Mutex::default(),
+            max_bytes,
+        }
     }
 
     fn cells(&self) -> std::sync::MutexGuard<'_, Cells> {
@@ -53,14 +64,8 @@ impl Store for Memory {
         if let Some(cell) = cells.live(id, now) {
             return Ok(Inserted::Occupied(cell.seen(now)));
         }
-        cells.make_room(now)?;
-        cells.records.insert(
-            id,
-            Cell {
-                record: record.clone(),
-                written: now,
-            },
-        );
+        cells.make_room(self.max_bytes, now)?;
+        cells.write(id, record, now);
         Ok(Inserted::Created)
     }
 
@@ -79,13 +84,10 @@ impl Store for Memory {
             Ruling::Write => Replaced::Applied,
             Ruling::Restore => Replaced::Restored,
         };
-        cells.records.insert(
-            id,
-            Cell {
-                record: record.clone(),
-                written: now,
-            },
-        );
+        if record.state == State::InFlight {
+            cells.make_room(self.max_bytes, now)?;
+        }
+        cells.write(id, record, now);
         Ok(replaced)
     }
 
@@ -110,10 +112,11 @@ impl Store for Memory {
     }
 
     fn health(&self) -> Health {
-        let records = self.cells().records.len();
+        let cells = self.cells();
+        let (records, bytes) = (cells.records.len(), cells.bytes);
         Health {
-            up: true,
-            notes: vec![format!("memory: {records} records")],
+            up: bytes < self.max_bytes,
+            notes: vec![format!("memory: {records} records, {bytes} bytes")],
             epoch_changes: 0,
         }
     }
@@ -124,17 +127,30 @@ impl Cells {
         self.records.get_mut(&id).filter(|cell| !cell.expired(now))
     }
 
-    fn make_room(&mut self, now: Instant) -> Result<(), StoreError> {
-        if self.records.len() >= self.sweep_at {
+    /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much.
+    fn make_room(&mut self, max_bytes: u64, now: Instant) -> Result<(), StoreError> {
+        if self.bytes >= self.sweep_at.min(max_bytes) {
             self.records.retain(|_, cell| !cell.expired(now));
-            self.sweep_at = (self.records.len() * 2).clamp(1024, MAX_RECORDS);
+            self.bytes = self.records.values().map(|cell| bytes(&cell.record)).sum();
+            self.sweep_at = (self.bytes * 2).max(1 << 20);
         }
-        if self.records.len() >= MAX_RECORDS {
+        if self.bytes >= max_bytes {
             return Err(StoreError::Refused(format!(
-                "the memory store holds {MAX_RECORDS} records"
+                "the memory store holds {max_bytes} bytes"
             )));
         }
         Ok(())
+    }
+
+    fn write(&mut self, id: RecordId, record: &Record, now: Instant) {
+        let cell = Cell {
+            record: record.clone(),
+            written: now,
+        };
+        self.bytes += bytes(record);
+        if let Some(before) = self.records.insert(id, cell) {
+            self.bytes -= bytes(&before.record);
+        }
     }
 }
 
@@ -158,4 +174,18 @@ impl Cell {
             lapse: if lapsed { Lapse::Lapsed } else { Lapse::Live },
         }
     }
+}
+
+/// What a record takes, about: its answer, and a fixed sum for the rest.
+fn bytes(record: &Record) -> u64 {
+    let fields = |fields: &[(Bytes, Bytes)]| -> usize {
+        fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum()
+    };
+    let response = record.response.as_ref().map_or(0, |response| {
+        response.body.len() + fields(&response.headers) + fields(&response.trailers)
+    });
+    1024 + response as u64
 }

@@ -5,7 +5,9 @@
 
 mod any;
 mod codec;
+pub mod embedded;
 mod memory;
+mod redis;
 mod settings;
 
 use std::future::Future;
@@ -15,7 +17,9 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use any::{AnyStore, SetupError};
 pub use codec::{CodecError, decode, encode, header};
+pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
+pub use redis::{Redis, SetupError as RedisSetupError};
 pub use settings::{BadLocation, Location, StoreSettings, Sync};
 
 /// Keeps records.

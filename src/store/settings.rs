@@ -71,6 +71,6 @@ impl std::fmt::Debug for Location {
 pub enum Sync {
     /// fsync before an answer depends on it.
     Always,
-    /// Left to the operating system: a power loss may forget keys.
+    /// Synced some moments later: a kill or a power loss may forget the keys of the last 50 ms or so.
     Never,
 }

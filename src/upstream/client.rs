@@ -46,8 +46,8 @@ pub enum Reuse {
 pub struct Gate {
     /// Until then the answer is yes without asking.
     pub fresh_until: Instant,
-    /// Asked from then on; `false` ends in [`NotSentReason::GateClosed`].
-    pub renew: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    /// Asked from then on: until when the answer is yes again, or nothing, which ends in [`NotSentReason::GateClosed`].
+    pub renew: Arc<dyn Fn() -> BoxFuture<'static, Option<Instant>> + Send + Sync>,
 }
 
 impl Upstream {

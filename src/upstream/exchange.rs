@@ -33,10 +33,14 @@ impl Lease {
         if let Some(gate) = request.extensions().get::<Gate>().cloned()
             && Instant::now() > gate.fresh_until
         {
-            if !(gate.renew)().await {
-                return not_sent(request, NotSentReason::GateClosed);
+            // Renewing takes its time too, and this process may sleep through any of it.
+            let mut fresh_until = gate.fresh_until;
+            while Instant::now() > fresh_until {
+                fresh_until = match (gate.renew)().await {
+                    Some(until) => until,
+                    None => return not_sent(request, NotSentReason::GateClosed),
+                };
             }
-            // Renewing took its time.
             if self.idle_for().is_some() && !self.is_alive() {
                 self.died(false);
                 return not_sent(request, NotSentReason::Closed);

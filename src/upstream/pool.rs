@@ -60,11 +60,12 @@ impl Pool {
     pub(super) fn take(&self, reuse: Reuse) -> Option<(Connection, Duration)> {
         let now = Instant::now();
         let mut state = self.lock();
-        if let Some(oldest) = state.idle.front() {
-            let (age, alive) = (oldest.age(now), oldest.is_alive());
-            if alive {
-                state.patience.survived(age, now);
-            }
+        if !state.patience.is_trusted()
+            && let Some(oldest) = state.idle.front()
+            && oldest.is_alive()
+        {
+            let age = oldest.age(now);
+            state.patience.survived(age, now);
         }
         while let Some(connection) = state.idle.pop_back() {
             let age = connection.age(now);

@@ -1,7 +1,6 @@
 //! Bodies in memory and on their way.
 
 use bytes::Bytes;
-use futures_util::stream;
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -28,14 +27,18 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that is all there, with its trailers. With any it does not tell its length: only a body in chunks can have them.
+/// A body that is all there, with its trailers.
+///
+/// With trailers it does not tell its length: HTTP/1.1 frames a body of known length by that, and has no place for trailers then.
 pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Body {
     if trailers.is_empty() {
         return full(bytes);
     }
-    let data = (!bytes.is_empty()).then(|| Frame::data(bytes));
-    let frames = data.into_iter().chain([Frame::trailers(trailers)]).map(Ok);
-    StreamBody::new(stream::iter(frames)).boxed_unsync()
+    let frames = [Frame::data(bytes), Frame::trailers(trailers)];
+    let frames = frames
+        .into_iter()
+        .filter(|frame| frame.data_ref().is_none_or(|data| !data.is_empty()));
+    StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync()
 }
 
 /// A body that holds something until it is over or dropped.

@@ -12,11 +12,30 @@
 
 #[path = "../support/harness.rs"]
 mod support;
+
+mod faulty;
+mod store_faults;
 mod world;
 
-#[path = "."]
-mod memory {
-    const STORE: crate::world::Backing = crate::world::Backing::Memory;
+/// The suite, on one store.
+macro_rules! suite {
+    ($name:ident, $backing:ident $(, $more:ident)*) => {
+        #[path = "."]
+        mod $name {
+            const STORE: crate::world::Backing = crate::world::Backing::$backing;
 
-    mod found;
+            mod answers;
+            mod found;
+            mod keys;
+            mod limits;
+            mod settled;
+            mod stopping;
+            mod uploads;
+            $(mod $more;)*
+        }
+    };
 }
+
+suite!(memory, Memory);
+suite!(embedded, Embedded, killed);
+suite!(redis, Redis, killed);

@@ -4,27 +4,42 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Answer, Client, Ending, Process, Proxy, Request, Upstream, patiently, post};
+use crate::support::{
+    Answer, Client, Ending, Process, Proxy, RedisServer, Request, Upstream, patiently, post,
+};
 
 /// Where the records of a test are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
     Memory,
+    Embedded,
+    Redis,
 }
 
 /// What keeps a store alive for as long as the test runs.
 pub struct Kept {
-    url: String,
+    pub url: String,
+    pub redis: Option<RedisServer>,
     _directory: Option<TempDir>,
 }
 
 impl Backing {
+    /// Whether it outlives the program.
+    pub fn is_durable(self) -> bool {
+        self != Self::Memory
+    }
+
     fn open(self) -> Kept {
-        match self {
-            Self::Memory => Kept {
-                url: "memory:".to_owned(),
-                _directory: None,
+        let directory = (self == Self::Embedded).then(|| TempDir::new().unwrap());
+        let redis = (self == Self::Redis).then(RedisServer::start);
+        Kept {
+            url: match (&directory, &redis) {
+                (Some(directory), _) => format!("embedded:{}", directory.path().display()),
+                (_, Some(redis)) => redis.url(),
+                _ => "memory:".to_owned(),
             },
+            redis,
+            _directory: directory,
         }
     }
 }
@@ -34,7 +49,6 @@ pub struct World {
     pub upstream: Upstream,
     pub proxy: Proxy,
     pub kept: Kept,
-    config: String,
 }
 
 impl World {
@@ -55,12 +69,7 @@ impl World {
             proxy: Proxy::start(&config).await,
             upstream,
             kept,
-            config,
         }
-    }
-
-    pub fn configuration(&self) -> &str {
-        &self.config
     }
 
     pub async fn send(&self, request: &Request) -> Answer {
@@ -119,10 +128,33 @@ impl ProcessWorld {
         }
     }
 
+    pub fn configuration(&self) -> &str {
+        &self.config
+    }
+
     /// Kills the program as a crash would, and starts it again on the same store.
     pub async fn crash(&mut self) {
         self.proxy.kill().await;
+        self.again().await;
+    }
+
+    /// Starts the program again, after its end.
+    pub async fn again(&mut self) {
         self.proxy = Process::start(PROGRAM, &self.config).await;
+    }
+
+    /// Sends a request until its answer is not that the first is still running.
+    pub async fn settled(&self, request: &Request) -> Answer {
+        patiently(async {
+            loop {
+                let answer = self.proxy.send(request).await;
+                if answer.field("x-idempotency-error").as_deref() != Some("in-progress") {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 }
 
@@ -142,7 +174,8 @@ fn configuration(upstream: &Upstream, kept: &Kept, sections: &str) -> String {
     )
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
 
 /// What tests say about answers.
 pub trait Says {
@@ -187,6 +220,7 @@ impl Says for Answer {
                 .filter(|(name, _)| {
                     ![
                         "date",
+                        "connection",
                         "set-cookie",
                         "x-idempotency-stored",
                         "x-idempotency-replay",

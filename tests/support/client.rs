@@ -150,10 +150,15 @@ impl Client {
 
     /// As [`Client::answer`], for a method whose answer may have no body.
     pub async fn answer_to(&mut self, method: &str) -> Answer {
-        let mut answer = self.head().await;
+        let answer = self.head().await;
         if method == "HEAD" || matches!(answer.status, 204 | 304) {
             return answer;
         }
+        self.rest_of(answer).await
+    }
+
+    /// Reads the body of an answer whose head was read.
+    pub async fn rest_of(&mut self, mut answer: Answer) -> Answer {
         let rest = patiently(self.rest(&mut answer)).await;
         answer.ending = if rest.is_some() {
             Ending::Whole
@@ -184,6 +189,12 @@ impl Client {
             }
         })
         .await;
+    }
+
+    /// Whether anything has come that was not read.
+    pub async fn has_bytes(&mut self) -> bool {
+        let soon = std::time::Duration::from_millis(20);
+        !self.unread.is_empty() || matches!(tokio::time::timeout(soon, self.fill()).await, Ok(true))
     }
 
     /// Whether the connection ends without another byte.

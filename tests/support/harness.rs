@@ -12,16 +12,20 @@
 )]
 
 mod client;
+mod link;
 mod process;
 mod proxy;
+mod redis_server;
 mod upstream;
 
 use std::future::Future;
 use std::time::Duration;
 
 pub use client::{Answer, Client, Ending, Request, get, post};
+pub use link::Link;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use redis_server::RedisServer;
 pub use upstream::{Act, Entry, Gate, Reading, Reply, Step, Upstream, chunk};
 
 /// Waits for what happens soon or never.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::{Answer, Client, Request, get, patiently};
 
@@ -16,6 +17,7 @@ pub struct Process {
     admin: SocketAddr,
     child: Child,
     log: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
     _directory: TempDir,
 }
 
@@ -27,7 +29,7 @@ impl Process {
         let config = directory.path().join("idemproxy.toml");
         std::fs::write(&config, toml).unwrap();
         let mut child = Command::new(program)
-            .args(["run", "--log-format", "json", "--config"])
+            .args(["run", "--log-format", "json", "--log", LOG, "--config"])
             .arg(&config)
             .env_clear()
             .stdin(Stdio::null())
@@ -51,7 +53,7 @@ impl Process {
             log.lock().unwrap().push_str(&(line + "\n"));
         }
         let rest = log.clone();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 rest.lock().unwrap().push_str(&(line + "\n"));
             }
@@ -62,6 +64,7 @@ impl Process {
             admin,
             child,
             log,
+            reading,
             _directory: directory,
         };
         patiently(async { while process.page("/readyz").await.status != 200 {} }).await;
@@ -90,6 +93,12 @@ impl Process {
     /// What it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// All that it logged, once it has ended.
+    pub async fn whole_log(&mut self) -> String {
+        patiently(&mut self.reading).await.unwrap();
+        self.log()
     }
 
     /// SIGTERM.
@@ -123,3 +132,6 @@ impl Process {
         assert!(kill.await.unwrap().success());
     }
 }
+
+/// All that the program itself has to say.
+const LOG: &str = "info,idemproxy=trace";

@@ -1,0 +1,103 @@
+//! A record as it stands in the file, and as it is seen from here.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::clock::Clock;
+use super::leases::Leases;
+use crate::idempotency::expect::Standing;
+use crate::idempotency::{Lapse, Record, RecordId, Seen, State};
+use crate::store::{StoreError, decode, encode};
+
+/// One opening of the store: records in flight under another belong to a process that is gone.
+pub(super) type Owner = [u8; 16];
+
+/// A value of the table of records: 8 bytes expiry, 16 bytes owner, and the record's frame.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    /// When it ends, ms since 1970 by [`Clock`].
+    pub(super) expiry: u64,
+    /// Who wrote it.
+    pub(super) owner: Owner,
+    /// The record, as [`encode`] wrote it.
+    pub(super) frame: Bytes,
+}
+
+/// What it takes to tell what a cell means now.
+#[derive(Debug)]
+pub(super) struct Witness {
+    pub(super) owner: Owner,
+    pub(super) clock: Clock,
+    pub(super) leases: Leases,
+}
+
+impl Cell {
+    /// A cell of `record`, written now.
+    pub(super) fn new(record: &Record, witness: &Witness) -> Self {
+        let ttl = u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            expiry: witness.clock.now().saturating_add(ttl),
+            owner: witness.owner,
+            frame: encode(record),
+        }
+    }
+
+    /// The cell in these bytes; nothing if they are too short for one.
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+        let (expiry, rest) = value.split_first_chunk()?;
+        let (owner, frame) = rest.split_first_chunk()?;
+        Some(Self {
+            expiry: u64::from_be_bytes(*expiry),
+            owner: *owner,
+            frame: Bytes::copy_from_slice(frame),
+        })
+    }
+
+    /// Its bytes.
+    pub(super) fn to_bytes(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(24 + self.frame.len());
+        bytes.put_u64(self.expiry);
+        bytes.put_slice(&self.owner);
+        bytes.put_slice(&self.frame);
+        bytes.freeze()
+    }
+}
+
+impl Witness {
+    /// What `cell` is now: nothing once it expired, and unknown where it is in flight by a process that is gone.
+    ///
+    /// # Errors
+    ///
+    /// A record that this version does not read.
+    pub(super) fn view(&self, id: RecordId, cell: &Cell) -> Result<Option<Seen>, StoreError> {
+        let expired = self.clock.now() >= cell.expiry;
+        let mut record = match decode(cell.frame.clone()) {
+            Ok(record) => record,
+            Err(_) if expired => return Ok(None),
+            Err(error) => return Err(StoreError::Unreadable(error.to_string())),
+        };
+        let mut lapse = Lapse::Live;
+        if record.state == State::InFlight && cell.owner != self.owner {
+            record.state = State::Unknown;
+        } else if record.state == State::InFlight
+            && let Some(lease) = self.leases.of(id, record.token)
+        {
+            if lease.remaining().is_zero() {
+                return Ok(None);
+            }
+            if lease.lapsed() {
+                lapse = Lapse::Lapsed;
+            }
+            return Ok(Some(Seen { record, lapse }));
+        }
+        Ok((!expired).then_some(Seen { record, lapse }))
+    }
+}
+
+/// As far as an expectation asks.
+pub(super) fn standing(seen: &Seen) -> Standing {
+    Standing {
+        token: seen.record.token,
+        state: seen.record.state,
+        lapsed: seen.lapse == Lapse::Lapsed,
+    }
+}

@@ -1,0 +1,320 @@
+//! Records in a file of this process alone, on redb: a B-tree that is copied on write.
+//!
+//! # The files
+//!
+//! `DIR/records.redb` holds the records. `DIR/lock` keeps a second process out. `DIR/headroom` is disk space that is given up
+//! when the disk is full.
+//!
+//! # Writes
+//!
+//! One thread ([`writer`]) takes what is queued, applies it in order in one transaction, syncs, and answers all: under load many
+//! operations share a sync. Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
+//! damage, and not taken for a torn one and rolled back. Readers see what was committed; a replay waits for no writer.
+//!
+//! # Leases
+//!
+//! Only this process holds claims on its file, so heartbeats are kept in memory ([`leases`]). Each record carries which opening of the store
+//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once.
+//!
+//! # Expiry
+//!
+//! A record carries when it ends by the store's own time, which never runs back ([`clock`]). An expired record is absent; the writer removes it
+//! in small transactions, and its pages are used again.
+//!
+//! # When things go wrong
+//!
+//! After a failed write the database takes no more; the writer opens the file again, sees whether the transaction stands, and answers by
+//! that. On a full disk claims are refused, settlements go on as long as the headroom lasts, and replays go on; claims are taken
+//! again as soon as there is headroom. A file that does not verify is refused when it is opened, all of it being read then. (The one byte
+//! that makes a commit the newest cannot be verified: turned back after a crash, it is a crash before that commit.)
+//!
+//! `sync = "never"` answers before the sync and syncs 50 ms later at most.
+
+mod cell;
+mod clock;
+mod file;
+mod headroom;
+mod leases;
+mod status;
+mod tables;
+mod transaction;
+mod upkeep;
+mod writer;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError, StorageBackend};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
+
+use self::cell::Witness;
+use self::clock::Clock;
+use self::file::RecordFile;
+use self::headroom::Headroom;
+use self::leases::{Leases, Renewal};
+use self::status::Status;
+use self::transaction::{Job, Written};
+use self::upkeep::{Last, Trouble};
+use self::writer::{Request, Writer};
+use super::{Health, Inserted, Replaced, Store, StoreError, StoreSettings};
+use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
+
+pub use file::OpenError;
+pub use status::Statistics;
+
+/// Records in a file of this process alone.
+///
+/// Dropping it answers what is queued, writes it, and closes the file; that blocks for about one sync.
+#[derive(Debug)]
+pub struct Embedded {
+    queue: Option<SyncSender<Request>>,
+    database: watch::Receiver<Option<Arc<Database>>>,
+    /// Bounds the threads that read: a disk that hangs must not take all of them.
+    readers: Arc<Semaphore>,
+    witness: Arc<Witness>,
+    status: Arc<Status>,
+    timeout: Duration,
+    name: String,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Opens the store in `dir`, made if it is absent. Reads the whole file, which takes about a second for each GiB.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]; what is there is left as it is.
+    pub fn open(dir: &Path, settings: &StoreSettings) -> Result<Self, OpenError> {
+        Self::open_with(dir, settings, FileBackend::new)
+    }
+
+    /// Opens the store in `dir` with files of another kind: for tests that fill disks and cut the power.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open_with<B: StorageBackend>(
+        dir: &Path,
+        settings: &StoreSettings,
+        backend: impl Fn(File) -> Result<B, DatabaseError> + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let file = RecordFile::prepare(dir, backend)?;
+        let opened = file.open()?;
+        let headroom = Headroom::at(dir.join("headroom"));
+        let trouble = match headroom.make() {
+            Ok(()) => Trouble::None,
+            Err(error) => Trouble::Full(error.to_string()),
+        };
+        let witness = Arc::new(Witness {
+            owner: uuid::Uuid::now_v7().into_bytes(),
+            clock: Clock::starting(opened.time),
+            leases: Leases::default(),
+        });
+        let status = Arc::new(Status::default());
+        let (slot, database) = watch::channel(Some(Arc::new(opened.database)));
+        let name = format!("embedded: {}", file.dir().display());
+        let now = Instant::now();
+        let writer = Writer {
+            file,
+            headroom,
+            slot,
+            witness: Arc::clone(&witness),
+            status: Arc::clone(&status),
+            sync: settings.sync,
+            max_bytes: settings.max_bytes,
+            usage: opened.usage,
+            trouble,
+            doubtful: None,
+            last: Last {
+                swept: now,
+                noted: now,
+                mended: now,
+                unsynced: None,
+                failed: None,
+            },
+            failures: 0,
+        };
+        writer.publish();
+        let (queue, requests) = mpsc::sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let writer = thread
+            .spawn(move || writer.run(&requests))
+            .map_err(|source| OpenError::Io {
+                path: dir.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            queue: Some(queue),
+            database,
+            readers: Arc::new(Semaphore::new(READERS)),
+            witness,
+            status,
+            timeout: settings.timeout,
+            name,
+            writer: Some(writer),
+        })
+    }
+
+    /// Its numbers.
+    pub fn statistics(&self) -> Statistics {
+        self.status.statistics()
+    }
+
+    /// What was committed at `id`, on a thread that may wait for the disk.
+    async fn read(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        let gone = || StoreError::Unanswered("the store is closed".to_owned());
+        // The permit first: who has the database keeps the writer from opening it again.
+        let permit = Arc::clone(&self.readers)
+            .acquire_owned()
+            .await
+            .map_err(|_| gone())?;
+        let mut slot = self.database.clone();
+        // Empty only while the writer opens the file again.
+        let found = slot.wait_for(Option::is_some).await;
+        let database = found.map_err(|_| gone())?.clone().ok_or_else(gone)?;
+        let witness = Arc::clone(&self.witness);
+        let read = move || {
+            let found = writer::guarded(|| tables::look(&database, id));
+            drop((database, permit));
+            match found {
+                Ok(Some(cell)) => witness.view(id, &cell),
+                Ok(None) => Ok(None),
+                Err(redb::Error::Corrupted(reason)) => Err(StoreError::Unreadable(reason)),
+                Err(error) => Err(StoreError::Unanswered(error.to_string())),
+            }
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| gone())?
+    }
+
+    async fn write(
+        &self,
+        id: RecordId,
+        expect: Option<Expect>,
+        record: &Record,
+    ) -> Result<Written, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let record = record.clone();
+        self.ask(Request::Write(Job {
+            id,
+            expect,
+            record,
+            reply,
+        }))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unanswered("the writer ended".to_owned())))
+    }
+
+    fn ask(&self, request: Request) -> Result<(), StoreError> {
+        let refused = |reason: &str| StoreError::Refused(reason.to_owned());
+        let queue = self
+            .queue
+            .as_ref()
+            .ok_or_else(|| refused("the store is closed"))?;
+        queue.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => refused("too many writes are queued"),
+            TrySendError::Disconnected(_) => refused("the store is closed"),
+        })
+    }
+
+    async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        timeout(self.timeout, operation).await.unwrap_or_else(|_| {
+            let waited = self.timeout;
+            Err(StoreError::Unanswered(format!(
+                "no answer within {waited:?}"
+            )))
+        })
+    }
+}
+
+impl Store for Embedded {
+    async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
+        self.in_time(async {
+            // A duplicate is answered from here, whatever the writer is doing.
+            if let Some(seen) = self.read(id).await? {
+                return Ok(Inserted::Occupied(seen));
+            }
+            Ok(match self.write(id, None, record).await? {
+                Written::Occupied(seen) => Inserted::Occupied(seen),
+                Written::Created | Written::Replaced(_) => Inserted::Created,
+            })
+        })
+        .await
+    }
+
+    async fn replace(
+        &self,
+        id: RecordId,
+        expect: Expect,
+        record: &Record,
+    ) -> Result<Replaced, StoreError> {
+        self.in_time(async {
+            Ok(match self.write(id, Some(expect), record).await? {
+                Written::Replaced(replaced) => replaced,
+                Written::Created | Written::Occupied(_) => Replaced::Stale,
+            })
+        })
+        .await
+    }
+
+    async fn renew(&self, id: RecordId, token: Token) -> Result<Replaced, StoreError> {
+        match self.witness.leases.renew(id, token) {
+            Renewal::Stale => return Ok(Replaced::Stale),
+            Renewal::Done => {}
+            // If it is not queued now, the next heartbeat asks again.
+            Renewal::Due => drop(self.ask(Request::Extend(id, token))),
+        }
+        Ok(Replaced::Applied)
+    }
+
+    async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        self.in_time(self.read(id)).await
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn health(&self) -> Health {
+        let Statistics {
+            records,
+            file_bytes,
+            trouble,
+            ..
+        } = self.statistics();
+        let name = &self.name;
+        let mut notes = vec![format!("{name}: {records} records, {file_bytes} bytes")];
+        let up = trouble.is_none();
+        notes.extend(trouble);
+        Health {
+            up,
+            notes,
+            epoch_changes: 0,
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Most writes queued; one beyond is refused.
+const QUEUE: usize = 4096;
+/// Most look-ups at a time.
+const READERS: usize = 64;

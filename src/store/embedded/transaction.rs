@@ -1,0 +1,127 @@
+//! What is done within one transaction, and what follows from it outside the file.
+
+use tokio::sync::oneshot;
+
+use super::cell::{Cell, Witness, standing};
+use super::leases::Lease;
+use super::tables::{Tables, Usage};
+use crate::idempotency::expect::Ruling;
+use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
+use crate::store::{Replaced, StoreError};
+
+/// A record to write.
+pub(super) struct Job {
+    pub(super) id: RecordId,
+    /// What must be there; nothing for an insert.
+    pub(super) expect: Option<Expect>,
+    pub(super) record: Record,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What came of a job.
+pub(super) type Answer = Result<Written, StoreError>;
+
+/// What came of a job that was carried out.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, to the one who asked"
+)]
+pub(super) enum Written {
+    /// Inserted.
+    Created,
+    /// Not inserted: this is there.
+    Occupied(Seen),
+    /// What came of a replace.
+    Replaced(Replaced),
+}
+
+/// What a transaction writes, until it is known whether it was committed.
+#[derive(Default)]
+pub(super) struct Transaction {
+    pub(super) answers: Vec<Answer>,
+    /// Claims begun, with what stood in their place.
+    pub(super) begun: Vec<(RecordId, Option<Lease>)>,
+    /// Claims ended.
+    pub(super) ended: Vec<(RecordId, Token)>,
+    /// Claims whose expiry was moved.
+    pub(super) extended: Vec<(RecordId, Token)>,
+    pub(super) usage: Usage,
+    /// The record written last: if it stands, so does all the rest.
+    pub(super) mark: Option<(RecordId, Token, State)>,
+}
+
+impl Transaction {
+    /// Does one job: checks, and writes if the check says so.
+    pub(super) fn apply(
+        &mut self,
+        tables: &mut Tables<'_>,
+        witness: &Witness,
+        job: &Job,
+    ) -> Result<Answer, redb::Error> {
+        let current = match tables.get(job.id)? {
+            Some(cell) => match witness.view(job.id, &cell) {
+                Ok(current) => current,
+                Err(unreadable) => return Ok(Err(unreadable)),
+            },
+            None => None,
+        };
+        let written = match (job.expect, current.as_ref().map(standing)) {
+            (None, None) => Written::Created,
+            (None, Some(_)) => {
+                return Ok(Ok(current.map_or(Written::Created, Written::Occupied)));
+            }
+            (Some(expect), standing) => match expect.rule(standing, &job.record) {
+                Ruling::Stale => return Ok(Ok(Written::Replaced(Replaced::Stale))),
+                Ruling::Stands => return Ok(Ok(Written::Replaced(Replaced::Applied))),
+                Ruling::Write => Written::Replaced(Replaced::Applied),
+                Ruling::Restore => Written::Replaced(Replaced::Restored),
+            },
+        };
+        tables.put(job.id, &Cell::new(&job.record, witness))?;
+        if job.record.state == State::InFlight {
+            // Before it commits: no reader may find the claim without its lease.
+            let before = witness.leases.begin(job.id, &job.record);
+            self.begun.push((job.id, before));
+        } else if let Some(seen) = current {
+            self.ended.push((job.id, seen.record.token));
+        }
+        self.mark = Some((job.id, job.record.token, job.record.state));
+        Ok(Ok(written))
+    }
+
+    /// Moves the expiry of `token`'s claim to where its heartbeats have it.
+    pub(super) fn extend(
+        &mut self,
+        tables: &mut Tables<'_>,
+        witness: &Witness,
+        id: RecordId,
+        token: Token,
+    ) -> Result<(), redb::Error> {
+        let Some(lease) = witness.leases.of(id, token) else {
+            return Ok(());
+        };
+        let Some(mut cell) = tables.get(id)? else {
+            return Ok(());
+        };
+        let held = |seen: &Seen| seen.record.token == token && seen.record.state == State::InFlight;
+        if cell.owner == witness.owner
+            && witness
+                .view(id, &cell)
+                .is_ok_and(|seen| seen.as_ref().is_some_and(held))
+        {
+            let remaining = u64::try_from(lease.remaining().as_millis()).unwrap_or(u64::MAX);
+            cell.expiry = witness.clock.now().saturating_add(remaining);
+            tables.put(id, &cell)?;
+            self.extended.push((id, token));
+        }
+        Ok(())
+    }
+
+    /// Nothing was written: the claims begun are none.
+    pub(super) fn undo(&mut self, witness: &Witness) {
+        for (id, before) in self.begun.drain(..).rev() {
+            witness.leases.undo(id, before);
+        }
+    }
+}

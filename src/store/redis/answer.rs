@@ -1,0 +1,165 @@
+//! Reads what the server answers.
+
+use ::redis::Value;
+use bytes::Bytes;
+
+use super::failure::Failure;
+use super::script::{self, MAX_TTL};
+use crate::idempotency::{Lapse, Record, Seen, State};
+use crate::store::{CodecError, Replaced, decode};
+
+/// What a look with a limit found.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would cost an allocation a duplicate"
+)]
+pub(super) enum Look {
+    /// This record, or nothing; after a claim, nothing is the claim.
+    Whole(Option<Seen>),
+    /// A record beyond the limit.
+    Large,
+}
+
+/// Reads the answer to `SET NX GET`.
+pub(super) fn found(answer: Value) -> Result<Option<Seen>, Failure> {
+    match answer {
+        Value::Nil => Ok(None),
+        Value::BulkString(frame) => {
+            let record = read(frame)?;
+            let lapse = match record.state {
+                State::InFlight => Lapse::Untold,
+                State::Unknown | State::Released | State::Completed => Lapse::Live,
+            };
+            Ok(Some(Seen { record, lapse }))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// Reads the answer of the scripts that look.
+pub(super) fn looked(answer: Value) -> Result<Look, Failure> {
+    let Value::Array(parts) = answer else {
+        return Err(unexpected());
+    };
+    match parts.as_slice() {
+        [Value::Int(script::NOTHING)] => Ok(Look::Whole(None)),
+        [Value::Int(script::LARGE)] => Ok(Look::Large),
+        [Value::Int(script::UNREADABLE)] => Err(foreign()),
+        [
+            Value::Int(script::FOUND),
+            Value::Int(left),
+            Value::BulkString(_),
+        ] => {
+            let left = *left;
+            let frame = match parts.into_iter().nth(2) {
+                Some(Value::BulkString(frame)) => frame,
+                _ => return Err(unexpected()),
+            };
+            let record = read(frame)?;
+            let lapse = lapse(&record, left);
+            Ok(Look::Whole(Some(Seen { record, lapse })))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// Takes a look without a limit for what it found.
+pub(super) fn whole(look: Look) -> Result<Option<Seen>, Failure> {
+    match look {
+        Look::Whole(seen) => Ok(seen),
+        Look::Large => Err(unexpected()),
+    }
+}
+
+/// Reads the answer of the scripts that write.
+pub(super) fn replaced(answer: Value) -> Result<Replaced, Failure> {
+    match answer {
+        Value::Int(script::STALE) => Ok(Replaced::Stale),
+        Value::Int(script::APPLIED) => Ok(Replaced::Applied),
+        Value::Int(script::RESTORED) => Ok(Replaced::Restored),
+        Value::Int(script::UNREADABLE) => Err(foreign()),
+        _ => Err(unexpected()),
+    }
+}
+
+fn read(frame: Vec<u8>) -> Result<Record, Failure> {
+    decode(Bytes::from(frame)).map_err(|error: CodecError| Failure::Unreadable(error.to_string()))
+}
+
+/// Whether a lease lapsed, by what is left of the record's time to live. The scripts have the same rule.
+fn lapse(record: &Record, left: i64) -> Lapse {
+    let bounded = |duration: std::time::Duration| {
+        i64::try_from(duration.as_millis())
+            .unwrap_or(MAX_TTL)
+            .min(MAX_TTL)
+    };
+    let lapsed = record.state == State::InFlight
+        && left >= 0
+        && left < bounded(record.ttl) - bounded(record.lease);
+    if lapsed { Lapse::Lapsed } else { Lapse::Live }
+}
+
+fn foreign() -> Failure {
+    Failure::Unreadable("it is no record that this version reads".to_owned())
+}
+
+fn unexpected() -> Failure {
+    Failure::Unreadable("redis answered in a form that is not known".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::idempotency::{Origin, Token, UnixMillis};
+
+    #[test]
+    fn lapse_is_judged_by_what_is_left_of_the_time_to_live() {
+        let record = Record {
+            token: Token::from_bytes([1; 16]),
+            state: State::InFlight,
+            ttl: Duration::from_millis(1000),
+            lease: Duration::from_millis(300),
+            attempts: 1,
+            in_doubt: false,
+            created: UnixMillis(0),
+            settled: None,
+            expires: None,
+            fingerprint: None,
+            credentials: None,
+            origin: Origin::default(),
+            status: None,
+            error: None,
+            response: None,
+        };
+        assert_eq!(lapse(&record, 1000), Lapse::Live);
+        assert_eq!(lapse(&record, 700), Lapse::Live);
+        assert_eq!(lapse(&record, 699), Lapse::Lapsed);
+        assert_eq!(lapse(&record, 0), Lapse::Lapsed);
+        assert_eq!(
+            lapse(&record, -1),
+            Lapse::Live,
+            "without an expiry nothing is known"
+        );
+        let settled = Record {
+            state: State::Unknown,
+            ..record.clone()
+        };
+        assert_eq!(lapse(&settled, 0), Lapse::Live);
+        let for_ever = Record {
+            ttl: Duration::MAX,
+            lease: Duration::MAX,
+            ..record
+        };
+        assert_eq!(lapse(&for_ever, 1), Lapse::Live);
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_an_error() {
+        assert!(found(Value::Int(1)).is_err());
+        assert!(looked(Value::Array(vec![Value::Int(9)])).is_err());
+        assert!(replaced(Value::Nil).is_err());
+        assert!(found(Value::BulkString(b"garbage".to_vec())).is_err());
+    }
+}

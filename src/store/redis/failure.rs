@@ -1,0 +1,100 @@
+//! What went wrong with one command, and what is known of it.
+
+use ::redis::{ErrorKind, RedisError};
+
+use crate::store::StoreError;
+
+/// What went wrong with one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The server said no, with this code: not carried out.
+    Refused(String),
+    /// There was no connection to send it on: not carried out.
+    NoConnection(String),
+    /// No answer in time: it may have been carried out, or may be later.
+    Late,
+    /// The connection was lost with the command on its way: it may have been carried out.
+    Dropped,
+    /// Carried out, and too few replicas have it.
+    Unreplicated(String),
+    /// What is there is no record that can be read.
+    Unreadable(String),
+}
+
+impl Failure {
+    /// Whether the server cannot write at the moment and can still be read.
+    pub(super) fn forbids_writes(&self) -> bool {
+        matches!(self, Self::Refused(code) if ["OOM", "MISCONF", "NOREPLICAS"].contains(&code.as_str()))
+    }
+
+    /// Whether another connection may find a server that does better: roles or passwords changed.
+    pub(super) fn asks_for_another_connection(&self) -> bool {
+        match self {
+            Self::Dropped => true,
+            Self::Refused(code) => ["READONLY", "NOAUTH", "WRONGPASS"].contains(&code.as_str()),
+            _ => false,
+        }
+    }
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        match error.code() {
+            Some("WRONGTYPE") => Self::Unreadable("its key holds another type of value".to_owned()),
+            // Servers before 7.0 hide the code of what failed within a script.
+            Some("ERR")
+                if error
+                    .detail()
+                    .is_some_and(|text| text.contains("OOM command")) =>
+            {
+                Self::Refused("OOM".to_owned())
+            }
+            // The code alone: the text may quote what was sent.
+            Some(code) => Self::Refused(code.to_owned()),
+            None => match error.kind() {
+                ErrorKind::AuthenticationFailed => Self::Refused("WRONGPASS".to_owned()),
+                ErrorKind::InvalidClientConfig => Self::Refused("invalid settings".to_owned()),
+                _ if error.is_timeout() => Self::Late,
+                _ => Self::Dropped,
+            },
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(code) => Self::Refused(format!("redis says {code}")),
+            Failure::NoConnection(why) => Self::Refused(format!("no connection to redis: {why}")),
+            Failure::Late => Self::Unanswered("redis did not answer in time".to_owned()),
+            Failure::Dropped => Self::Unanswered("the connection to redis was lost".to_owned()),
+            Failure::Unreplicated(why) => Self::Unanswered(why),
+            Failure::Unreadable(why) => Self::Unreadable(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_the_server_is_a_definite_no() {
+        let said = |code: &str| {
+            let error = ::redis::make_extension_error(code.to_owned(), Some("secret".to_owned()));
+            StoreError::from(Failure::from(error))
+        };
+        assert_eq!(
+            said("OOM"),
+            StoreError::Refused("redis says OOM".to_owned())
+        );
+        assert!(matches!(said("WRONGTYPE"), StoreError::Unreadable(_)));
+        for kind in [std::io::ErrorKind::BrokenPipe, std::io::ErrorKind::TimedOut] {
+            let error = RedisError::from(std::io::Error::from(kind));
+            assert!(matches!(
+                StoreError::from(Failure::from(error)),
+                StoreError::Unanswered(_)
+            ));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Connections for writes that replicas must have.
+//!
+//! `WAIT` counts the writes of its own connection, and holds up what comes behind it: each write has a connection to itself.
+//! What an earlier try wrote on another connection is touched anew, so that `WAIT` has something of its own to wait for: 7.0
+//! waits for every write before the connection's last command, but that is not promised.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::redis::{Value, cmd};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::failure::Failure;
+use super::line::{Line, Patience};
+use super::target::Target;
+
+/// Connections for writes that replicas must have.
+pub(super) struct Replicated {
+    target: Arc<Target>,
+    replicas: u32,
+    idle: Mutex<Vec<Line>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A connection for one write. Closed when dropped: an answer may still be on its way.
+pub(super) struct Own {
+    line: Line,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Replicated {
+    /// No connections yet.
+    pub(super) fn new(target: Arc<Target>, replicas: u32) -> Self {
+        Self {
+            target,
+            replicas,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        }
+    }
+
+    /// A connection for one write.
+    pub(super) async fn line(&self, patience: Patience) -> Result<Own, Failure> {
+        let opening = async {
+            let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+            let permit = permit.ok_or_else(|| Failure::NoConnection("closed".to_owned()))?;
+            let idle = self.idle().pop();
+            let line = match idle {
+                Some(line) => line,
+                None => Line::open(&self.target).await?,
+            };
+            Ok(Own {
+                line,
+                _permit: permit,
+            })
+        };
+        timeout_at(patience.until(), opening)
+            .await
+            .unwrap_or_else(|_| Err(Failure::NoConnection("none became free in time".to_owned())))
+    }
+
+    /// Waits until enough replicas have what was written on this connection.
+    pub(super) async fn confirm(&self, own: Own, patience: Patience) -> Result<(), Failure> {
+        let left = patience.until().saturating_duration_since(Instant::now());
+        // The server's own bound lies a little before ours, so that it comes to tell the number.
+        let bound = u64::try_from(left.as_millis() * 9 / 10)
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let wait = cmd("WAIT").arg(self.replicas).arg(bound).to_owned();
+        match own.ask(&wait, patience).await? {
+            Value::Int(have) if have >= i64::from(self.replicas) => {
+                self.give_back(own);
+                Ok(())
+            }
+            Value::Int(have) => {
+                self.give_back(own);
+                Err(Failure::Unreplicated(format!(
+                    "{have} of {} replicas have it",
+                    self.replicas
+                )))
+            }
+            _ => Err(Failure::Unreplicated("WAIT was not understood".to_owned())),
+        }
+    }
+
+    /// Keeps a connection, every answer of which has come, for the next write.
+    pub(super) fn give_back(&self, own: Own) {
+        self.idle().push(own.line);
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Line>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::ops::Deref for Own {
+    type Target = Line;
+
+    fn deref(&self) -> &Line {
+        &self.line
+    }
+}
+
+const MAX_CONNECTIONS: usize = 64;

@@ -1,0 +1,344 @@
+//! Three connections to one server, and the operations over them.
+//!
+//! Bodies go apart from claims:
+//!
+//! - *front* carries `SET … NX GET PX …`, whose answers may be large;
+//! - *express* carries what is small both ways: heartbeats, settlements without a large body, probes;
+//! - *bulk* carries what is known to be large.
+//!
+//! A claim whose answer is stuck behind a large one on the front is not given up: the express tells what came of it, and meanwhile
+//! further claims take the express, by a script that leaves large answers to bulk.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ::redis::{Cmd, Value, cmd};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Look, found, looked, replaced, whole};
+use super::facts::Facts;
+use super::failure::Failure;
+use super::line::{Line, Patience};
+use super::replicated::Replicated;
+use super::script::{self, MAX_TTL, Scripts};
+use super::target::Target;
+use crate::idempotency::{Expect, Record, Seen, State, Token};
+use crate::store::Replaced;
+
+/// Three connections to one server.
+pub(super) struct Session {
+    pub(super) front: Line,
+    pub(super) express: Line,
+    pub(super) bulk: Line,
+    replicated: Option<Replicated>,
+    scripts: Scripts,
+    modern: bool,
+    /// Claims on the front that wait longer than usual.
+    behind: AtomicUsize,
+    retired: CancellationToken,
+}
+
+impl Session {
+    /// Connects three times, and asks the server about itself. The caller bounds the time.
+    pub(super) async fn open(
+        target: &Arc<Target>,
+        wait_replicas: u32,
+        patience: Patience,
+    ) -> Result<(Self, Facts), Failure> {
+        let (front, express, bulk) =
+            tokio::try_join!(Line::open(target), Line::open(target), Line::open(target))?;
+        let facts = ask_facts(&express, patience).await?;
+        if facts.replica {
+            return Err(Failure::NoConnection("the server is a replica".to_owned()));
+        }
+        for line in [&front, &bulk] {
+            // Behind one address may stand several servers.
+            if ask_facts(line, patience).await?.identity != facts.identity {
+                return Err(Failure::NoConnection(
+                    "its address leads to several servers".to_owned(),
+                ));
+            }
+        }
+        let modern = facts.modern();
+        let session = Self {
+            front,
+            express,
+            bulk,
+            replicated: (wait_replicas > 0)
+                .then(|| Replicated::new(Arc::clone(target), wait_replicas)),
+            scripts: Scripts::new(modern),
+            modern,
+            behind: AtomicUsize::new(0),
+            retired: CancellationToken::new(),
+        };
+        Ok((session, facts))
+    }
+
+    /// Asks the server about itself.
+    pub(super) async fn facts(&self, patience: Patience) -> Result<Facts, Failure> {
+        ask_facts(&self.express, patience).await
+    }
+
+    /// Says that this session is of no more use; commands under way go on.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Ready when somebody found that this session is of no more use.
+    pub(super) async fn retired(&self) {
+        self.retired.cancelled().await;
+    }
+
+    /// Writes the frame of `record` where there is nothing, or brings back what is there.
+    pub(super) async fn claim(
+        &self,
+        key: &str,
+        record: &Record,
+        frame: &[u8],
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
+        let ttl = ttl(record);
+        if let Some(replicated) = &self.replicated {
+            return self
+                .claim_replicated(replicated, key, record.token, frame, ttl, patience)
+                .await;
+        }
+        if self.modern && self.behind.load(Ordering::Relaxed) == 0 {
+            let command = set_nx_get(key, frame, ttl);
+            return self
+                .claim_on_front(key, record.token, &command, patience)
+                .await;
+        }
+        let mut claim = self.scripts.claim.key(key);
+        claim.arg(frame).arg(ttl).arg(SMALL);
+        self.found_or_in_bulk(key, self.express.run(&claim, patience).await?, patience)
+            .await
+    }
+
+    /// What is there, and whether its lease lapsed.
+    pub(super) async fn look(
+        &self,
+        key: &str,
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
+        let answer = self.look_small(key, patience).await?;
+        self.found_or_in_bulk(key, answer, patience).await
+    }
+
+    /// Writes the frame of `record` in the place of one that meets `expect`.
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        expect: Expect,
+        record: &Record,
+        frame: &[u8],
+        patience: Patience,
+    ) -> Result<Replaced, Failure> {
+        let script = match record.state {
+            State::InFlight => &self.scripts.claim_over,
+            State::Unknown | State::Released | State::Completed => &self.scripts.settle,
+        };
+        let (token, states) = script::terms(&expect);
+        let mut invocation = script.key(key);
+        invocation
+            .arg(frame)
+            .arg(ttl(record))
+            .arg(token)
+            .arg(states)
+            .arg(u8::from(matches!(expect, Expect::Held(_))))
+            .arg(u8::from(matches!(expect, Expect::Lapsed(_))))
+            .arg(u8::from(self.replicated.is_some()));
+        if let Some(replicated) = &self.replicated {
+            let patience = if frame.len() > SMALL {
+                patience.while_moving()
+            } else {
+                patience
+            };
+            let line = replicated.line(patience).await?;
+            let came_of_it = replaced(line.run(&invocation, patience).await?)?;
+            if came_of_it == Replaced::Stale {
+                replicated.give_back(line);
+            } else {
+                replicated.confirm(line, patience).await?;
+            }
+            return Ok(came_of_it);
+        }
+        let answer = if frame.len() > SMALL {
+            self.bulk.run(&invocation, patience.while_moving()).await?
+        } else {
+            self.express.run(&invocation, patience).await?
+        };
+        replaced(answer)
+    }
+
+    /// Begins lease and time to live anew.
+    pub(super) async fn renew(
+        &self,
+        key: &str,
+        token: Token,
+        patience: Patience,
+    ) -> Result<Replaced, Failure> {
+        let mut renew = self.scripts.renew.key(key);
+        renew.arg(token.as_bytes().as_slice());
+        replaced(self.express.run(&renew, patience).await?)
+    }
+
+    async fn claim_on_front(
+        &self,
+        key: &str,
+        token: Token,
+        command: &Cmd,
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
+        let mut answer = pin!(self.front.send(command));
+        if let Ok(answer) = timeout(patience.timeout() / 4, &mut answer).await {
+            return found(answer?);
+        }
+        let _behind = Behind::new(&self.behind);
+        let looking = async {
+            loop {
+                match looked(self.look_small(key, patience).await?)? {
+                    // The claim has not arrived yet.
+                    Look::Whole(None) => sleep(patience.timeout() / 16).await,
+                    look => return Ok::<_, Failure>(look),
+                }
+            }
+        };
+        let patience = tokio::select! {
+            biased;
+            answer = self.front.within(patience, &mut answer) => return found(answer?),
+            look = looking => match look {
+                // This claim arrived, and its answer did not yet.
+                Ok(Look::Whole(Some(seen))) if is_claim(&seen.record, token) => return Ok(None),
+                Ok(Look::Whole(seen)) => return Ok(seen),
+                // It is on its way already.
+                Ok(Look::Large) => patience.while_moving(),
+                Err(_) => patience,
+            },
+        };
+        found(self.front.within(patience, &mut answer).await?)
+    }
+
+    async fn claim_replicated(
+        &self,
+        replicated: &Replicated,
+        key: &str,
+        token: Token,
+        frame: &[u8],
+        ttl: i64,
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
+        let line = replicated.line(patience).await?;
+        let bulk = patience.while_moving();
+        let found = if self.modern {
+            found(line.ask(&set_nx_get(key, frame, ttl), bulk).await?)?
+        } else {
+            let mut claim = self.scripts.claim.key(key);
+            claim.arg(frame).arg(ttl).arg(i64::MAX);
+            whole(looked(line.run(&claim, bulk).await?)?)?
+        };
+        match &found {
+            None => {}
+            // An earlier try of this claim arrived. WAIT counts the writes of its own connection: there has to be one.
+            Some(seen) if seen.record.token == token => {
+                let mut renew = self.scripts.renew.key(key);
+                renew.arg(token.as_bytes().as_slice());
+                line.run(&renew, patience).await?;
+            }
+            Some(_) => {
+                replicated.give_back(line);
+                return Ok(found);
+            }
+        }
+        replicated.confirm(line, patience).await?;
+        Ok(found)
+    }
+
+    async fn look_small(&self, key: &str, patience: Patience) -> Result<Value, Failure> {
+        let mut look = self.scripts.look.key(key);
+        look.arg(SMALL);
+        self.express.run(&look, patience).await
+    }
+
+    async fn found_or_in_bulk(
+        &self,
+        key: &str,
+        answer: Value,
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
+        match looked(answer)? {
+            Look::Whole(seen) => Ok(seen),
+            Look::Large => {
+                let mut look = self.scripts.look.key(key);
+                look.arg(i64::MAX);
+                whole(looked(
+                    self.bulk.run(&look, patience.while_moving()).await?,
+                )?)
+            }
+        }
+    }
+}
+
+/// Counts a claim that waits longer than usual, while it waits.
+struct Behind<'a>(&'a AtomicUsize);
+
+impl<'a> Behind<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Behind<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn ask_facts(line: &Line, patience: Patience) -> Result<Facts, Failure> {
+    let mut facts = match line.ask(&cmd("INFO"), patience).await {
+        Ok(Value::BulkString(info)) => Facts::read(&String::from_utf8_lossy(&info)),
+        Ok(_) => return Ok(Facts::default()),
+        // Forbidden, or renamed away.
+        Err(Failure::Refused(code)) if code == "NOPERM" || code == "ERR" => {
+            return Ok(Facts::default());
+        }
+        Err(failure) => return Err(failure),
+    };
+    let save = cmd("CONFIG").arg("GET").arg("save").to_owned();
+    facts.snapshots = match line.ask(&save, patience).await {
+        Ok(Value::Array(pair)) => match pair.into_iter().nth(1) {
+            Some(Value::BulkString(save)) => Some(String::from_utf8_lossy(&save).into_owned()),
+            _ => None,
+        },
+        Ok(_) | Err(Failure::Refused(_)) => None,
+        Err(failure) => return Err(failure),
+    };
+    Ok(facts)
+}
+
+fn is_claim(record: &Record, token: Token) -> bool {
+    record.token == token && record.state == State::InFlight
+}
+
+fn set_nx_get(key: &str, frame: &[u8], ttl: i64) -> Cmd {
+    cmd("SET")
+        .arg(key)
+        .arg(frame)
+        .arg("NX")
+        .arg("GET")
+        .arg("PX")
+        .arg(ttl)
+        .to_owned()
+}
+
+fn ttl(record: &Record) -> i64 {
+    i64::try_from(record.ttl.as_millis())
+        .unwrap_or(MAX_TTL)
+        .clamp(1, MAX_TTL)
+}
+
+/// Bytes of a record that may go beside claims and heartbeats.
+const SMALL: usize = 32 * 1024;

@@ -1,0 +1,12 @@
+//! The Redis store, on a real redis-server and over a faulty network.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod network;
+mod records;
+mod replicas;
+mod rules;
+mod server;

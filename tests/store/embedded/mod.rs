@@ -1,0 +1,145 @@
+//! The store in a file: what it keeps beyond the contract.
+
+mod crashes;
+mod damage;
+mod disk;
+mod faults;
+mod groups;
+mod space;
+
+use std::path::Path;
+use std::time::Duration;
+
+use idemproxy::idempotency::{Expect, State};
+use idemproxy::store::{
+    Embedded, Inserted, Location, Replaced, Store, StoreError, StoreSettings, Sync,
+};
+use redb::{Database, TableDefinition};
+use tempfile::TempDir;
+
+use crate::contract::contract;
+use crate::records::*;
+
+contract!(super::fresh);
+
+async fn fresh() -> (Embedded, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (open(dir.path()), dir)
+}
+
+fn open(dir: &Path) -> Embedded {
+    Embedded::open(dir, &settings(dir)).unwrap()
+}
+
+fn settings(dir: &Path) -> StoreSettings {
+    StoreSettings {
+        location: Location::Embedded(dir.to_owned()),
+        prefix: "idemproxy".to_owned(),
+        // No test asserts how fast a disk is.
+        timeout: Duration::from_secs(20),
+        sync: Sync::Always,
+        max_bytes: 4 << 30,
+        wait_replicas: 0,
+        allow_eviction: false,
+    }
+}
+
+#[tokio::test]
+async fn what_was_settled_is_there_when_it_opens_again_and_what_was_in_flight_is_unknown() {
+    for sync in [Sync::Always, Sync::Never] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            sync,
+            ..settings(dir.path())
+        };
+        let store = Embedded::open(dir.path(), &settings).unwrap();
+        let (done, free, running) = (claim(), claim(), claim());
+        let ids = [fresh_id(), fresh_id(), fresh_id()];
+        for (id, claim) in ids.into_iter().zip([&done, &free, &running]) {
+            create(&store, id, claim).await;
+        }
+        let answer = completed(&done, vec![0, 255, 10]);
+        let release = settled(&free, State::Released);
+        store
+            .replace(ids[0], Expect::Held(done.token), &answer)
+            .await
+            .unwrap();
+        store
+            .replace(ids[1], Expect::Held(free.token), &release)
+            .await
+            .unwrap();
+        drop(store);
+
+        let store = Embedded::open(dir.path(), &settings).unwrap();
+        assert_eq!(store.look(ids[0]).await.unwrap().unwrap().record, answer);
+        assert_eq!(store.look(ids[1]).await.unwrap().unwrap().record, release);
+        let seen = store.look(ids[2]).await.unwrap().unwrap();
+        assert_eq!(
+            (seen.record.state, seen.record.token),
+            (State::Unknown, running.token)
+        );
+        assert!(matches!(
+            store.insert(ids[2], &claim()).await,
+            Ok(Inserted::Occupied(seen)) if seen.record.state == State::Unknown
+        ));
+        assert_eq!(
+            store.renew(ids[2], running.token).await,
+            Ok(Replaced::Stale)
+        );
+        let lapsed = store
+            .replace(ids[2], Expect::Lapsed(running.token), &claim())
+            .await;
+        assert_eq!(lapsed, Ok(Replaced::Stale));
+        let next = claim();
+        let taken = store
+            .replace(ids[2], Expect::Unknown(running.token), &next)
+            .await;
+        assert_eq!(taken, Ok(Replaced::Applied));
+        assert_eq!(store.renew(ids[2], next.token).await, Ok(Replaced::Applied));
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires() {
+    const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
+    const EXPIRIES: TableDefinition<(u64, &[u8; 16]), ()> = TableDefinition::new("expiries");
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let (id, old) = (fresh_id(), claim());
+    let expiry = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_millis() as u64
+        + 5000;
+    let mut frame = idemproxy::store::encode(&old).to_vec();
+    frame[idemproxy::store::header::VERSION] = 2;
+    let value = [&expiry.to_be_bytes()[..], &[1; 16], &frame].concat();
+    let database = Database::open(dir.path().join("records.redb")).unwrap();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(RECORDS)
+        .unwrap()
+        .insert(id.as_bytes(), &*value)
+        .unwrap();
+    txn.open_table(EXPIRIES)
+        .unwrap()
+        .insert((expiry, id.as_bytes()), ())
+        .unwrap();
+    txn.commit().unwrap();
+    drop(database);
+
+    let store = open(dir.path());
+    let unreadable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unreadable(_)));
+    assert!(unreadable(store.look(id).await.err()));
+    assert!(unreadable(store.insert(id, &claim()).await.err()));
+    for expect in [
+        Expect::Held(old.token),
+        Expect::Released(old.token),
+        Expect::Unknown(old.token),
+    ] {
+        assert!(unreadable(
+            store.replace(id, expect, &completed(&old, "")).await.err()
+        ));
+    }
+    eventually("it expires", || async { store.look(id).await == Ok(None) }).await;
+    create(&store, id, &claim()).await;
+}

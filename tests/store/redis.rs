@@ -1,0 +1,26 @@
+//! The store on a Redis server.
+
+use std::time::Duration;
+
+use idemproxy::store::{Location, Redis, StoreSettings, Sync};
+
+use crate::contract::contract;
+use crate::support::RedisServer;
+
+contract!(super::fresh);
+
+async fn fresh() -> (Redis, RedisServer) {
+    let server = RedisServer::start();
+    let settings = StoreSettings {
+        location: Location::Redis(server.url()),
+        prefix: "contract".to_owned(),
+        // Longer than a busy machine makes anyone wait: the rules are not about time.
+        timeout: Duration::from_secs(10),
+        sync: Sync::Always,
+        max_bytes: u64::MAX,
+        wait_replicas: 0,
+        allow_eviction: false,
+    };
+    let store = Redis::connect(&server.url(), &settings).await.unwrap();
+    (store, server)
+}
