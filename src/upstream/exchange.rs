@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use tokio::time::{Instant, timeout};
@@ -86,7 +86,8 @@ impl Lease {
     }
 }
 
-/// Writes the framing headers anew from what the body says of itself, and HTTP/1.1 on the request.
+/// Writes the framing headers anew from what the body says of itself, and HTTP/1.1 on the request. A request that
+/// announces trailers goes in chunks: HTTP/2 has them beside a length, HTTP/1.1 has not.
 pub(super) fn frame(request: &mut Request<RequestBody>) {
     *request.version_mut() = Version::HTTP_11;
     let (empty, length) = (
@@ -106,12 +107,13 @@ pub(super) fn frame(request: &mut Request<RequestBody>) {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
             }
         }
-        Some(length) => {
+        Some(length) if !headers.contains_key(TRAILER) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        None if headers.contains_key(CONTENT_LENGTH) => {}
+        None if headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRAILER) => {}
         // Said aloud: hyper would leave out the body of a GET.
-        None => {
+        _ => {
+            headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }

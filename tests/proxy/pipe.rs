@@ -8,7 +8,7 @@ use crate::support::{Proxy, patiently};
 /// A proxy before an upstream that does what the test does.
 pub struct Between {
     pub proxy: Proxy,
-    upstream: TcpListener,
+    upstream: Option<TcpListener>,
 }
 
 impl Between {
@@ -27,8 +27,14 @@ impl Between {
         let url = format!("http://{}", upstream.local_addr().unwrap());
         Self {
             proxy: Proxy::start(&configuration(&url, sections)).await,
-            upstream,
+            upstream: Some(upstream),
         }
+    }
+
+    /// From now on nobody listens where the upstream was.
+    pub fn without_upstream(mut self) -> Self {
+        self.upstream = None;
+        self
     }
 
     /// A client's connection.
@@ -49,12 +55,14 @@ impl Between {
 
     /// The next connection that the proxy opens.
     pub async fn accept(&self) -> Pipe {
-        Pipe::new(patiently(self.upstream.accept()).await.unwrap().0)
+        let upstream = self.upstream.as_ref().expect("it listens");
+        Pipe::new(patiently(upstream.accept()).await.unwrap().0)
     }
 
     /// Whether the proxy has opened no further connection.
     pub fn nobody_came(&self) -> bool {
-        futures_util::FutureExt::now_or_never(self.upstream.accept()).is_none()
+        let upstream = self.upstream.as_ref().expect("it listens");
+        futures_util::FutureExt::now_or_never(upstream.accept()).is_none()
     }
 }
 
