@@ -11,7 +11,7 @@ use super::limits::ClaimSlot;
 use super::payload::Received;
 use super::policy::{Policy, StoreFailure};
 use super::problem;
-use super::records::Records;
+use super::records::{LostClaim, Records};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{Attempt, Expect, Origin, Outcome, Record, State, Token, Verdict, decide};
 use crate::store::{Inserted, Replaced, Store, StoreError};
@@ -88,14 +88,16 @@ pub(super) async fn acquire<S: Store>(
                     Ok(Inserted::Occupied(seen)) => seen,
                     Err(error) => {
                         return Err(give_up(
+                            LostClaim {
+                                id: keyed.id,
+                                record,
+                                expect: None,
+                                seen_before: round > 0,
+                                slot,
+                            },
                             records,
-                            keyed,
-                            record,
-                            None,
-                            round > 0,
-                            error,
                             policy,
-                            slot,
+                            error,
                         ));
                     }
                 }
@@ -130,14 +132,16 @@ pub(super) async fn acquire<S: Store>(
                     }
                     Err(error) => {
                         return Err(give_up(
+                            LostClaim {
+                                id: keyed.id,
+                                record,
+                                expect: Some(expect),
+                                seen_before: true,
+                                slot,
+                            },
                             records,
-                            keyed,
-                            record,
-                            Some(expect),
-                            true,
-                            error,
                             policy,
-                            slot,
+                            error,
                         ));
                     }
                 }
@@ -156,17 +160,13 @@ pub(super) async fn acquire<S: Store>(
 /// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key
 /// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
 fn give_up<S: Store>(
+    lost: LostClaim,
     records: &Arc<Records<S>>,
-    keyed: &Keyed,
-    record: Record,
-    expect: Option<Expect>,
-    seen_before: bool,
-    error: StoreError,
     policy: &Policy,
-    slot: ClaimSlot,
+    error: StoreError,
 ) -> Denied {
     let forwarded =
-        !seen_before && !error.is_unreadable() && policy.store_error == StoreFailure::Forward;
+        !lost.seen_before && !error.is_unreadable() && policy.store_error == StoreFailure::Forward;
     if matches!(error, StoreError::Unanswered(_)) {
         // Where the request is forwarded all the same, nobody will know what became of the key.
         let outcome = if forwarded {
@@ -180,7 +180,7 @@ fn give_up<S: Store>(
                 error: Some("the store did not acknowledge the claim"),
             }
         };
-        records.give_up(keyed.id, record, expect, policy.terms(), outcome, slot);
+        records.give_up(lost, policy.terms(), outcome);
     }
     if forwarded {
         Denied::Unguarded(error)

@@ -31,6 +31,17 @@ pub(super) enum Settled {
     Lost,
 }
 
+/// A claim of which the store has not said whether it took it.
+pub(super) struct LostClaim {
+    pub(super) id: RecordId,
+    pub(super) record: Record,
+    /// What it was to be written over; nothing where nothing was to be there.
+    pub(super) expect: Option<Expect>,
+    /// Whether the store had shown a record of this key.
+    pub(super) seen_before: bool,
+    pub(super) slot: ClaimSlot,
+}
+
 /// First and longest wait between two tries to tell the store how a claim ended.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -143,15 +154,14 @@ impl<S: Store> Records<S> {
     }
 
     /// Asks for a claim again whose reply was lost, in the background, and ends it if it is ours.
-    pub(super) fn give_up(
-        self: &Arc<Self>,
-        id: RecordId,
-        claim: Record,
-        expect: Option<Expect>,
-        terms: Terms,
-        outcome: Outcome,
-        slot: ClaimSlot,
-    ) {
+    pub(super) fn give_up(self: &Arc<Self>, lost: LostClaim, terms: Terms, outcome: Outcome) {
+        let LostClaim {
+            id,
+            record: claim,
+            expect,
+            slot,
+            ..
+        } = lost;
         let records = self.clone();
         self.tasks.spawn(async move {
             let mut wait = Backoff::new(claim.lease);
