@@ -142,12 +142,20 @@ impl Pipe {
     /// Reads so many bytes.
     #[track_caller]
     pub fn exactly(&mut self, count: usize) -> impl Future<Output = String> {
+        let body = self.body(count);
+        async move { text(body.await) }
+    }
+
+    /// Reads so many bytes, as they are.
+    #[track_caller]
+    pub fn body(&mut self, count: usize) -> impl Future<Output = Vec<u8>> {
         patiently(async move {
             while self.unread.len() < count {
                 let read = self.stream.read_buf(&mut self.unread).await.unwrap();
-                assert!(read > 0, "it ended after {:?}", text(self.unread.clone()));
+                assert!(read > 0, "it ended after {} bytes", self.unread.len());
             }
-            text(self.unread.drain(..count).collect())
+            let rest = self.unread.split_off(count);
+            std::mem::replace(&mut self.unread, rest)
         })
     }
 
