@@ -324,6 +324,37 @@ async fn a_lapsed_lease_is_an_unknown_outcome_at_once() {
 }
 
 #[tokio::test]
+async fn a_claim_without_a_heartbeat_outlives_a_short_retention() {
+    let world =
+        Faulty::policy("lease = \"100ms\"\nretention = \"200ms\"\nfailed_retention = \"200ms\"")
+            .await;
+    world.upstream.next(Act::new([Step::Never]));
+    world.store.always(Operation::Renew, Fault::RequestLost);
+    let request = post("/orders", "k", "a");
+    let _client = world.begin(&request).await;
+    world.upstream.executed(1).await;
+    // Until a record that was completed after the claim has come and gone.
+    let other = post("/orders", "other", "a");
+    world.send(&other).await.is_first(201, true, "completed");
+    patiently(async {
+        while world
+            .send(&other)
+            .await
+            .field("x-idempotency-replay")
+            .is_some()
+        {}
+    })
+    .await;
+    let asked = world.upstream.asked();
+    world
+        .send(&request)
+        .await
+        .is_problem(409, "outcome-unknown")
+        .in_state("unknown");
+    assert_eq!(world.upstream.asked(), asked);
+}
+
+#[tokio::test]
 async fn a_heartbeat_that_fails_is_tried_again() {
     let world = Faulty::policy("lease = \"300ms\"").await;
     let gate = Gate::new();
