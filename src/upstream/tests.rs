@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-fn settings(scheme: &str, address: SocketAddr) -> UpstreamSettings {
+pub(super) fn settings(scheme: &str, address: SocketAddr) -> UpstreamSettings {
     UpstreamSettings {
         origin: format!("{scheme}://{address}").parse().unwrap(),
         connect_timeout: Duration::from_secs(5),
