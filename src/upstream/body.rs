@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
-use super::pool::Lease;
+use super::pool::Loan;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,12 +22,12 @@ pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 #[derive(Debug)]
 pub struct ResponseBody {
     inner: Incoming,
-    lease: Option<Lease>,
+    loan: Option<Loan>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(inner: Incoming, lease: Option<Lease>) -> Self {
-        let mut body = Self { inner, lease };
+    pub(super) fn new(inner: Incoming, loan: Option<Loan>) -> Self {
+        let mut body = Self { inner, loan };
         if body.inner.is_end_stream() {
             body.give_back();
         }
@@ -35,8 +35,8 @@ impl ResponseBody {
     }
 
     fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        if let Some(loan) = self.loan.take() {
+            loan.give_back();
         }
     }
 }
@@ -54,7 +54,7 @@ impl Body for ResponseBody {
             Some(Ok(frame)) if frame.is_data() && !self.inner.is_end_stream() => {}
             // Nothing follows trailers, and some readers do not ask again.
             Some(Ok(_)) | None => self.give_back(),
-            Some(Err(_)) => self.lease = None,
+            Some(Err(_)) => self.loan = None,
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }

@@ -14,7 +14,7 @@ use super::body::{RequestBody, ResponseBody};
 use super::connector::Connector;
 use super::error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 use super::exchange::frame;
-use super::pool::{Lease, Pool};
+use super::pool::{Loan, Pool};
 use super::settings::UpstreamSettings;
 
 /// One API behind the proxy. Cheap to clone; clones share the connections.
@@ -113,7 +113,7 @@ impl Upstream {
             } else {
                 None
             };
-            request = match Lease::reused(taken, permit, Arc::clone(pool))
+            request = match Loan::reused(taken, permit, Arc::clone(pool))
                 .exchange(request)
                 .await
             {
@@ -137,7 +137,7 @@ impl Upstream {
             .await
         {
             Ok(connection) => {
-                Lease::fresh(connection, Arc::clone(pool))
+                Loan::fresh(connection, Arc::clone(pool))
                     .exchange(request)
                     .await
             }

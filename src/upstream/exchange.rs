@@ -11,9 +11,9 @@ use super::body::{RequestBody, ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option};
-use super::pool::Lease;
+use super::pool::Loan;
 
-impl Lease {
+impl Loan {
     /// Sends `request` and waits for the head of the answer.
     pub(super) async fn exchange(
         mut self,
