@@ -6,16 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use super::pool::Loan;
-
-/// Any error of a body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a request to the upstream.
-pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+use crate::wire::{self, BoxError};
 
 /// The body of the upstream's answer. Its clean end gives the connection back; dropped before, it closes the
 /// connection. An answer that broke off ends in an error, never cleanly.
@@ -70,12 +64,12 @@ impl Body for ResponseBody {
 
 /// A request body on its way, and a token that lives until hyper has taken all of it.
 pub(super) struct Upload {
-    body: RequestBody,
+    body: wire::Body,
     _under_way: Arc<()>,
 }
 
 impl Upload {
-    pub(super) fn new(body: RequestBody) -> (Self, Weak<()>) {
+    pub(super) fn new(body: wire::Body) -> (Self, Weak<()>) {
         let under_way = Arc::new(());
         let token = Arc::downgrade(&under_way);
         (
@@ -87,7 +81,7 @@ impl Upload {
         )
     }
 
-    pub(super) fn into_inner(self) -> RequestBody {
+    pub(super) fn into_inner(self) -> wire::Body {
         self.body
     }
 }
