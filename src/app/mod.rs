@@ -105,7 +105,7 @@ pub enum StartError {
         /// As configured.
         origin: http::Uri,
         /// What is wrong.
-        error: UpstreamSetupError,
+        error: Box<UpstreamSetupError>,
     },
     /// The store cannot be used.
     #[error("store: {0}")]
@@ -124,7 +124,7 @@ impl App {
             upstreams.push(
                 Upstream::new(settings).map_err(|error| StartError::Upstream {
                     origin: settings.origin.clone(),
-                    error,
+                    error: Box::new(error),
                 })?,
             );
         }

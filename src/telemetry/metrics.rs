@@ -1,6 +1,5 @@
 //! The metrics page: every name on it, in one place.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -70,12 +69,12 @@ impl Metrics {
 
     /// Counts a request that is answered.
     pub fn request(&self, route: &str, outcome: Outcome) {
-        self.count(route, Cow::Borrowed(outcome.as_str()));
-    }
-
-    /// Counts what would have become of a request, on a route that only observes.
-    pub fn observed(&self, route: &str, outcome: Outcome) {
-        self.count(route, Cow::Owned(format!("observed_{}", outcome.as_str())));
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: route.to_owned(),
+                outcome,
+            })
+            .inc();
     }
 
     /// Counts a refusal by a limit.
@@ -111,15 +110,6 @@ impl Metrics {
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)
-    }
-
-    fn count(&self, route: &str, outcome: Cow<'static, str>) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                route: route.to_owned(),
-                outcome,
-            })
-            .inc();
     }
 
     // The registry prefixes `idemproxy_`; the encoding appends `_total` to counters and `_info` to infos.
@@ -315,7 +305,7 @@ labels! {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
-    outcome: Cow<'static, str>,
+    outcome: Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -344,7 +334,6 @@ mod tests {
     fn the_page_has_the_promised_names() {
         let metrics = Metrics::new();
         metrics.request("orders", Outcome::InProgress);
-        metrics.observed("orders", Outcome::Replayed);
         metrics.limit_reached(Limit::MaxConnections);
         metrics.store_took(Operation::Insert, Duration::from_millis(2));
         metrics.request_took(Duration::from_millis(20));
@@ -352,7 +341,6 @@ mod tests {
         let page = metrics.encode().unwrap();
         for line in [
             r#"idemproxy_requests_total{route="orders",outcome="in_progress"} 1"#,
-            r#"idemproxy_requests_total{route="orders",outcome="observed_replayed"} 1"#,
             r#"idemproxy_limit_reached_total{limit="max_connections"} 1"#,
             r#"idemproxy_store_duration_seconds_count{op="insert"} 1"#,
             "idemproxy_request_duration_seconds_count 1",
