@@ -141,8 +141,6 @@ fn notice_death(stream: &TcpStream) {
         .with_retries(PROBES);
     // Without them a machine that lost its power is waited for longer, nothing worse.
     let _ = socket.set_tcp_keepalive(&keepalive);
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
 }
 
 /// An answer whose head is larger cannot be read, and is lost.
@@ -155,10 +153,6 @@ const MAX_HEADERS: usize = 256;
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 const PROBED_EVERY: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
-
-/// How long bytes may be on their way without a word that they arrived, or find no room at the upstream.
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -175,9 +169,6 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
         #[cfg(target_os = "linux")]
-        {
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBED_AFTER);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
-        }
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBED_AFTER);
     }
 }
