@@ -1,66 +1,67 @@
-//! A body that must keep moving.
+//! The bodies of both directions, as far as the connection has to know of them.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::link::Open;
+use super::streams;
 use crate::wire::BoxError;
 
-pin_project! {
-    /// Fails with [`BodyIdle`] when the body within yields no frame for a while.
-    ///
-    /// Only waiting for the sender counts: time in which nobody asks for a frame does not.
-    #[derive(Debug)]
-    pub struct IdleBody<B> {
-        #[pin]
-        inner: B,
-        idle: Duration,
-        timer: Option<Pin<Box<Sleep>>>,
-        armed: bool,
-    }
+/// The body of a client's request: it ends cleanly only if the client ended it. Until it ends or is dropped the exchange is
+/// open, even if its answer is over.
+pub struct ClientBody {
+    inner: Incoming,
+    version: Version,
+    open: Option<Open>,
 }
 
-impl<B> IdleBody<B> {
-    /// `inner`, of which no frame may take longer than `idle`.
-    pub fn new(inner: B, idle: Duration) -> Self {
+/// Why there is no more of a client's body.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientBodyError {
+    /// The connection is gone, or what came over it is no body.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The stream was reset without an error, or closed, before its end.
+    #[error("the client's upload ended early")]
+    EndedEarly,
+}
+
+impl ClientBody {
+    pub(super) fn new(inner: Incoming, version: Version, open: Open) -> Self {
+        let open = (!inner.is_end_stream()).then_some(open);
         Self {
             inner,
-            idle,
-            timer: None,
-            armed: false,
+            version,
+            open,
         }
     }
 }
 
-impl<B> Body for IdleBody<B>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    type Data = B::Data;
-    type Error = BoxError;
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = ClientBodyError;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        let this = self.project();
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
-            *this.armed = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)?);
+        // hyper takes RST_STREAM with NO_ERROR for an end. That is the server's to say, when it answered early (RFC 9113,
+        // 8.1); from a client it means half an upload. Over HTTP/1 a body is known to be over otherwise.
+        if frame.is_none() && self.version == Version::HTTP_2 && !self.inner.is_end_stream() {
+            return Poll::Ready(Some(Err(ClientBodyError::EndedEarly)));
         }
-        let deadline = Instant::now() + *this.idle;
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if !std::mem::replace(this.armed, true) {
-            timer.as_mut().reset(deadline);
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.open = None;
         }
-        timer.as_mut().poll(cx).map(|()| Some(Err(BodyIdle.into())))
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -72,45 +73,84 @@ where
     }
 }
 
-/// No byte of a body moved for `body_idle_timeout`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no byte of the body moved for too long")]
-pub struct BodyIdle;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use bytes::Bytes;
-    use http_body_util::{BodyExt, StreamBody};
-    use tokio::sync::mpsc;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_stands_still_fails_and_one_that_trickles_does_not() {
-        let (tx, mut rx) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);
-        let frames = futures_util::stream::poll_fn(move |cx| rx.poll_recv(cx));
-        let mut body = std::pin::pin!(IdleBody::new(
-            StreamBody::new(frames),
-            Duration::from_secs(30)
-        ));
-        let sender = tokio::spawn(async move {
-            for _ in 0..3 {
-                tokio::time::sleep(Duration::from_secs(29)).await;
-                tx.send(Ok(Frame::data(Bytes::from_static(b"x"))))
-                    .await
-                    .unwrap();
-            }
-            tx
-        });
-        for _ in 0..3 {
-            assert!(body.frame().await.unwrap().is_ok());
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            open.link.cut();
         }
-        let _open = sender.await.unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let before = Instant::now();
-        let error = body.frame().await.unwrap().unwrap_err();
-        assert!(error.is::<BodyIdle>());
-        assert_eq!(before.elapsed().as_secs(), 30);
     }
 }
+
+pin_project! {
+    /// The body of an answer; the exchange is open as long as it lives. Over HTTP/2 it comes in small pieces: h2 takes a
+    /// piece of any size once the client's window is open by one byte, and keeps what does not fit.
+    pub(super) struct AnswerBody<B> {
+        #[pin]
+        inner: Either<B, Full<Bytes>>,
+        rest: Bytes,
+        largest: usize,
+        open: Open,
+    }
+}
+
+impl<B> AnswerBody<B> {
+    pub(super) fn new(inner: Either<B, Full<Bytes>>, version: Version, open: Open) -> Self {
+        let largest = if version == Version::HTTP_2 {
+            HTTP2_PIECE
+        } else {
+            usize::MAX
+        };
+        Self {
+            inner,
+            rest: Bytes::new(),
+            largest,
+            open,
+        }
+    }
+}
+
+impl<B> Body for AnswerBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        streams::asked();
+        let frame = if this.rest.is_empty() {
+            ready!(this.inner.poll_frame(cx)?)
+        } else {
+            Some(Frame::data(std::mem::take(this.rest)))
+        };
+        Poll::Ready(frame.map(|frame| {
+            Ok(frame.map_data(|mut data| {
+                *this.rest = data.split_off(data.len().min(*this.largest));
+                streams::handed_over();
+                data
+            }))
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let inner = self.inner.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
+
+const HTTP2_PIECE: usize = 16 * 1024;

@@ -9,15 +9,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tower::Service;
 
-use super::exchange::{Exchange, Link};
+use super::body::ClientBody;
+use super::exchange::Exchange;
 use super::farewell::{LINGER, farewell, last_message};
 use super::io::{ClientIo, Leftover};
+use super::link::Link;
+use super::streams::Streams;
 use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Problem};
@@ -29,12 +31,12 @@ pub(super) struct Connections<S> {
     settings: Arc<ServerSettings>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    protocol: Arc<Builder<TokioExecutor>>,
+    protocol: Arc<Builder<Streams>>,
 }
 
 impl<S, B> Connections<S>
 where
-    S: Service<Request<Incoming>, Response = http::Response<B>, Error = Infallible>
+    S: Service<Request<ClientBody>, Response = http::Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,
@@ -158,8 +160,10 @@ async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, metrics: &Metrics
     }
 }
 
-fn protocol(settings: &ServerSettings) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn protocol(settings: &ServerSettings) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams {
+        patience: settings.body_idle_timeout,
+    });
     builder
         .http1()
         .timer(TokioTimer::new())

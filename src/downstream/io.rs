@@ -3,7 +3,8 @@
 //! **Waits.** A client gets `header_timeout` from the accept to the end of its first head, and from the first byte of each later
 //! one to its end; between requests it may rest for [`KEEP_ALIVE`]. hyper's own header timeout is off, as it
 //! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails. An upgraded connection has only the latter.
-//! HTTP/2 has pings for its rests, so that only its first head is bounded here.
+//! HTTP/2 has pings for its rests, so that only its first head is bounded here. While a request body is wanted nothing is bounded
+//! here: who reads it knows best how long to wait.
 //!
 //! **hyper's own answers.** To a head that it cannot parse hyper writes a bare `HTTP/1.1 400`, 414 or 431 with no body,
 //! shuts the socket down and lets the connection end with a parse error. A write that ends with such a head while no
@@ -25,7 +26,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerSettings;
-use super::exchange::Link;
+use super::head::HeadScan;
+use super::link::Link;
 
 /// A client's socket, with `P` released when it closes.
 pub(super) struct ClientIo<T, P> {
@@ -37,6 +39,7 @@ pub(super) struct ClientIo<T, P> {
     eof: bool,
     protocol: Protocol,
     head: Deadline,
+    scan: HeadScan,
     served: usize,
     /// Between two requests, with no byte of the next one read.
     resting: bool,
@@ -81,6 +84,7 @@ where
                 at: Some(Instant::now() + settings.header_timeout),
                 timer: None,
             },
+            scan: HeadScan::new(),
             served: 0,
             resting: false,
             header_timeout: settings.header_timeout,
@@ -125,6 +129,7 @@ where
         if served != mem::replace(&mut self.served, served) {
             self.resting = matches!(self.protocol, Protocol::Http1);
             self.head.set(self.resting.then_some(KEEP_ALIVE));
+            self.scan = HeadScan::new();
         }
         true
     }
@@ -167,6 +172,14 @@ where
                 let bytes = &buf.filled()[before..];
                 self.eof |= bytes.is_empty();
                 self.protocol.feed(bytes);
+                // Bytes of a body are never looked at: while one is wanted the link is not idle.
+                if awaits_head
+                    && matches!(self.protocol, Protocol::Http1)
+                    && !self.link.is_cut()
+                    && self.scan.feed(bytes)
+                {
+                    self.link.repeated_length();
+                }
                 if awaits_head && mem::take(&mut self.resting) {
                     let header_timeout = self.header_timeout;
                     self.head.set(Some(header_timeout));

@@ -2,7 +2,7 @@
 //!
 //! [`serve`] accepts connections within `max_connections` and gives each a task. A connection speaks HTTP/1.1 or HTTP/2
 //! with prior knowledge (hyper decides by the first bytes) over a `io::ClientIo` that bounds every wait: for a head,
-//! for the next request, for a client that does not read. Each request passes `sanity` before the service sees it,
+//! for the next request, for a client that does not read (`streams` does so for those of HTTP/2). Each request passes `sanity` before the service sees it,
 //! so what the service gets has one framing, one `Host` and a target in origin form, and carries a [`Peer`](crate::wire::Peer).
 //! Bad input gets one problem document: from `exchange` where hyper could parse it, from `connection` where it could
 //! not. [`Shutdown`] moves all of them from running to draining to closed.
@@ -11,13 +11,16 @@ mod body;
 mod connection;
 mod exchange;
 mod farewell;
+mod head;
 mod io;
+mod link;
 mod sanity;
 mod serve;
 mod settings;
 mod shutdown;
+mod streams;
 
-pub use body::{BodyIdle, IdleBody};
+pub use body::{ClientBody, ClientBodyError};
 pub use sanity::{BadRequest, check, normalise};
 pub use serve::serve;
 pub use settings::ServerSettings;

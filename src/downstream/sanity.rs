@@ -1,7 +1,7 @@
 //! Refuses requests that two readers could read in two ways, before anybody acts on them.
 //!
-//! hyper has parsed the request by now, and settled for itself what it could: a `Content-Length` beside `chunked` and
-//! a repeated equal `Content-Length` are reduced to one framing, a fragment is cut off the target. What it passes on
+//! hyper has parsed the request by now, and settled for itself what it could: a `Content-Length` beside `chunked` is
+//! dropped, a fragment is cut off the target, equal lengths are made one (`head` sees them before). What it passes on
 //! unsettled is decided here.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};

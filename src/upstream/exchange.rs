@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use tokio::time::{Instant, timeout};
 
-use super::body::{RequestBody, ResponseBody, Upload};
+use super::body::{ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option};
-use super::pool::Lease;
+use super::pool::Loan;
+use crate::wire;
 
-impl Lease {
+impl Loan {
     /// Sends `request` and waits for the head of the answer.
     pub(super) async fn exchange(
         mut self,
-        request: Request<RequestBody>,
+        request: Request<wire::Body>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let not_sent = |request, reason| {
             Err(SendError::NotSent {
@@ -86,8 +87,9 @@ impl Lease {
     }
 }
 
-/// Writes the framing headers anew from what the body says of itself, and HTTP/1.1 on the request.
-pub(super) fn frame(request: &mut Request<RequestBody>) {
+/// Writes the framing headers anew from what the body says of itself, and HTTP/1.1 on the request. A request that
+/// announces trailers goes in chunks: HTTP/2 has them beside a length, HTTP/1.1 has not.
+pub(super) fn frame(request: &mut Request<wire::Body>) {
     *request.version_mut() = Version::HTTP_11;
     let (empty, length) = (
         request.body().is_end_stream(),
@@ -106,12 +108,13 @@ pub(super) fn frame(request: &mut Request<RequestBody>) {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
             }
         }
-        Some(length) => {
+        Some(length) if !headers.contains_key(TRAILER) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        None if headers.contains_key(CONTENT_LENGTH) => {}
+        None if headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRAILER) => {}
         // Said aloud: hyper would leave out the body of a GET.
-        None => {
+        _ => {
+            headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;
@@ -118,4 +119,94 @@ async fn a_client_that_does_not_read_is_given_up() {
     eventually(|| server.page_has("idemproxy_connections 0")).await;
     let mut buffer = vec![0; 1 << 20];
     while matches!(patiently(client.read(&mut buffer)).await, Ok(n) if n > 0) {}
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_keeps_its_window_shut_is_reset_and_the_others_go_on() {
+    let server =
+        Server::with(|settings| settings.body_idle_timeout = Duration::from_millis(200)).await;
+    let socket = hyper_util::rt::TokioIo::new(server.connect().await);
+    let (mut client, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_connection_window_size(1 << 24)
+            .initial_stream_window_size(100_000)
+            .handshake(socket)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let get = |path: &str| {
+        http::Request::get(format!("http://a{path}"))
+            .body(String::new())
+            .unwrap()
+    };
+    for path in ["/endless", "/large"] {
+        let gone = server.gone();
+        let mut stuck = patiently(client.send_request(get(path))).await.unwrap();
+        // Nobody reads, so the window fills up.
+        eventually(|| server.gone() > gone).await;
+        let answer = patiently(client.send_request(get("/"))).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut read = 0;
+        let error = loop {
+            match patiently(stuck.body_mut().frame()).await.unwrap() {
+                Ok(frame) => read += frame.into_data().unwrap().len(),
+                Err(error) => break error,
+            }
+        };
+        assert!(read <= 100_000, "{read}");
+        assert!(!error.is_closed(), "{error}");
+    }
+    let large = patiently(client.send_request(get("/large"))).await.unwrap();
+    let large = patiently(large.into_body().collect()).await.unwrap();
+    assert_eq!(large.to_bytes().len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn a_stream_whose_window_never_opens_is_reset_though_its_client_answers_pings() {
+    let server =
+        Server::with(|settings| settings.body_idle_timeout = Duration::from_millis(200)).await;
+    let (client, mut connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, bytes::Bytes>(server.connect().await)
+        .await
+        .unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    for path in ["/endless", "/large", "/"] {
+        let gone = server.gone();
+        let request = http::Request::get(format!("http://a{path}"))
+            .body(())
+            .unwrap();
+        let mut client = patiently(client.clone().ready()).await.unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let answer = patiently(answer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let end = patiently(answer.into_body().data()).await.unwrap();
+        assert!(end.unwrap_err().is_reset(), "{path}");
+        if path != "/" {
+            eventually(|| server.gone() > gone).await;
+        }
+        patiently(pings.ping(h2::Ping::opaque())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_still_read_outlives_its_answer_and_the_header_timeout() {
+    let server =
+        Server::with(|settings| settings.header_timeout = Duration::from_millis(100)).await;
+    let mut client = server.connect().await;
+    client
+        .write_all(b"POST /meanwhile HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
+        .await
+        .unwrap();
+    read_until(&mut client, "at once").await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.write_all(b"x").await.unwrap();
+    }
+    client
+        .write_all(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    read_until(&mut client, "GET /next at a with 0").await;
 }

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +11,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Incoming;
-use idemproxy::downstream::{ServerSettings, Shutdown, serve};
+use idemproxy::downstream::{ClientBody, ServerSettings, Shutdown, serve};
 use idemproxy::telemetry::Metrics;
 use idemproxy::wire::BoxError;
 use idemproxy::wire::Peer;
@@ -35,6 +34,8 @@ pub struct Server {
 /// What the service saw, and what it waits for.
 pub struct Seen {
     calls: AtomicUsize,
+    gone: AtomicUsize,
+    uploads: Mutex<Vec<Result<usize, String>>>,
     gate: Semaphore,
 }
 
@@ -62,6 +63,8 @@ impl Server {
         let (shutdown, metrics) = (Shutdown::new(), Arc::new(Metrics::new()));
         let seen = Arc::new(Seen {
             calls: AtomicUsize::new(0),
+            gone: AtomicUsize::new(0),
+            uploads: Mutex::default(),
             gate: Semaphore::new(0),
         });
         let service = {
@@ -86,6 +89,17 @@ impl Server {
 
     pub fn calls(&self) -> usize {
         self.seen.calls.load(Ordering::SeqCst)
+    }
+
+    /// Endless and large answers whose body was let go.
+    pub fn gone(&self) -> usize {
+        self.seen.gone.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the first upload to `/upload` that ended, and takes it: its length, or how it broke.
+    pub async fn upload(&self) -> Result<usize, String> {
+        eventually(|| !self.seen.uploads.lock().unwrap().is_empty()).await;
+        self.seen.uploads.lock().unwrap().remove(0)
     }
 
     /// Waits until the service was called `calls` times.
@@ -114,7 +128,10 @@ impl Server {
     }
 }
 
-async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    seen: Arc<Seen>,
+    request: Request<ClientBody>,
+) -> Result<Response<Body>, Infallible> {
     seen.calls.fetch_add(1, Ordering::SeqCst);
     let peer = request.extensions().get::<Peer>().copied().unwrap();
     assert!(peer.trusted && peer.addr.ip().is_loopback() && peer.scheme == "http");
@@ -131,15 +148,41 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<
                 .body(full("enough"))
                 .unwrap());
         }
+        "/meanwhile" => {
+            tokio::spawn(request.into_body().collect());
+            return Ok(Response::new(full("at once")));
+        }
+        "/upload" => {
+            // On its own: what a client resets is not asked any further.
+            tokio::spawn(async move {
+                let end = request.into_body().collect().await;
+                let end = end
+                    .map(|body| body.to_bytes().len())
+                    .map_err(|error| error.to_string());
+                seen.uploads.lock().unwrap().push(end);
+            });
+            std::future::pending::<()>().await;
+            unreachable!()
+        }
         "/gate" => {
             seen.gate.acquire().await.unwrap().forget();
             request.into_body().collect().await
         }
         "/endless" => {
-            let frames = futures_util::stream::repeat_with(|| {
+            let told = Told(seen);
+            let frames = futures_util::stream::repeat_with(move || {
+                let _ = &told;
                 Ok(Frame::data(Bytes::from(vec![b'x'; 65536])))
             });
             return Ok(Response::new(StreamBody::new(frames).boxed_unsync()));
+        }
+        "/large" => {
+            let told = Told(seen);
+            let body = full(vec![b'x'; 1 << 20]).map_frame(move |frame| {
+                let _ = &told;
+                frame
+            });
+            return Ok(Response::new(body.boxed_unsync()));
         }
         "/cut" => {
             let frames = [
@@ -162,6 +205,15 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<
         format!("{line} with {}", body.to_bytes().len())
     });
     Ok(Response::new(full(text)))
+}
+
+/// Counts its end.
+struct Told(Arc<Seen>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.gone.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 fn full(text: impl Into<Bytes>) -> Body {

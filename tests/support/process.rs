@@ -75,6 +75,11 @@ impl Process {
         self.address
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub async fn send(&self, request: &Request) -> Answer {
         Client::once(self.address, request).await
     }
@@ -127,7 +132,7 @@ impl Process {
     }
 
     async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.id().to_string();
         let kill = Command::new("/bin/kill").args([signal, &pid]).status();
         assert!(kill.await.unwrap().success());
     }

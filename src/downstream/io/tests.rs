@@ -1,6 +1,6 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::super::exchange::Open;
+use super::super::link::Open;
 use super::*;
 
 struct Fixture {

@@ -1,0 +1,84 @@
+//! What the two ends of a connection, the socket and the service, know of each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What the service knows of a connection and its input and output need, and the other way round.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// Bodies, of requests and of answers, that have not ended.
+    open: AtomicUsize,
+    /// Requests so far, wrapping.
+    served: AtomicUsize,
+    /// The connection left HTTP.
+    upgraded: AtomicBool,
+    /// A request body was let go before its end, so that what is read next may be the rest of it.
+    cut: AtomicBool,
+    /// The head read last has more than one `Content-Length`.
+    repeated_length: AtomicBool,
+}
+
+impl Link {
+    /// Whether no exchange is going on: whatever is read now belongs to the next head, or was [`cut`](Self::is_cut).
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    pub(super) fn served(&self) -> usize {
+        self.served.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    pub(super) fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    pub(super) fn repeated_length(&self) {
+        self.repeated_length.store(true, Ordering::Release);
+    }
+
+    /// Whether the head of the request that came in now repeats its length; forgets it.
+    pub(super) fn take_repeated_length(&self) -> bool {
+        self.repeated_length.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Keeps an exchange open until dropped. Clones are halves of the same exchange.
+pub(super) struct Open {
+    pub(super) link: Arc<Link>,
+}
+
+impl Open {
+    /// A new exchange.
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        link.open.fetch_add(1, Ordering::AcqRel);
+        link.served.fetch_add(1, Ordering::AcqRel);
+        Self { link }
+    }
+}
+
+impl Clone for Open {
+    fn clone(&self) -> Self {
+        self.link.open.fetch_add(1, Ordering::AcqRel);
+        Self {
+            link: self.link.clone(),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.link.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
