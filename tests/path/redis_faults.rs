@@ -179,8 +179,8 @@ async fn a_holder_that_slept_before_the_first_byte_gives_up() {
     let mut first = holder.connect().await;
     first.send(&request.bytes()).await;
     // It has its claim, and nobody to send it to.
-    let claimed = "idemproxy_store_duration_seconds_count{op=\"insert\"} 1";
-    patiently(async { while !holder.page("/metrics").await.text().contains(claimed) {} }).await;
+    let claimed = format!("{CLAIMS} 1\n");
+    patiently(async { while !holder.page("/metrics").await.text().contains(&claimed) {} }).await;
     holder.freeze().await;
     // Redis sleeps too: nobody may count that time against the holder.
     redis.freeze();

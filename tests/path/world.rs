@@ -296,3 +296,6 @@ impl Says for Answer {
         self
     }
 }
+
+/// The line of the metrics page that counts claims the store has answered.
+pub const CLAIMS: &str = "idemproxy_store_duration_seconds_count{op=\"insert\"}";
