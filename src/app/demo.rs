@@ -15,8 +15,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::upstream::{BoxError, Reuse, Upstream, UpstreamSettings};
+use crate::upstream::{Reuse, Upstream, UpstreamSettings};
 use crate::wire;
+use crate::wire::BoxError;
 
 /// An API that knows nothing of idempotency: every POST makes another order.
 pub(super) struct ToyApi {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Report, serve_admin};
@@ -105,7 +105,7 @@ pub enum StartError {
         /// As configured.
         origin: http::Uri,
         /// What is wrong.
-        error: UpstreamSetupError,
+        error: Box<UpstreamSetupError>,
     },
     /// The store cannot be used.
     #[error("store: {0}")]
@@ -124,13 +124,13 @@ impl App {
             upstreams.push(
                 Upstream::new(settings).map_err(|error| StartError::Upstream {
                     origin: settings.origin.clone(),
-                    error,
+                    error: Box::new(error),
                 })?,
             );
         }
-        let clients = listen(settings.listen).await?;
+        let clients = listen(settings.listen)?;
         let operators = match &settings.admin {
-            Some(admin) => Some(listen(admin.listen).await?),
+            Some(admin) => Some(listen(admin.listen)?),
             None => None,
         };
         let store = Arc::new(AnyStore::open(&settings.store).await?);
@@ -298,16 +298,28 @@ impl App {
     }
 }
 
+/// Connections that wait to be accepted: a fleet that reconnects at once must not be turned away by the kernel.
+const BACKLOG: u32 = 4096;
+
 /// How long a stop waits for the last bytes to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often the condition of the store goes to the metrics.
 const OBSERVED_EVERY: Duration = Duration::from_secs(1);
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::Listen { address, error })
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // A restart must not wait for the connections of the process before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| StartError::Listen { address, error })
 }
 
 async fn observe(store: Arc<AnyStore>, metrics: Arc<Metrics>) {

@@ -69,6 +69,11 @@ pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Half of what Redis takes as one value, so that a record with its frame always fits.
 pub(super) const BODY_MAX: u64 = 256 << 20;
 
+/// As many as a record's frame can count.
+pub(super) const FINGERPRINT_PARTS_MAX: usize = 255;
+/// Such a name and a word before it fit into the 255 bytes that a record's frame has for a part's name.
+pub(super) const HEADER_NAME_MAX: usize = 200;
+
 /// Loopback and private networks: load balancers and sidecars have such addresses.
 pub(super) fn trust_forwarded() -> Vec<IpNet> {
     [LOOPBACK_NETS.as_slice(), PRIVATE_NETS.as_slice()].concat()

@@ -174,6 +174,17 @@ pub(super) fn list<T: PartialEq>(
     }
 }
 
+/// A `list` of at most `max` items.
+pub(super) fn at_most<T>(
+    max: usize,
+    list: impl Fn(&Value<'_>) -> Read<Vec<T>>,
+) -> impl Fn(&Value<'_>) -> Read<Vec<T>> {
+    move |value| match list(value)? {
+        items if items.len() > max => wrong(value, format!("a list of at most {max}")),
+        items => Ok(items),
+    }
+}
+
 /// A duration as it would be written in a configuration, to the millisecond.
 pub(super) fn short(duration: Duration) -> String {
     let mut rest = duration.as_millis();

@@ -1,9 +1,10 @@
 //! `[policy]`, and the policy part of a `[[route]]`.
 
 use super::defaults::{
-    BODY_MAX, LEASE_MAX, LEASE_MIN, RETENTION_MAX, RETENTION_MIN, TIMEOUT_MAX, TIMEOUT_MIN,
+    BODY_MAX, FINGERPRINT_PARTS_MAX, LEASE_MAX, LEASE_MIN, RETENTION_MAX, RETENTION_MIN,
+    TIMEOUT_MAX, TIMEOUT_MIN,
 };
-use super::kind::{boolean, duration, list, number, one_of, share, short, size};
+use super::kind::{at_most, boolean, duration, list, number, one_of, share, short, size};
 use super::reader::Reader;
 use super::words::{
     RetryOn, fingerprint_part, key_source, method, retry_on, scope_part, size_or_none,
@@ -25,7 +26,7 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
         scope: table.get_or("scope", list(0, scope_part), base.scope.clone()),
         fingerprint: table.get_or(
             "fingerprint",
-            list(0, fingerprint_part),
+            at_most(FINGERPRINT_PARTS_MAX, list(0, fingerprint_part)),
             base.fingerprint.clone(),
         ),
         retention: table.get_or("retention", duration(RETENTION), base.retention),

@@ -111,6 +111,30 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
 }
 
 #[test]
+fn a_fingerprint_fits_into_a_record() {
+    let header = |length| {
+        format!(
+            "[policy]\nfingerprint = [\"header:{}\"]",
+            "n".repeat(length)
+        )
+    };
+    good(&header(200));
+    let [fault] = faults(&header(201)).try_into().unwrap();
+    assert!(
+        fault.ends_with("expected a header name of at most 200 characters"),
+        "{fault}"
+    );
+
+    let parts = |count| {
+        let parts: Vec<String> = (0..count).map(|n| format!("\"header:n{n}\"")).collect();
+        format!("[policy]\nfingerprint = [{}]", parts.join(", "))
+    };
+    good(&parts(255));
+    let [fault] = faults(&parts(256)).try_into().unwrap();
+    assert!(fault.ends_with("expected a list of at most 255"), "{fault}");
+}
+
+#[test]
 fn an_upstream_is_a_scheme_and_an_authority_alone() {
     for url in [
         "127.0.0.1:3000",

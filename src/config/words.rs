@@ -8,6 +8,7 @@ use http::{HeaderName, Method, Uri};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tracing_subscriber::EnvFilter;
 
+use super::defaults::HEADER_NAME_MAX;
 use super::kind::{Read, Value, size, text, wrong};
 use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
 use crate::store::Location;
@@ -149,9 +150,9 @@ pub(super) fn scope_part(value: &Value<'_>) -> Read<ScopePart> {
     })(value)
 }
 
-/// A part of the fingerprint.
+/// A part of the fingerprint, with a name that fits into a record.
 pub(super) fn fingerprint_part(value: &Value<'_>) -> Read<FingerprintPart> {
-    text(
+    let part = text(
         "\"method\", \"path\", \"query\", \"body\" or \"header:NAME\"",
         |text| match text {
             "method" => Some(FingerprintPart::Method),
@@ -160,7 +161,14 @@ pub(super) fn fingerprint_part(value: &Value<'_>) -> Read<FingerprintPart> {
             "body" => Some(FingerprintPart::Body),
             _ => header(text).map(FingerprintPart::Header),
         },
-    )(value)
+    )(value)?;
+    match &part {
+        FingerprintPart::Header(name) if name.as_str().len() > HEADER_NAME_MAX => wrong(
+            value,
+            format!("a header name of at most {HEADER_NAME_MAX} characters"),
+        ),
+        _ => Ok(part),
+    }
 }
 
 /// `header:NAME`, of a header that goes from end to end.

@@ -14,32 +14,54 @@ use super::link::Open;
 use super::streams;
 use crate::wire::BoxError;
 
-/// The body of a client's request. Until it ends or is dropped the exchange is open, even if its answer is over.
+/// The body of a client's request: it ends cleanly only if the client ended it. Until it ends or is dropped the exchange is
+/// open, even if its answer is over.
 pub struct ClientBody {
     inner: Incoming,
+    version: Version,
     open: Option<Open>,
 }
 
+/// Why there is no more of a client's body.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientBodyError {
+    /// The connection is gone, or what came over it is no body.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The stream was reset without an error, or closed, before its end.
+    #[error("the client's upload ended early")]
+    EndedEarly,
+}
+
 impl ClientBody {
-    pub(super) fn new(inner: Incoming, open: Open) -> Self {
+    pub(super) fn new(inner: Incoming, version: Version, open: Open) -> Self {
         let open = (!inner.is_end_stream()).then_some(open);
-        Self { inner, open }
+        Self {
+            inner,
+            version,
+            open,
+        }
     }
 }
 
 impl Body for ClientBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ClientBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)?);
+        // hyper takes RST_STREAM with NO_ERROR for an end. That is the server's to say, when it answered early (RFC 9113,
+        // 8.1); from a client it means half an upload. Over HTTP/1 a body is known to be over otherwise.
+        if frame.is_none() && self.version == Version::HTTP_2 && !self.inner.is_end_stream() {
+            return Poll::Ready(Some(Err(ClientBodyError::EndedEarly)));
+        }
         if frame.is_none() || self.inner.is_end_stream() {
             self.open = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

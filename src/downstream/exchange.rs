@@ -71,7 +71,7 @@ where
         }
         sanity::normalise(&mut head);
         head.extensions.insert(self.peer);
-        let body = ClientBody::new(body, open.clone());
+        let body = ClientBody::new(body, version, open.clone());
         let answer = self.inner.clone().oneshot(Request::from_parts(head, body));
         Box::pin(async move {
             let response = answer.await?;

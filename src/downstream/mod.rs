@@ -20,7 +20,7 @@ mod settings;
 mod shutdown;
 mod streams;
 
-pub use body::ClientBody;
+pub use body::{ClientBody, ClientBodyError};
 pub use sanity::{BadRequest, check, normalise};
 pub use serve::serve;
 pub use settings::ServerSettings;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -59,8 +60,7 @@ pub async fn serve<S, B>(
                 }
             },
         };
-        // Without it answers are late, not wrong.
-        let _ = socket.set_nodelay(true);
+        tune(&socket);
         if let Ok(slot) = slots.clone().try_acquire_owned() {
             tasks.spawn(
                 connections
@@ -89,6 +89,17 @@ async fn rest_after(error: &io::Error) {
         tracing::warn!(%error, "no connection can be accepted");
         tokio::time::sleep(ACCEPT_REST).await;
     }
+}
+
+/// Has answers leave at once, and the system ask a silent client whether it is still there.
+fn tune(socket: &TcpStream) {
+    // Without the one answers are late, and without the other places are held longer; nothing is wrong.
+    let _ = socket.set_nodelay(true);
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBED_AFTER)
+        .with_interval(PROBED_EVERY)
+        .with_retries(PROBES);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
 }
 
 async fn refuse(socket: TcpStream, _refusal: OwnedSemaphorePermit) {
@@ -125,3 +136,29 @@ impl Drop for Counted {
 const REFUSALS: usize = 128;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Silence after which the system asks, how often, and how many questions may go unanswered.
+const PROBED_AFTER: Duration = Duration::from_secs(60);
+const PROBED_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_client, accepted) = tokio::join!(
+            TcpStream::connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        let (socket, _) = accepted.unwrap();
+        tune(&socket);
+        assert!(socket.nodelay().unwrap());
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBED_AFTER);
+    }
+}

@@ -33,8 +33,8 @@ impl Caller {
         if let Some(Subject { iss, sub }) = bearer_subject(value) {
             identity
                 .part(b"jwt")
-                .part(iss.unwrap_or_default().as_bytes())
-                .part(sub.as_bytes());
+                .part(iss.map(Name::into_text).unwrap_or_default().as_bytes())
+                .part(sub.into_text().as_bytes());
         } else if let Some(user) = basic_user(value) {
             identity.part(b"basic").part(&user);
         } else {
@@ -51,8 +51,27 @@ impl Caller {
 
 #[derive(Deserialize)]
 struct Subject {
-    iss: Option<String>,
-    sub: String,
+    iss: Option<Name>,
+    sub: Name,
+}
+
+/// RFC 7519 has texts; some issuers write numbers. One that is not whole or too large is none: two of them may read as one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Number(u64),
+    Negative(i64),
+}
+
+impl Name {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+            Self::Negative(number) => number.to_string(),
+        }
+    }
 }
 
 fn bearer_subject(value: &[u8]) -> Option<Subject> {
@@ -111,6 +130,43 @@ mod tests {
         assert_ne!(one, caller(&jwt(r#"{"iss":"a","sub":"u2"}"#, "s")).identity);
         assert_ne!(one, caller(&jwt(r#"{"iss":"b","sub":"u1"}"#, "s")).identity);
         assert_ne!(one, caller(&jwt(r#"{"sub":"u1"}"#, "s")).identity);
+    }
+
+    #[test]
+    fn a_subject_or_issuer_that_is_a_number_counts_as_its_text() {
+        let first = caller(&jwt(r#"{"iss":7,"sub":42,"exp":1}"#, "s1"));
+        let refreshed = caller(&jwt(r#"{"iss":7,"sub":42,"exp":2}"#, "s2"));
+        assert_eq!(first.identity, refreshed.identity);
+        assert_ne!(first.credentials, refreshed.credentials);
+        let identity = |claims| caller(&jwt(claims, "s1")).identity;
+        assert_eq!(first.identity, identity(r#"{"iss":"7","sub":"42"}"#));
+        assert_ne!(first.identity, identity(r#"{"iss":7,"sub":43}"#));
+        assert_ne!(first.identity, identity(r#"{"iss":8,"sub":42}"#));
+        assert_eq!(
+            identity(r#"{"sub":-1,"exp":1}"#),
+            identity(r#"{"sub":"-1","exp":2}"#)
+        );
+    }
+
+    #[test]
+    fn a_subject_or_issuer_of_any_other_kind_names_nobody() {
+        for claims in [
+            r#"{"iss":"a","sub":null"#,
+            r#"{"iss":"a","sub":true"#,
+            r#"{"iss":"a","sub":["u1"]"#,
+            r#"{"iss":"a","sub":{"id":1}"#,
+            r#"{"iss":"a","sub":1.5"#,
+            // Read as a number these two would be one.
+            r#"{"iss":"a","sub":100000000000000000000000000000001"#,
+            r#"{"iss":"a","sub":100000000000000000000000000000002"#,
+            r#"{"iss":["a"],"sub":"u1""#,
+            r#"{"iss":"a""#,
+        ] {
+            let token = |expires| jwt(&format!("{claims},\"exp\":{expires}}}"), "s");
+            let opaque = caller(&token(1));
+            assert_eq!(opaque.identity, caller(&token(1)).identity, "{claims}");
+            assert_ne!(opaque.identity, caller(&token(2)).identity, "{claims}");
+        }
     }
 
     #[test]

@@ -44,5 +44,5 @@ pub use record::{Origin, Record, State, StoredResponse, UnixMillis};
 pub use response_rule::{Finality, built_in};
 pub use token::Token;
 pub use transition::{
-    Attempt, InDoubt, Lapse, Outcome, Payload, Refusal, Seen, Terms, Verdict, decide, settle,
+    Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict, decide, settle,
 };

@@ -15,13 +15,14 @@ pub enum Finality {
 ///
 /// 2xx, 3xx and 4xx are final, but for those by which an API says "not you", "not now" or "not like this": a caller who was
 /// not logged in, hit a conflict or was throttled may try the same key again. 502 and 504 come from
-/// a gateway that lost the answer. Every other 5xx is a broken upstream.
+/// a gateway that lost the answer. Every other 5xx is a broken upstream. A status beyond these says nothing.
 pub const fn built_in(status: u16) -> Finality {
     match status {
         401 | 403 | 407 | 408 | 409 | 421 | 423 | 425 | 429 => Finality::Release,
         502 | 504 => Finality::Unknown,
         200..=499 => Finality::Store,
-        _ => Finality::Release,
+        500..=599 => Finality::Release,
+        _ => Finality::Unknown,
     }
 }
 
@@ -43,7 +44,9 @@ mod tests {
     }
 
     #[test]
-    fn statuses_beyond_the_registered_ones_release() {
-        assert_eq!(built_in(999), Finality::Release);
+    fn a_status_beyond_the_classes_leaves_the_outcome_unknown() {
+        for status in [0, 100, 101, 199, 600, 799, 999, u16::MAX] {
+            assert_eq!(built_in(status), Finality::Unknown, "{status}");
+        }
     }
 }

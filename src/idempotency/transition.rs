@@ -51,7 +51,7 @@ pub enum Payload {
 
 /// What the policy says of a key whose outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InDoubt {
+pub enum UnknownOutcome {
     /// Nothing runs again.
     Reject,
     /// Execute again.
@@ -179,7 +179,12 @@ impl Attempt {
 /// `in_doubt` is the policy's word on unknown outcomes. `steady` is for how long this store was seen without a break:
 /// while a store is away no heartbeat arrives, so a lease that lapsed meanwhile says nothing of its holder, and
 /// nothing is taken over before the store was watched for one whole lease.
-pub fn decide(seen: &Seen, attempt: &Attempt, in_doubt: InDoubt, steady: Duration) -> Verdict {
+pub fn decide(
+    seen: &Seen,
+    attempt: &Attempt,
+    in_doubt: UnknownOutcome,
+    steady: Duration,
+) -> Verdict {
     let record = &seen.record;
     if record.token == attempt.token {
         return match record.state {
@@ -206,8 +211,9 @@ pub fn decide(seen: &Seen, attempt: &Attempt, in_doubt: InDoubt, steady: Duratio
         }
         (None, _) => false,
     };
-    let retry =
-        in_doubt == InDoubt::Retry && comparable && matches!(attempt.payload, Payload::Whole(_));
+    let retry = in_doubt == UnknownOutcome::Retry
+        && comparable
+        && matches!(attempt.payload, Payload::Whole(_));
     match (record.state, seen.lapse) {
         (State::Completed, _) if record.credentials != attempt.credentials => {
             Verdict::Refuse(Refusal::CredentialsChanged(record.status))

@@ -9,15 +9,13 @@ use super::claim::Claim;
 use super::key::Keyed;
 use super::limits::ClaimSlot;
 use super::payload::Received;
-use super::policy::{Policy, UnknownOutcome};
+use super::policy::{Policy, StoreFailure};
 use super::problem;
-use super::records::Records;
+use super::records::{LostClaim, Records};
 use crate::idempotency::transition::Payload;
-use crate::idempotency::{
-    Attempt, Expect, InDoubt, Origin, Outcome, Record, State, Token, Verdict, decide,
-};
+use crate::idempotency::{Attempt, Expect, Origin, Outcome, Record, State, Token, Verdict, decide};
 use crate::store::{Inserted, Replaced, Store, StoreError};
-use crate::wire::{Code, Problem};
+use crate::wire::Problem;
 
 /// What a request may do.
 pub(super) enum Acquired {
@@ -31,7 +29,9 @@ pub(super) enum Acquired {
 pub(super) enum Denied {
     /// By what the record says, or a limit.
     Refused(Problem),
-    /// The store could not be asked; nothing was forwarded.
+    /// The store did not take the claim; nothing is known of the key, and the policy says to forward all the same.
+    Unguarded(StoreError),
+    /// The store failed.
     NoStore(StoreError),
 }
 
@@ -63,10 +63,7 @@ pub(super) async fn acquire<S: Store>(
             key: keyed.key,
         },
     };
-    let in_doubt = match policy.unknown_outcome {
-        UnknownOutcome::Reject => InDoubt::Reject,
-        UnknownOutcome::Retry => InDoubt::Retry,
-    };
+    let in_doubt = policy.unknown_outcome;
     let claim = |record, since, taken_over, slot| {
         Acquired::Execute(Box::new(Claim::new(
             keyed.id,
@@ -78,17 +75,30 @@ pub(super) async fn acquire<S: Store>(
         )))
     };
     let mut seen = None;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let since = Instant::now();
         let met = match seen.take() {
             Some(seen) => seen,
+            // A body that went by can be compared, and no longer be sent.
+            None if matches!(attempt.payload, Payload::Consumed(_)) => break,
             None => {
                 let record = attempt.claim();
                 match records.insert(keyed.id, &record).await {
                     Ok(Inserted::Created) => return Ok(claim(record, since, false, slot)),
                     Ok(Inserted::Occupied(seen)) => seen,
                     Err(error) => {
-                        return Err(give_up(records, keyed, record, None, error, policy, slot));
+                        return Err(give_up(
+                            LostClaim {
+                                id: keyed.id,
+                                record,
+                                expect: None,
+                                seen_before: round > 0,
+                                slot,
+                            },
+                            records,
+                            policy,
+                            error,
+                        ));
                     }
                 }
             }
@@ -122,13 +132,16 @@ pub(super) async fn acquire<S: Store>(
                     }
                     Err(error) => {
                         return Err(give_up(
+                            LostClaim {
+                                id: keyed.id,
+                                record,
+                                expect: Some(expect),
+                                seen_before: true,
+                                slot,
+                            },
                             records,
-                            keyed,
-                            record,
-                            Some(expect),
-                            error,
                             policy,
-                            slot,
+                            error,
                         ));
                     }
                 }
@@ -147,33 +160,31 @@ pub(super) async fn acquire<S: Store>(
 /// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key
 /// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
 fn give_up<S: Store>(
+    lost: LostClaim,
     records: &Arc<Records<S>>,
-    keyed: &Keyed,
-    record: Record,
-    expect: Option<Expect>,
-    error: StoreError,
     policy: &Policy,
-    slot: ClaimSlot,
+    error: StoreError,
 ) -> Denied {
+    let forwarded =
+        !lost.seen_before && !error.is_unreadable() && policy.store_error == StoreFailure::Forward;
     if matches!(error, StoreError::Unanswered(_)) {
-        let (id, terms) = (keyed.id, policy.terms());
         // Where the request is forwarded all the same, nobody will know what became of the key.
-        let outcome = match policy.store_error {
-            super::policy::StoreFailure::Reject => Outcome::Released {
-                status: None,
-                error: Some("the store did not acknowledge the claim"),
-            },
-            super::policy::StoreFailure::Forward => Outcome::Unknown {
+        let outcome = if forwarded {
+            Outcome::Unknown {
                 status: None,
                 error: Some("forwarded without a claim"),
-            },
+            }
+        } else {
+            Outcome::Released {
+                status: None,
+                error: Some("the store did not acknowledge the claim"),
+            }
         };
-        records.give_up(id, record, expect, terms, outcome, slot);
+        records.give_up(lost, policy.terms(), outcome);
     }
-    Denied::NoStore(error)
-}
-
-/// A refusal at a limit, before anything was claimed.
-pub(super) fn overloaded(limit: &'static str) -> Problem {
-    Problem::new(Code::Overloaded, format!("{limit} is reached"))
+    if forwarded {
+        Denied::Unguarded(error)
+    } else {
+        Denied::NoStore(error)
+    }
 }

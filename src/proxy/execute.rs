@@ -5,29 +5,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame};
+use http::{HeaderMap, Response};
+use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::account::Tell;
 use super::claim::Claim;
+use super::collect::{Collected, collect, is_event_stream, pump};
 use super::limits::{Buffered, InFlight};
 use super::payload::{Pieces, Received};
 use super::policy::{CutUpload, Policy};
 use super::records::Settled;
 use super::relay::{RelaySender, relay};
 use super::respond::{self, Answer};
+use super::send::{Failed, send};
 use super::upload::{Progress, Stage};
-use super::{Forward, Target, retry};
+use super::{Forward, Shared};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State, built_in};
 use crate::store::Store;
-use crate::telemetry::{self, Limit};
-use crate::upstream::{Gate, NotSentReason, Reuse, SendError, headers};
-use crate::wire::{self, Body, BoxError, Code, Problem};
+use crate::telemetry;
+use crate::upstream::{NotSentReason, SendError, headers};
+use crate::wire::{self, Body, Code, Problem};
 
 /// One request on its way through the upstream, with the claim under which it runs.
 pub(super) struct Exchange {
@@ -68,7 +68,7 @@ enum Then {
 pub(super) async fn execute<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     exchange: Exchange,
-    tell: oneshot::Sender<Answer>,
+    tell: Tell,
 ) {
     let Exchange {
         claim,
@@ -82,11 +82,18 @@ pub(super) async fn execute<F: Forward, S: Store>(
     let streamed = matches!(received, Received::Streamed(_));
     let progress = received.progress();
     let mut tell = Some(tell);
-    let ended = {
+    let ended = if proxy.stop.deadline.is_cancelled() {
+        Ended::released(
+            "the proxy stopped before it was sent",
+            Then::Problem(Code::Draining, "The proxy is stopping. Nothing was sent."),
+        )
+    } else {
         let work = work(
             proxy, &claim, head, received, &progress, &mut held, &mut tell,
         );
         tokio::select! {
+            // What is there is taken, though the deadline passed in the same moment.
+            biased;
             ended = work => ended,
             never = proxy.records.keep_alive(id, token, every) => match never {},
             () = proxy.stop.deadline.cancelled() => Ended::unknown(
@@ -103,9 +110,9 @@ pub(super) async fn execute<F: Forward, S: Store>(
         fingerprint
     });
     let Ended { outcome, then } = ended;
-    let settled = proxy
+    let (settled, held) = proxy
         .records
-        .settle(claim, outcome, fingerprint, Some(held))
+        .settle(claim, outcome, fingerprint, held)
         .await;
     let (state, expires) = match &settled {
         Settled::Done(state, expires) => (*state, *expires),
@@ -122,7 +129,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         Then::Answer(response, trailers) => {
             let (mut head, body) = response.into_parts();
             respond::mark(&mut head.headers, id, state, expires);
-            let body = wire::with_trailers(body, trailers);
+            let body = wire::holding(wire::with_trailers(body, trailers), (permit, held));
             Answer {
                 response: Response::from_parts(head, body),
                 outcome: counted,
@@ -145,8 +152,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
     };
     if let Some(tell) = tell {
-        // A client that left needs no answer; the record has it.
-        let _ = tell.send(answer);
+        tell.tell(answer);
     }
 }
 
@@ -158,7 +164,7 @@ async fn work<F: Forward, S: Store>(
     received: Received,
     progress: &Progress,
     held: &mut Buffered,
-    tell: &mut Option<oneshot::Sender<Answer>>,
+    tell: &mut Option<Tell>,
 ) -> Ended {
     let policy = &*claim.policy;
     let began = Instant::now();
@@ -180,14 +186,14 @@ async fn work<F: Forward, S: Store>(
     proxy.metrics.upstream_took(began.elapsed());
     headers::prepare_response(response.headers_mut());
     let status = response.status().as_u16();
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if response.status().is_informational() {
         let then = Then::Problem(
             Code::UpstreamFailed,
             "The upstream switched protocols without being asked to.",
         );
         return Ended::unknown(Some(status), "the upstream switched protocols", then);
     }
-    match built_in(status) {
+    match finality(status, policy) {
         Finality::Release => {
             let outcome = Outcome::Released {
                 status: Some(status),
@@ -200,11 +206,7 @@ async fn work<F: Forward, S: Store>(
         }
         Finality::Unknown => {
             let then = Then::Pass(response.map(BodyExt::boxed_unsync));
-            return Ended::unknown(
-                Some(status),
-                "a gateway behind the proxy lost the answer",
-                then,
-            );
+            return Ended::unknown(Some(status), "the upstream's status leaves it open", then);
         }
         Finality::Store => {}
     }
@@ -230,8 +232,9 @@ async fn work<F: Forward, S: Store>(
                     then: Then::Answer(Response::from_parts(head, bytes), trailers),
                 };
             }
-            Collected::Large(ahead) => {
-                proxy.metrics.limit_reached(Limit::MaxStoredResponse);
+            Collected::Large(ahead, limit) => {
+                proxy.metrics.limit_reached(limit);
+                tracing::info!(id = %claim.id, limit = limit.as_str(), "an answer is too large to keep");
                 ahead
             }
             Collected::BrokeOff => {
@@ -244,12 +247,12 @@ async fn work<F: Forward, S: Store>(
     let mut response = Response::from_parts(head, relayed.boxed_unsync());
     respond::mark(response.headers_mut(), claim.id, State::InFlight, None);
     if let Some(tell) = tell.take() {
-        let _ = tell.send(Answer {
+        tell.tell(Answer {
             response,
             outcome: telemetry::Outcome::Executed,
         });
     }
-    match pump(ahead, &mut body, &mut stream).await {
+    match pump(ahead, &mut body, &mut stream, policy.upstream_timeout, held).await {
         Ok(last) => Ended {
             outcome: Outcome::Completed {
                 status,
@@ -261,82 +264,8 @@ async fn work<F: Forward, S: Store>(
     }
 }
 
-/// Sends a request, again where it was provably not carried out and the policy says so.
-async fn send<F: Forward, S: Store>(
-    proxy: &Arc<Shared<F, S>>,
-    claim: &Claim,
-    mut head: Parts,
-    received: Received,
-) -> Result<Response<F::Body>, SendError> {
-    let policy = &*claim.policy;
-    head.extensions.insert(Target {
-        upstream: policy.upstream,
-        reuse: Reuse::OnlyYoung,
-    });
-    head.extensions.insert(gate(proxy, claim));
-    let (mut request, again) = match received {
-        Received::Streamed(upload) => (Request::from_parts(head, upload.boxed_unsync()), None),
-        // Nobody claims for a body that went by already.
-        Received::Gone => (Request::from_parts(head, wire::empty()), None),
-        Received::Whole { bytes, trailers } => {
-            let again = (!policy.retry.on_status.is_empty())
-                .then(|| (head.clone(), bytes.clone(), trailers.clone()));
-            (
-                Request::from_parts(head, wire::with_trailers(bytes, trailers)),
-                again,
-            )
-        }
-    };
-    let mut tries = 1;
-    loop {
-        let may_retry = tries < policy.retry.attempts;
-        let answer = proxy.inner.forward(request).await;
-        request = match (answer, &again) {
-            (Err(SendError::NotSent { request, reason }), _)
-                if may_retry
-                    && policy.retry.on_connect
-                    && !matches!(reason, NotSentReason::GateClosed) =>
-            {
-                *request
-            }
-            (Ok(response), Some((head, bytes, trailers)))
-                if may_retry && policy.retry.on_status.contains(&response.status().as_u16()) =>
-            {
-                Request::from_parts(
-                    head.clone(),
-                    wire::with_trailers(bytes.clone(), trailers.clone()),
-                )
-            }
-            (answer, _) => return answer,
-        };
-        tokio::time::sleep(retry::wait(&policy.retry, tries)).await;
-        tries += 1;
-    }
-}
-
-/// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
-/// counts from when a write was sent: no more of the lease is left than that tells.
-fn gate<F: Forward, S: Store>(proxy: &Arc<Shared<F, S>>, claim: &Claim) -> Gate {
-    let (proxy, id, token, every) = (
-        proxy.clone(),
-        claim.id,
-        claim.record.token,
-        claim.heartbeat(),
-    );
-    Gate {
-        fresh_until: claim.since + every,
-        renew: Arc::new(move || {
-            let proxy = proxy.clone();
-            Box::pin(async move {
-                let sent = Instant::now();
-                (proxy.records.renew(id, token).await == Ok(true)).then(|| sent + every)
-            })
-        }),
-    }
-}
-
 /// What is known of a request that got no answer.
-fn failed(error: SendError, policy: &Policy, upload: Stage) -> Ended {
+fn failed(Failed { error, answered }: Failed, policy: &Policy, upload: Stage) -> Ended {
     match error {
         SendError::NotSent {
             reason: NotSentReason::GateClosed,
@@ -350,13 +279,19 @@ fn failed(error: SendError, policy: &Policy, upload: Stage) -> Ended {
         ),
         SendError::NotSent { reason, .. } => {
             tracing::warn!(%reason, "a request was not sent");
-            Ended::released(
-                "the upstream was not reached",
-                Then::Problem(
-                    Code::UpstreamUnreachable,
-                    "The upstream could not be reached. Nothing was sent.",
-                ),
-            )
+            let detail = match answered {
+                None => "The upstream could not be reached. Nothing was sent.",
+                Some(_) => {
+                    "The upstream answered that it did nothing, and could not be reached again."
+                }
+            };
+            Ended {
+                outcome: Outcome::Released {
+                    status: answered,
+                    error: Some("the upstream was not reached"),
+                },
+                then: Then::Problem(Code::UpstreamUnreachable, detail),
+            }
         }
         SendError::Unanswered(reason) => {
             tracing::warn!(%reason, "a request was sent and not answered");
@@ -388,66 +323,12 @@ fn failed(error: SendError, policy: &Policy, upload: Stage) -> Ended {
     }
 }
 
-enum Collected {
-    /// All of it.
-    Whole(Bytes, HeaderMap),
-    /// Too large to keep; this much was read.
-    Large(Pieces),
-    BrokeOff,
-}
-
-async fn collect<B>(body: &mut B, policy: &Policy, held: &mut Buffered) -> Collected
-where
-    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
-{
-    if body.size_hint().lower() > policy.max_stored_response {
-        return Collected::Large(Pieces::default());
-    }
-    let mut pieces = Pieces::default();
-    let mut trailers = HeaderMap::new();
-    loop {
-        let frame = match tokio::time::timeout(policy.upstream_timeout, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Collected::Whole(pieces.join(), trailers),
-            Ok(Some(Err(_))) | Err(_) => return Collected::BrokeOff,
-        };
-        match frame.into_data() {
-            Ok(data) => {
-                let room = held.grow(data.len());
-                pieces.push(data);
-                if !room || pieces.len() > policy.max_stored_response {
-                    return Collected::Large(pieces);
-                }
-            }
-            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
-        }
-    }
-}
-
-/// Hands an answer on to its end, also where nobody listens any more: only the end tells that it was whole.
-///
-/// The last piece is given back, where it is known to be the last: a client that counts has all of the answer with it, and must
-/// not before the record says so.
-async fn pump<B>(
-    ahead: Pieces,
-    body: &mut B,
-    stream: &mut RelaySender,
-) -> Result<Option<Frame<Bytes>>, BoxError>
-where
-    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
-{
-    let mut next = (ahead.len() > 0).then(|| Frame::data(ahead.join()));
-    loop {
-        if let Some(frame) = next {
-            if body.is_end_stream() {
-                return Ok(Some(frame));
-            }
-            stream.send(frame).await;
-        }
-        next = body.frame().await.transpose()?;
-        if next.is_none() {
-            return Ok(None);
-        }
+/// What the upstream's status says: by the built-in rules, but for those by which the operator says that nothing was carried out.
+fn finality(status: u16, policy: &Policy) -> Finality {
+    if policy.retry.on_status.contains(&status) {
+        Finality::Release
+    } else {
+        built_in(status)
     }
 }
 
@@ -477,18 +358,4 @@ fn identified(code: Code, detail: &'static str, id: RecordId, state: State) -> P
     Problem::new(code, detail)
         .with_id(id.to_string())
         .with_state(state.name())
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let essence = |value: &[u8]| {
-        value
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii()
-            .to_owned()
-    };
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(b"text/event-stream"))
 }

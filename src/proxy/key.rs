@@ -18,7 +18,7 @@ pub(super) struct Keyed {
     pub(super) key: Digest,
     /// Digest of the credentials, where the scope names the caller.
     pub(super) credentials: Option<Digest>,
-    /// Whether cookies came, and nothing else that tells callers apart.
+    /// Whether cookies came, and the scope has no caller to tell their users apart.
     pub(super) cookies_only: bool,
 }
 

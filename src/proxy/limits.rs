@@ -85,6 +85,11 @@ impl Limits {
 }
 
 impl Buffered {
+    /// Gives back all of it.
+    pub(super) fn clear(&mut self) {
+        self.held = None;
+    }
+
     /// Reserves more; without effect and false if there is no room.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let Ok(count) = u32::try_from(bytes) else {

@@ -1,18 +1,20 @@
 //! The path of a request, one file a step:
 //!
-//! 1. [`routes`] finds the [`Policy`]; `key` names the operation and its record.
+//! 1. `routes` finds the [`Policy`]; `key` names the operation and its record.
 //! 2. `payload` reads the body and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
-//! 4. `execute` asks the upstream.
+//! 4. `execute` asks the upstream (`send`, `collect`).
 //! 5. `records` tells the store how it ended, until the store has it.
-//! 6. `respond` answers, the first time or from the record.
+//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once.
 //!
 //! What no policy covers takes the short way, `pass`. [`Idempotency`] is a tower service round one that forwards; its errors are
 //! answers, so it never fails.
 
+mod account;
 mod acquire;
 mod claim;
+mod collect;
 mod execute;
 mod forward;
 mod key;
@@ -27,6 +29,7 @@ mod relay;
 mod respond;
 mod retry;
 mod routes;
+mod send;
 mod upload;
 
 use std::convert::Infallible;
@@ -40,17 +43,17 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use self::account::Account;
+use self::key::Keyed;
 use self::limits::{InFlight, Limits};
 use self::operation::Operation;
 use self::pass::Passing;
 use self::records::Records;
 use self::respond::Answer;
-use crate::idempotency::RecordId;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -62,7 +65,7 @@ pub use routes::{Found, RouteError, Routes};
 
 /// Gives the requests of its routes one effect a key, round a service that forwards.
 ///
-/// The inner service says of each failure what is known ([`SendError`]), and takes from the request's extensions
+/// The inner service says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
 /// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
 /// connection the extension [`Peer`] tells.
 pub struct Idempotency<F, S>(Arc<Shared<F, S>>);
@@ -176,65 +179,45 @@ where
 }
 
 impl<F: Forward, S: Store> Shared<F, S> {
-    /// Answers a request, counts it and logs it, once.
+    /// The path of a request.
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let began = Instant::now();
         let (head, body) = request.into_parts();
         let found = self.routes.find(&head.method, head.uri.path());
-        let policy = found.policy.clone();
-        let covered = found.covered;
-        let method = head.method.clone();
-        let mut id = None;
-        let answer = self
-            .handle(head, body, &policy, covered, &mut id)
-            .await
-            .unwrap_or_else(Answer::problem);
-        let took = began.elapsed();
-        self.metrics.request(&policy.route, answer.outcome);
-        self.metrics.request_took(took);
-        tracing::info!(
-            route = policy.route,
-            %method,
-            id = id.map(tracing::field::display),
-            outcome = answer.outcome.as_str(),
-            status = answer.response.status().as_u16(),
-            duration_ms = took.as_secs_f64() * 1e3,
-            "request"
-        );
+        let (policy, covered) = (found.policy.clone(), found.covered);
+        let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
+        let answer = match self.admit(&head, &policy, covered) {
+            Err(problem) => Answer::problem(problem),
+            Ok((permit, None)) => {
+                let passing = Passing::unread(&self, head, body, &policy, permit);
+                pass::pass(&self, passing, &policy).await
+            }
+            Ok((permit, Some(keyed))) => {
+                account.name(keyed.id);
+                match self.receive(keyed, head, body, policy, permit).await {
+                    Ok(operation) => return operation.start(&self, account).await,
+                    Err(problem) => Answer::problem(problem),
+                }
+            }
+        };
+        account.close(&answer);
         answer.response
     }
 
-    /// The path of a request.
-    async fn handle(
-        self: &Arc<Self>,
-        head: Parts,
-        body: Body,
-        policy: &Arc<Policy>,
+    /// What of a request is known by its head: whether there is room for it, and what names it if it is keyed.
+    fn admit(
+        &self,
+        head: &Parts,
+        policy: &Policy,
         covered: bool,
-        named: &mut Option<RecordId>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<(InFlight, Option<Keyed>), Problem> {
         key::check_connection(&head.headers, policy)?;
         let permit = self.enter()?;
-        let keyed = if covered {
-            key::extract(&head, policy, &self.service)?
-        } else {
-            None
-        };
-        let Some(keyed) = keyed else {
-            return Ok(pass::pass(
-                self,
-                Passing::unread(self, head, body, policy, permit),
-                policy,
-            )
-            .await);
-        };
-        let id = keyed.id;
-        *named = Some(id);
-        if self.stop.draining.is_cancelled() {
-            return Err(
-                Problem::new(Code::Draining, "The proxy is stopping.").with_id(id.to_string())
-            );
+        if !covered {
+            return Ok((permit, None));
         }
+        let Some(keyed) = key::extract(head, policy, &self.service)? else {
+            return Ok((permit, None));
+        };
         if keyed.cookies_only {
             self.metrics.cookies_without_caller.inc();
             tracing::debug!(
@@ -242,33 +225,56 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 "a keyed request has cookies, and its scope no caller"
             );
         }
-        let mut held = self.limits.buffer();
-        let identify = |problem: Problem| problem.with_id(id.to_string());
-        let received = payload::read(body, policy, &mut held, self.body_idle_timeout)
-            .await
-            .map_err(|problem| {
-                self.count_limit(&problem);
-                identify(problem)
-            })?;
-        let Some(slot) = self.limits.claim() else {
-            return Err(identify(acquire::overloaded("max_in_flight")));
+        Ok((permit, Some(keyed)))
+    }
+
+    /// Reads the body of a keyed request, as far as it is held, and makes an operation of it. Up to here nothing is claimed, and a
+    /// client that leaves leaves nothing behind.
+    async fn receive(
+        &self,
+        keyed: Keyed,
+        head: Parts,
+        body: Body,
+        policy: Arc<Policy>,
+        permit: InFlight,
+    ) -> Result<Operation, Problem> {
+        let id = keyed.id;
+        let identify = |problem: Problem| {
+            self.count_limit(&problem);
+            problem.with_id(id.to_string())
         };
-        let operation = Operation {
+        let mut held = self.limits.buffer();
+        let received = payload::read(body, &policy, &mut held, self.body_idle_timeout)
+            .await
+            .map_err(identify)?;
+        if self.stop.draining.is_cancelled() {
+            return Err(identify(Problem::new(
+                Code::Draining,
+                "The proxy is stopping.",
+            )));
+        }
+        let Some(slot) = self.limits.claim() else {
+            self.metrics.limit_reached(Limit::MaxInFlight);
+            return Err(identify(Problem::new(
+                Code::StoreUnavailable,
+                "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
+            )));
+        };
+        Ok(Operation {
             keyed,
-            policy: policy.clone(),
+            policy,
             head,
             received,
             held,
             slot,
             permit,
-        };
-        Ok(operation.start(self).await)
+        })
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {
         self.limits.enter(&self.metrics).ok_or_else(|| {
             self.metrics.limit_reached(Limit::MaxInFlight);
-            acquire::overloaded("max_in_flight")
+            Problem::new(Code::Overloaded, "max_in_flight is reached")
         })
     }
 

@@ -5,22 +5,23 @@
 
 use std::sync::Arc;
 
+use http::Response;
 use http::request::Parts;
-use tokio::sync::oneshot;
 
+use super::account::{Account, Tell};
 use super::acquire::{Acquired, Denied, acquire};
 use super::execute::{Exchange, execute};
 use super::key::Keyed;
 use super::limits::{Buffered, ClaimSlot, InFlight};
 use super::pass::{Passing, pass};
 use super::payload::{self, Received};
-use super::policy::{Policy, StoreFailure};
+use super::policy::Policy;
 use super::respond::{self, Answer};
 use super::{Forward, Shared, problem};
 use crate::idempotency::{Fingerprint, State};
 use crate::store::Store;
-use crate::telemetry::Outcome;
-use crate::wire::{Code, Problem};
+use crate::telemetry::{Limit, Outcome};
+use crate::wire::{Body, Code, Problem};
 
 /// A keyed request whose body was read, as far as it is held.
 pub(super) struct Operation {
@@ -42,13 +43,18 @@ pub(super) struct Operation {
 
 impl Operation {
     /// Sets it going, and waits for its answer as long as a client may be kept waiting.
-    pub(super) async fn start<F: Forward, S: Store>(self, proxy: &Arc<Shared<F, S>>) -> Answer {
+    pub(super) async fn start<F: Forward, S: Store>(
+        self,
+        proxy: &Arc<Shared<F, S>>,
+        account: Account,
+    ) -> Response<Body> {
         let id = self.keyed.id;
         let client_timeout = self.policy.client_timeout;
         let progress = self.received.progress();
-        let (tell, told) = oneshot::channel();
+        let policy = self.policy.clone();
+        let (tell, told) = Tell::new(account);
         proxy.tasks.spawn(self.run(proxy.clone(), tell));
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = told => answer.unwrap_or_else(|_| {
                 tracing::error!(%id, "an operation ended without an answer");
@@ -56,26 +62,26 @@ impl Operation {
                 Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
             }),
             () = progress.stalled_for(client_timeout) => {
+                // Counted here beside what the operation comes to in the end, which is counted then.
+                proxy.metrics.request(&policy.route, Outcome::StillProcessing);
+                tracing::info!(%id, route = policy.route, "client_timeout passed; the operation goes on");
                 let problem = Problem::new(
                     Code::StillProcessing,
                     "The request is still being worked on. A retry with the same key gets its answer.",
                 );
                 Answer::problem(problem.with_id(id.to_string()).with_state(State::InFlight.name()))
             }
-        }
+        };
+        answer.response
     }
 
-    async fn run<F: Forward, S: Store>(
-        self,
-        proxy: Arc<Shared<F, S>>,
-        tell: oneshot::Sender<Answer>,
-    ) {
+    async fn run<F: Forward, S: Store>(self, proxy: Arc<Shared<F, S>>, tell: Tell) {
         let Self {
             keyed,
             policy,
             mut head,
             mut received,
-            held,
+            mut held,
             slot,
             permit,
         } = self;
@@ -103,12 +109,24 @@ impl Operation {
                 };
                 return execute(&proxy, exchange, tell).await;
             }
-            Ok(Acquired::Replay(record)) => respond::replay(id, *record),
-            Err(Denied::NoStore(error))
-                if policy.store_error == StoreFailure::Forward
-                    && !error.is_unreadable()
-                    && !matches!(received, Received::Gone) =>
-            {
+            Ok(Acquired::Replay(record)) => {
+                let size = record
+                    .response
+                    .as_ref()
+                    .map_or(0, |stored| stored.body.len());
+                if held.grow(size) {
+                    respond::replay(id, *record, (permit, held))
+                } else {
+                    proxy.metrics.limit_reached(Limit::MaxBufferedTotal);
+                    let problem = Problem::new(Code::Overloaded, "max_buffered_total is reached");
+                    Answer::problem(
+                        problem
+                            .with_id(id.to_string())
+                            .with_state(State::Completed.name()),
+                    )
+                }
+            }
+            Err(Denied::Unguarded(error)) => {
                 tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
                 let mut answer = pass(
                     &proxy,
@@ -120,15 +138,15 @@ impl Operation {
                     &policy,
                 )
                 .await;
-                respond::mark_unguarded(answer.response.headers_mut(), id);
-                if answer.outcome == Outcome::Bypassed {
+                let ours = answer.outcome != Outcome::Bypassed;
+                respond::mark_unguarded(answer.response.headers_mut(), id, ours);
+                if !ours {
                     answer.outcome = Outcome::ForwardedWithoutGuarantee;
                 }
                 answer
             }
             Err(denied) => Answer::problem(problem::denied(denied, id)),
         };
-        // A client that left needs no answer.
-        let _ = tell.send(answer);
+        tell.tell(answer);
     }
 }

@@ -6,6 +6,8 @@ use http::{HeaderName, Method};
 
 use crate::idempotency::Terms;
 
+pub use crate::idempotency::UnknownOutcome;
+
 /// The effective policy of one route: `[policy]` with the route's own settings over it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -171,15 +173,6 @@ pub enum FingerprintPart {
     Body,
     /// A request header, every occurrence in order.
     Header(HeaderName),
-}
-
-/// What a duplicate finds whose first request may have been carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownOutcome {
-    /// 409 `outcome-unknown`.
-    Reject,
-    /// Executed again: at least once on this route.
-    Retry,
 }
 
 /// What a streamed upload that ended early leaves, once bytes went upstream.

@@ -57,7 +57,7 @@ pub(super) fn denied(denied: Denied, id: RecordId) -> Problem {
     match denied {
         Denied::Refused(problem) if problem.id.is_some() => problem,
         Denied::Refused(problem) => problem.with_id(id.to_string()),
-        Denied::NoStore(error) => {
+        Denied::NoStore(error) | Denied::Unguarded(error) => {
             let problem = match &error {
                 StoreError::Unreadable(_) => Problem::new(
                     Code::RecordUnreadable,

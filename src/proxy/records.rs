@@ -31,6 +31,17 @@ pub(super) enum Settled {
     Lost,
 }
 
+/// A claim of which the store has not said whether it took it.
+pub(super) struct LostClaim {
+    pub(super) id: RecordId,
+    pub(super) record: Record,
+    /// What it was to be written over; nothing where nothing was to be there.
+    pub(super) expect: Option<Expect>,
+    /// Whether the store had shown a record of this key.
+    pub(super) seen_before: bool,
+    pub(super) slot: ClaimSlot,
+}
+
 /// First and longest wait between two tries to tell the store how a claim ended.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -116,23 +127,20 @@ impl<S: Store> Records<S> {
         }
     }
 
-    /// Ends a claim. If the store does not acknowledge, it is told again in the background until it does; `held` is the
-    /// memory that the answer takes meanwhile.
+    /// Ends a claim. If the store does not acknowledge, it is told again in the background until it does; `held`, the memory that
+    /// the answer takes, is kept for so long, and given back otherwise.
     pub(super) async fn settle(
         self: &Arc<Self>,
         claim: Claim,
         outcome: Outcome,
         fingerprint: Option<Fingerprint>,
-        held: Option<Buffered>,
-    ) -> Settled {
+        held: Buffered,
+    ) -> (Settled, Option<Buffered>) {
         let (id, record, policy, slot) = claim.into_parts();
         let settled = settle(&record, policy.terms(), outcome, fingerprint, self.now());
-        if settled.state == State::Unknown {
-            self.metrics.records_unknown.inc();
-        }
         match self.end(id, &settled).await {
-            Ok(true) => Settled::Done(settled.state, settled.expires),
-            Ok(false) => Settled::Lost,
+            Ok(true) => (Settled::Done(settled.state, settled.expires), Some(held)),
+            Ok(false) => (Settled::Lost, Some(held)),
             Err(error) => {
                 tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
                 let records = self.clone();
@@ -140,21 +148,20 @@ impl<S: Store> Records<S> {
                     records.end_until_acknowledged(id, &settled).await;
                     drop((slot, held));
                 });
-                Settled::Later
+                (Settled::Later, None)
             }
         }
     }
 
     /// Asks for a claim again whose reply was lost, in the background, and ends it if it is ours.
-    pub(super) fn give_up(
-        self: &Arc<Self>,
-        id: RecordId,
-        claim: Record,
-        expect: Option<Expect>,
-        terms: Terms,
-        outcome: Outcome,
-        slot: ClaimSlot,
-    ) {
+    pub(super) fn give_up(self: &Arc<Self>, lost: LostClaim, terms: Terms, outcome: Outcome) {
+        let LostClaim {
+            id,
+            record: claim,
+            expect,
+            slot,
+            ..
+        } = lost;
         let records = self.clone();
         self.tasks.spawn(async move {
             let mut wait = Backoff::new(claim.lease);
@@ -201,8 +208,12 @@ impl<S: Store> Records<S> {
     /// One try to write the end of a claim; false if the record is another's now.
     async fn end(&self, id: RecordId, settled: &Record) -> Result<bool, StoreError> {
         match self.replace(id, Expect::Held(settled.token), settled).await {
-            Ok(Replaced::Applied) => Ok(true),
+            Ok(Replaced::Applied) => {
+                self.count(settled);
+                Ok(true)
+            }
             Ok(Replaced::Restored) => {
+                self.count(settled);
                 self.metrics.records_restored.inc();
                 tracing::warn!(%id, "the store had lost a record that was in flight; it has it back");
                 Ok(true)
@@ -217,6 +228,12 @@ impl<S: Store> Records<S> {
                 Ok(false)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn count(&self, settled: &Record) {
+        if settled.state == State::Unknown {
+            self.metrics.records_unknown.inc();
         }
     }
 

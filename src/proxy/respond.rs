@@ -45,10 +45,13 @@ pub(super) fn mark(
     identify(headers, id, state, expires);
 }
 
-/// Says of an answer that came without a claim that nothing of it was kept.
-pub(super) fn mark_unguarded(headers: &mut HeaderMap, id: RecordId) {
+/// Says of an answer that came without a claim that nothing of it was kept; `ours` if the proxy made it.
+pub(super) fn mark_unguarded(headers: &mut HeaderMap, id: RecordId, ours: bool) {
     for name in [&REPLAY, &STATE, &EXPIRES] {
         headers.remove(name);
+    }
+    if !ours {
+        headers.remove(ERROR);
     }
     headers.insert(STORED, HeaderValue::from_static("false"));
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
@@ -56,8 +59,8 @@ pub(super) fn mark_unguarded(headers: &mut HeaderMap, id: RecordId) {
     }
 }
 
-/// The stored answer; a problem if the store gave back what no answer can hold.
-pub(super) fn replay(id: RecordId, record: Record) -> Answer {
+/// The stored answer, whose body keeps what is `held` until it is sent; a problem if the store gave back what no answer can hold.
+pub(super) fn replay<T: Send + Unpin + 'static>(id: RecordId, record: Record, held: T) -> Answer {
     match record.response.map(rebuild) {
         Some(Some(mut response)) => {
             response
@@ -65,7 +68,7 @@ pub(super) fn replay(id: RecordId, record: Record) -> Answer {
                 .insert(REPLAY, HeaderValue::from_static("true"));
             identify(response.headers_mut(), id, State::Completed, record.expires);
             Answer {
-                response,
+                response: response.map(|body| wire::holding(body, held)),
                 outcome: Outcome::Replayed,
             }
         }
@@ -208,7 +211,7 @@ mod tests {
             (vec![], 100),
             (vec![], 7),
         ] {
-            let answer = replay(id, record(fields, status));
+            let answer = replay(id, record(fields, status), ());
             assert_eq!(answer.response.status(), 503);
             assert_eq!(
                 answer.response.headers()["x-idempotency-error"],
@@ -225,7 +228,7 @@ mod tests {
             ("x-b", b"1"),
             ("x-c", b"2"),
         ];
-        let answer = replay(RecordId::from_bytes([7; 16]), record(fields, 201));
+        let answer = replay(RecordId::from_bytes([7; 16]), record(fields, 201), ());
         assert_eq!(answer.response.status(), 201);
         assert_eq!(answer.response.headers()["x-c"], "2");
         for name in ["transfer-encoding", "connection", "x-b"] {

@@ -20,6 +20,8 @@ pub(super) struct Upload {
     rest: Body,
     hasher: Option<PartHasher>,
     taken: u64,
+    /// All of it, where the client told.
+    length: Option<u64>,
     max: Option<u64>,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -69,7 +71,12 @@ impl Upload {
     /// A body of which `ahead` was read already; `max` bytes at most, `idle` between two pieces at most.
     pub(super) fn new(ahead: Option<Bytes>, rest: Body, max: Option<u64>, idle: Duration) -> Self {
         let progress = Arc::new(Progress::at(Stage::Running));
+        let length = rest
+            .size_hint()
+            .exact()
+            .map(|rest| rest + ahead.as_ref().map_or(0, |bytes| bytes.len() as u64));
         Self {
+            length,
             ahead,
             rest,
             hasher: None,
@@ -102,6 +109,13 @@ impl Upload {
         }
         self.progress.touch();
         Ok(())
+    }
+
+    /// Whoever sends it on may know that this was the last piece, and ask no further.
+    fn finish_if_last(&mut self) {
+        if self.length == Some(self.taken) || self.rest.is_end_stream() {
+            self.finish();
+        }
     }
 
     fn finish(&mut self) {
@@ -153,6 +167,7 @@ impl HttpBody for Upload {
         let this = &mut *self;
         if let Some(ahead) = this.ahead.take() {
             this.take(&ahead)?;
+            this.finish_if_last();
             return Poll::Ready(Some(Ok(Frame::data(ahead))));
         }
         match ready!(this.poll_rest(cx)) {
@@ -160,10 +175,7 @@ impl HttpBody for Upload {
                 if let Some(data) = frame.data_ref() {
                     this.take(data)?;
                 }
-                // A sender that knows the length asks no further after the last byte.
-                if this.rest.is_end_stream() {
-                    this.finish();
-                }
+                this.finish_if_last();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),

@@ -25,6 +25,7 @@ struct Cells {
     bytes: u64,
     /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
     sweep_at: u64,
+    swept: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +130,13 @@ impl Cells {
 
     /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much.
     fn make_room(&mut self, max_bytes: u64, now: Instant) -> Result<(), StoreError> {
-        if self.bytes >= self.sweep_at.min(max_bytes) {
+        // A full store of live records shall not be searched through for each claim that it refuses.
+        let rested = || {
+            self.swept
+                .is_none_or(|at| now.duration_since(at) >= SWEEP_REST)
+        };
+        if self.bytes >= self.sweep_at || (self.bytes >= max_bytes && rested()) {
+            self.swept = Some(now);
             self.records.retain(|_, cell| !cell.expired(now));
             self.bytes = self.records.values().map(|cell| bytes(&cell.record)).sum();
             self.sweep_at = (self.bytes * 2).max(1 << 20);
@@ -176,7 +183,7 @@ impl Cell {
     }
 }
 
-/// What a record takes, about: its answer, and a fixed sum for the rest.
+/// What a record takes, about: its answer, its origin, and a fixed sum for the rest.
 fn bytes(record: &Record) -> u64 {
     let fields = |fields: &[(Bytes, Bytes)]| -> usize {
         fields
@@ -187,5 +194,8 @@ fn bytes(record: &Record) -> u64 {
     let response = record.response.as_ref().map_or(0, |response| {
         response.body.len() + fields(&response.headers) + fields(&response.trailers)
     });
-    1024 + response as u64
+    let origin = record.origin.route.len() + record.origin.path.len();
+    (1024 + origin + response) as u64
 }
+
+const SWEEP_REST: Duration = Duration::from_secs(1);

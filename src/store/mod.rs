@@ -1,6 +1,6 @@
 //! Where records are kept: a compare-and-swap cell for each record id.
 //!
-//! [`Store`] is the contract; [`memory`], [`embedded`] and [`redis`] keep it, and one suite of tests holds them to it.
+//! [`Store`] is the contract; [`Memory`], [`Embedded`] and [`Redis`] keep it, and one suite of tests holds them to it.
 //! Every decision is made in [`crate::idempotency`]; a store only compares token, state and lapse, and writes.
 
 mod any;

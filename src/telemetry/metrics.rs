@@ -1,6 +1,5 @@
 //! The metrics page: every name on it, in one place.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -70,12 +69,12 @@ impl Metrics {
 
     /// Counts a request that is answered.
     pub fn request(&self, route: &str, outcome: Outcome) {
-        self.count(route, Cow::Borrowed(outcome.as_str()));
-    }
-
-    /// Counts what would have become of a request, on a route that only observes.
-    pub fn observed(&self, route: &str, outcome: Outcome) {
-        self.count(route, Cow::Owned(format!("observed_{}", outcome.as_str())));
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: route.to_owned(),
+                outcome,
+            })
+            .inc();
     }
 
     /// Counts a refusal by a limit.
@@ -113,15 +112,6 @@ impl Metrics {
         Ok(page)
     }
 
-    fn count(&self, route: &str, outcome: Cow<'static, str>) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                route: route.to_owned(),
-                outcome,
-            })
-            .inc();
-    }
-
     // The registry prefixes `idemproxy_`; the encoding appends `_total` to counters and `_info` to infos.
     fn register(&mut self) {
         let r = &mut self.registry;
@@ -137,7 +127,7 @@ impl Metrics {
         );
         r.register(
             "upstream_duration_seconds",
-            "Asking the upstream to its answer head",
+            "Asking the upstream, retries included, to its answer head",
             self.upstream_duration.clone(),
         );
         r.register(
@@ -223,6 +213,8 @@ labels! {
         Executed = "executed",
         /// Sent to the upstream, and its answer says that it was not carried out.
         Released = "released",
+        /// The client left before anything was done.
+        Abandoned = "abandoned",
         /// Answered from the store.
         Replayed = "replayed",
         /// Answered from the store after waiting for the first request.
@@ -313,7 +305,7 @@ labels! {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
-    outcome: Cow<'static, str>,
+    outcome: Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -342,7 +334,6 @@ mod tests {
     fn the_page_has_the_promised_names() {
         let metrics = Metrics::new();
         metrics.request("orders", Outcome::InProgress);
-        metrics.observed("orders", Outcome::Replayed);
         metrics.limit_reached(Limit::MaxConnections);
         metrics.store_took(Operation::Insert, Duration::from_millis(2));
         metrics.request_took(Duration::from_millis(20));
@@ -350,7 +341,6 @@ mod tests {
         let page = metrics.encode().unwrap();
         for line in [
             r#"idemproxy_requests_total{route="orders",outcome="in_progress"} 1"#,
-            r#"idemproxy_requests_total{route="orders",outcome="observed_replayed"} 1"#,
             r#"idemproxy_limit_reached_total{limit="max_connections"} 1"#,
             r#"idemproxy_store_duration_seconds_count{op="insert"} 1"#,
             "idemproxy_request_duration_seconds_count 1",

@@ -6,28 +6,22 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
-use super::pool::Lease;
-
-/// Any error of a body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a request to the upstream.
-pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+use super::pool::Loan;
+use crate::wire::{self, BoxError};
 
 /// The body of the upstream's answer. Its clean end gives the connection back; dropped before, it closes the
 /// connection. An answer that broke off ends in an error, never cleanly.
 #[derive(Debug)]
 pub struct ResponseBody {
     inner: Incoming,
-    lease: Option<Lease>,
+    loan: Option<Loan>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(inner: Incoming, lease: Option<Lease>) -> Self {
-        let mut body = Self { inner, lease };
+    pub(super) fn new(inner: Incoming, loan: Option<Loan>) -> Self {
+        let mut body = Self { inner, loan };
         if body.inner.is_end_stream() {
             body.give_back();
         }
@@ -35,8 +29,8 @@ impl ResponseBody {
     }
 
     fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        if let Some(loan) = self.loan.take() {
+            loan.give_back();
         }
     }
 }
@@ -54,7 +48,7 @@ impl Body for ResponseBody {
             Some(Ok(frame)) if frame.is_data() && !self.inner.is_end_stream() => {}
             // Nothing follows trailers, and some readers do not ask again.
             Some(Ok(_)) | None => self.give_back(),
-            Some(Err(_)) => self.lease = None,
+            Some(Err(_)) => self.loan = None,
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }
@@ -70,12 +64,12 @@ impl Body for ResponseBody {
 
 /// A request body on its way, and a token that lives until hyper has taken all of it.
 pub(super) struct Upload {
-    body: RequestBody,
+    body: wire::Body,
     _under_way: Arc<()>,
 }
 
 impl Upload {
-    pub(super) fn new(body: RequestBody) -> (Self, Weak<()>) {
+    pub(super) fn new(body: wire::Body) -> (Self, Weak<()>) {
         let under_way = Arc::new(());
         let token = Arc::downgrade(&under_way);
         (
@@ -87,7 +81,7 @@ impl Upload {
         )
     }
 
-    pub(super) fn into_inner(self) -> RequestBody {
+    pub(super) fn into_inner(self) -> wire::Body {
         self.body
     }
 }

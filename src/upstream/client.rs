@@ -7,15 +7,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty};
 use tokio::time::Instant;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::ResponseBody;
 use super::connector::Connector;
 use super::error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 use super::exchange::frame;
-use super::pool::{Lease, Pool};
+use super::pool::{Loan, Pool};
 use super::settings::UpstreamSettings;
+use crate::wire;
 
 /// One API behind the proxy. Cheap to clone; clones share the connections.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl Upstream {
     /// [`SendError::NotSent`] gives the request back; [`SendError::Unanswered`] leaves it open what became of it.
     pub async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Request<wire::Body>,
         mode: Reuse,
     ) -> Result<Response<ResponseBody>, SendError> {
         frame(&mut request);
@@ -113,7 +113,7 @@ impl Upstream {
             } else {
                 None
             };
-            request = match Lease::reused(taken, permit, Arc::clone(pool))
+            request = match Loan::reused(taken, permit, Arc::clone(pool))
                 .exchange(request)
                 .await
             {
@@ -137,7 +137,7 @@ impl Upstream {
             .await
         {
             Ok(connection) => {
-                Lease::fresh(connection, Arc::clone(pool))
+                Loan::fresh(connection, Arc::clone(pool))
                     .exchange(request)
                     .await
             }
@@ -164,11 +164,11 @@ impl fmt::Debug for Gate {
     }
 }
 
-fn copy_if_harmless(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn copy_if_harmless(request: &Request<wire::Body>) -> Option<Request<wire::Body>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) || !request.body().is_end_stream() {
         return None;
     }
-    let mut copy = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    let mut copy = Request::new(wire::empty());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();

@@ -1,10 +1,12 @@
 //! Opens connections: name lookup, TCP, TLS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::OwnedSemaphorePermit;
@@ -94,6 +96,7 @@ impl Connector {
             failure = match timeout_at(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true).map_err(NotSentReason::Connect)?;
+                    notice_death(&stream);
                     return Ok(stream);
                 }
                 Ok(Err(error)) => NotSentReason::Connect(error),
@@ -129,8 +132,52 @@ impl Connector {
     }
 }
 
+/// Has the system ask an upstream that is silent in the middle of an answer whether it is still there.
+fn notice_death(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBED_AFTER)
+        .with_interval(PROBED_EVERY)
+        .with_retries(PROBES);
+    // Without them a machine that lost its power is waited for longer, nothing worse.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
+
 /// An answer whose head is larger cannot be read, and is lost.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
 
 /// Header lines of an answer; with more it is lost.
 const MAX_HEADERS: usize = 256;
+
+/// Silence after which the system asks, how often, and how many questions may go unanswered.
+const PROBED_AFTER: Duration = Duration::from_secs(15);
+const PROBED_EVERY: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+
+/// How long bytes may be on their way without a word that they arrived, or find no room at the upstream.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::tests::settings;
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upstream_that_loses_its_power_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connector = Connector::new(&settings("http", listener.local_addr().unwrap())).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let stream = connector.dial(deadline).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBED_AFTER);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        }
+    }
+}

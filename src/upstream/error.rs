@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use http::Request;
 
-use super::body::RequestBody;
+use crate::wire;
 
 /// A request that got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum SendError {
     #[error("not sent: {reason}")]
     NotSent {
         /// The request as it was given, its body untouched.
-        request: Box<Request<RequestBody>>,
+        request: Box<Request<wire::Body>>,
         /// Why.
         reason: NotSentReason,
     },

@@ -7,17 +7,18 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body;
 use tokio::time::{Instant, timeout};
 
-use super::body::{RequestBody, ResponseBody, Upload};
+use super::body::{ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option};
-use super::pool::Lease;
+use super::pool::Loan;
+use crate::wire;
 
-impl Lease {
+impl Loan {
     /// Sends `request` and waits for the head of the answer.
     pub(super) async fn exchange(
         mut self,
-        request: Request<RequestBody>,
+        request: Request<wire::Body>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let not_sent = |request, reason| {
             Err(SendError::NotSent {
@@ -88,7 +89,7 @@ impl Lease {
 
 /// Writes the framing headers anew from what the body says of itself, and HTTP/1.1 on the request. A request that
 /// announces trailers goes in chunks: HTTP/2 has them beside a length, HTTP/1.1 has not.
-pub(super) fn frame(request: &mut Request<RequestBody>) {
+pub(super) fn frame(request: &mut Request<wire::Body>) {
     *request.version_mut() = Version::HTTP_11;
     let (empty, length) = (
         request.body().is_end_stream(),

@@ -28,7 +28,7 @@ mod socket;
 mod tests;
 mod tls;
 
-pub use body::{BoxError, RequestBody, ResponseBody};
+pub use body::ResponseBody;
 pub use client::{Gate, Reuse, Upstream};
 pub use error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 pub use settings::UpstreamSettings;

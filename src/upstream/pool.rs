@@ -206,7 +206,7 @@ impl Connection {
 }
 
 /// A connection lent to one exchange. Dropped, it closes the connection.
-pub(super) struct Lease {
+pub(super) struct Loan {
     connection: Option<Connection>,
     pool: Arc<Pool>,
     /// How long it was idle before; `None` for a fresh one.
@@ -216,7 +216,7 @@ pub(super) struct Lease {
     reusable: bool,
 }
 
-impl Lease {
+impl Loan {
     /// Lends out a fresh connection.
     pub(super) fn fresh(connection: Connection, pool: Arc<Pool>) -> Self {
         Self {
@@ -236,9 +236,9 @@ impl Lease {
     ) -> Self {
         let (connection, age) = taken;
         connection.socket.set(Occupancy::Busy { _permit: permit });
-        let mut lease = Self::fresh(connection, pool);
-        lease.idle_for = Some(age);
-        lease
+        let mut loan = Self::fresh(connection, pool);
+        loan.idle_for = Some(age);
+        loan
     }
 
     /// The way to the connection's driver.
@@ -246,7 +246,7 @@ impl Lease {
         &mut self
             .connection
             .as_mut()
-            .expect("only give_back and let_go take it, and they consume the lease")
+            .expect("only give_back and let_go take it, and they consume the loan")
             .sender
     }
 
@@ -296,7 +296,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Loan {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.driver.abort();
@@ -304,10 +304,10 @@ impl Drop for Lease {
     }
 }
 
-impl fmt::Debug for Lease {
+impl fmt::Debug for Loan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Lease")
+            .debug_struct("Loan")
             .field("idle_for", &self.idle_for)
             .finish_non_exhaustive()
     }

@@ -18,8 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::wire::{self, BoxError};
 
-fn settings(scheme: &str, address: SocketAddr) -> UpstreamSettings {
+pub(super) fn settings(scheme: &str, address: SocketAddr) -> UpstreamSettings {
     UpstreamSettings {
         origin: format!("{scheme}://{address}").parse().unwrap(),
         connect_timeout: Duration::from_secs(5),
@@ -96,20 +97,20 @@ fn reset(stream: TcpStream) {
         .unwrap();
 }
 
-fn body(bytes: impl Into<Bytes>) -> RequestBody {
+fn body(bytes: impl Into<Bytes>) -> wire::Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-fn get() -> Request<RequestBody> {
+fn get() -> Request<wire::Body> {
     Request::get("/thing?a=b")
         .header("host", "api.example")
         .body(body(""))
         .unwrap()
 }
 
-fn post(text: &'static str) -> Request<RequestBody> {
+fn post(text: &'static str) -> Request<wire::Body> {
     Request::post("/things")
         .header("host", "api.example")
         .body(body(text))

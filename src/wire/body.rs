@@ -1,8 +1,11 @@
 //! Bodies in memory and on their way.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Frame;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 
@@ -41,12 +44,32 @@ pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Body {
     StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync()
 }
 
-/// A body that holds something until it is over or dropped.
-pub fn holding<T: Send + 'static>(body: Body, held: T) -> Body {
-    body.map_frame(move |frame| {
-        // Named, so that the closure owns it.
-        let _ = &held;
-        frame
-    })
-    .boxed_unsync()
+/// A body that holds something until it is dropped.
+pub fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
+    Holding { body, _held: held }.boxed_unsync()
+}
+
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> HttpBody for Holding<T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -38,13 +38,6 @@ impl Problem {
         }
     }
 
-    /// With `Retry-After`, seconds.
-    #[must_use]
-    pub fn with_retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(seconds);
-        self
-    }
-
     /// With the record id (hex digits).
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {

@@ -162,6 +162,35 @@ async fn a_stream_whose_client_keeps_its_window_shut_is_reset_and_the_others_go_
 }
 
 #[tokio::test]
+async fn a_stream_whose_window_never_opens_is_reset_though_its_client_answers_pings() {
+    let server =
+        Server::with(|settings| settings.body_idle_timeout = Duration::from_millis(200)).await;
+    let (client, mut connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, bytes::Bytes>(server.connect().await)
+        .await
+        .unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    for path in ["/endless", "/large", "/"] {
+        let gone = server.gone();
+        let request = http::Request::get(format!("http://a{path}"))
+            .body(())
+            .unwrap();
+        let mut client = patiently(client.clone().ready()).await.unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let answer = patiently(answer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let end = patiently(answer.into_body().data()).await.unwrap();
+        assert!(end.unwrap_err().is_reset(), "{path}");
+        if path != "/" {
+            eventually(|| server.gone() > gone).await;
+        }
+        patiently(pings.ping(h2::Ping::opaque())).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_upload_that_is_still_read_outlives_its_answer_and_the_header_timeout() {
     let server =
         Server::with(|settings| settings.header_timeout = Duration::from_millis(100)).await;

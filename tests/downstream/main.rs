@@ -6,3 +6,4 @@ mod exchanges;
 mod limits;
 mod smuggling;
 mod support;
+mod uploads;

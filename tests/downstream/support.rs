@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +35,7 @@ pub struct Server {
 pub struct Seen {
     calls: AtomicUsize,
     gone: AtomicUsize,
+    uploads: Mutex<Vec<Result<usize, String>>>,
     gate: Semaphore,
 }
 
@@ -63,6 +64,7 @@ impl Server {
         let seen = Arc::new(Seen {
             calls: AtomicUsize::new(0),
             gone: AtomicUsize::new(0),
+            uploads: Mutex::default(),
             gate: Semaphore::new(0),
         });
         let service = {
@@ -92,6 +94,12 @@ impl Server {
     /// Endless and large answers whose body was let go.
     pub fn gone(&self) -> usize {
         self.seen.gone.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the first upload to `/upload` that ended, and takes it: its length, or how it broke.
+    pub async fn upload(&self) -> Result<usize, String> {
+        eventually(|| !self.seen.uploads.lock().unwrap().is_empty()).await;
+        self.seen.uploads.lock().unwrap().remove(0)
     }
 
     /// Waits until the service was called `calls` times.
@@ -143,6 +151,18 @@ async fn answer(
         "/meanwhile" => {
             tokio::spawn(request.into_body().collect());
             return Ok(Response::new(full("at once")));
+        }
+        "/upload" => {
+            // On its own: what a client resets is not asked any further.
+            tokio::spawn(async move {
+                let end = request.into_body().collect().await;
+                let end = end
+                    .map(|body| body.to_bytes().len())
+                    .map_err(|error| error.to_string());
+                seen.uploads.lock().unwrap().push(end);
+            });
+            std::future::pending::<()>().await;
+            unreachable!()
         }
         "/gate" => {
             seen.gate.acquire().await.unwrap().forget();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idemproxy::idempotency::{
-    Attempt, Expect, Fingerprint, InDoubt, Origin, Outcome, Payload, Record, RecordId, Refusal,
-    Seen, State, StoredResponse, Terms, Token, UnixMillis, Verdict, decide, settle,
+    Attempt, Expect, Fingerprint, Origin, Outcome, Payload, Record, RecordId, Refusal, Seen, State,
+    StoredResponse, Terms, Token, UnixMillis, UnknownOutcome, Verdict, decide, settle,
 };
 use idemproxy::store::{Inserted, Replaced, Store, StoreError};
 use tokio::time::{Instant, sleep};
@@ -25,7 +25,7 @@ const TERMS: Terms = Terms {
 /// What all exchanges share, and what really happened.
 pub struct Stage {
     pub store: Arc<Flaky>,
-    pub policy: InDoubt,
+    pub policy: UnknownOutcome,
     pub keys: Vec<Mutex<Ledger>>,
     pub counts: Counts,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use idemproxy::idempotency::{InDoubt, State};
+use idemproxy::idempotency::{State, UnknownOutcome};
 use idemproxy::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -24,7 +24,7 @@ const RUNS: u32 = 150;
 
 #[test]
 fn under_reject_no_run_has_an_effect_twice() {
-    let seen = runs(InDoubt::Reject, 0, |stage, key| {
+    let seen = runs(UnknownOutcome::Reject, 0, |stage, key| {
         assert!(stage.keys[key].lock().unwrap().effects <= 1);
     });
     seen.require(&[
@@ -40,7 +40,7 @@ fn under_reject_no_run_has_an_effect_twice() {
 
 #[test]
 fn under_retry_no_run_has_two_at_once() {
-    let seen = runs(InDoubt::Retry, 0, |_, _| {});
+    let seen = runs(UnknownOutcome::Retry, 0, |_, _| {});
     seen.require(&[
         "lost",
         "late",
@@ -55,7 +55,7 @@ fn under_retry_no_run_has_two_at_once() {
 
 #[test]
 fn a_store_that_forgets_costs_one_effect_each_time_at_most() {
-    let seen = runs(InDoubt::Reject, 3, |stage, key| {
+    let seen = runs(UnknownOutcome::Reject, 3, |stage, key| {
         let forgotten = stage.store.forgotten.load(Ordering::Relaxed);
         assert!(stage.keys[key].lock().unwrap().effects <= 1 + forgotten);
     });
@@ -114,7 +114,7 @@ impl Sightings {
     }
 }
 
-fn runs(policy: InDoubt, forgets: u64, check: impl Fn(&Stage, usize)) -> Sightings {
+fn runs(policy: UnknownOutcome, forgets: u64, check: impl Fn(&Stage, usize)) -> Sightings {
     let seen = std::cell::RefCell::new(Sightings::default());
     let config = Config {
         cases: RUNS,
@@ -142,7 +142,7 @@ fn runs(policy: InDoubt, forgets: u64, check: impl Fn(&Stage, usize)) -> Sightin
 }
 
 /// Each proxy gets its requests over ten minutes or so.
-async fn play(policy: InDoubt, forgets: u64, seed: u64, badness: u64) -> Arc<Stage> {
+async fn play(policy: UnknownOutcome, forgets: u64, seed: u64, badness: u64) -> Arc<Stage> {
     let stage = Arc::new(Stage {
         store: Arc::new(Flaky::new(seed, badness)),
         policy,

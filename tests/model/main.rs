@@ -46,7 +46,7 @@ mod protocol;
 mod setup;
 mod world;
 
-use idemproxy::idempotency::InDoubt::{Reject, Retry};
+use idemproxy::idempotency::UnknownOutcome::{Reject, Retry};
 use properties as p;
 use setup::{Fault, Setup};
 use stateright::{Checker, HasDiscoveries, Model};
@@ -226,7 +226,7 @@ fn who_took_over_must_not_say_that_it_was_never_carried_out() {
         crashes: 1,
         ..Setup::of(2, Retry)
     };
-    finds(Fault::ReleaseInDoubt, setup, p::RELEASED);
+    finds(Fault::ReleaseUnknownOutcome, setup, p::RELEASED);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What an attempt does with what it hears: the path of a request round the core, step by step.
 
 use idemproxy::idempotency::{
-    Expect, InDoubt, Lapse, Refusal, State, UnixMillis, Verdict, decide, settle,
+    Expect, Lapse, Refusal, State, UnixMillis, UnknownOutcome, Verdict, decide, settle,
 };
 
 use crate::cell::{Cell, Command, LEASE, Reply, TERMS, Who, attempt, outcome, token};
@@ -161,7 +161,7 @@ fn met(setup: &Setup, world: &mut World, who: Who, cell: Cell, lapse: Lapse, lat
         Verdict::Mine => hold(world, who, late),
         Verdict::Claim(expect) => {
             let mut claim = Cell::of(&attempt.claim_over(&seen.record));
-            if setup.fault == Some(Fault::ReleaseInDoubt) {
+            if setup.fault == Some(Fault::ReleaseUnknownOutcome) {
                 claim.in_doubt = false;
             }
             actor.claim = Some(claim);
@@ -202,5 +202,5 @@ fn settlement(setup: &Setup, who: Who, claim: Cell, state: State) -> Command {
 
 /// Whether the policy lets a key in doubt run again.
 pub fn retries(setup: &Setup) -> bool {
-    setup.in_doubt == InDoubt::Retry
+    setup.in_doubt == UnknownOutcome::Retry
 }

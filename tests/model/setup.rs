@@ -1,6 +1,6 @@
 //! What a run of the model checks, and what may go wrong in it.
 
-use idemproxy::idempotency::InDoubt;
+use idemproxy::idempotency::UnknownOutcome;
 
 /// What a run of the model checks, and how often what may go wrong in it. Numbers bound the state space.
 #[derive(Clone, Debug)]
@@ -8,7 +8,7 @@ pub struct Setup {
     /// A request each, in any order; who has which body.
     pub payloads: Vec<u8>,
     /// The policy.
-    pub in_doubt: InDoubt,
+    pub in_doubt: UnknownOutcome,
     /// A later attempt begins when the earlier ones are over.
     pub one_client: bool,
     /// Replies lost, commands late.
@@ -51,7 +51,7 @@ pub enum Fault {
     /// A request without an answer is sent again.
     RetryUnanswered,
     /// A take-over that did not execute says so, although the attempt before it may have.
-    ReleaseInDoubt,
+    ReleaseUnknownOutcome,
     /// Take-overs do not wait for the store to be watched for a lease.
     OutageIsLapse,
     /// A take-over arrives more than a lease after the look that it goes back to.
@@ -60,7 +60,7 @@ pub enum Fault {
 
 impl Setup {
     /// So many requests of one body, and nothing goes wrong.
-    pub fn of(attempts: u8, in_doubt: InDoubt) -> Self {
+    pub fn of(attempts: u8, in_doubt: UnknownOutcome) -> Self {
         Self {
             payloads: vec![1; attempts.into()],
             in_doubt,

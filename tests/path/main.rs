@@ -14,6 +14,7 @@
 mod support;
 
 mod faulty;
+mod redis_faults;
 mod store_faults;
 mod world;
 
@@ -28,6 +29,7 @@ macro_rules! suite {
             mod found;
             mod keys;
             mod limits;
+            mod peers;
             mod settled;
             mod stopping;
             mod uploads;

@@ -288,17 +288,7 @@ async fn an_upstream_that_comes_up_between_two_tries_is_asked_once() {
     .await;
     let request = post("/orders", "k", "a");
     let mut client = world.begin(&request).await;
-    world.proxy.reaches("idemproxy_in_flight", 1.0).await;
-    patiently(async {
-        while world
-            .post("k", "a")
-            .await
-            .field("x-idempotency-state")
-            .as_deref()
-            != Some("in-flight")
-        {}
-    })
-    .await;
+    world.proxy.reaches(CLAIMS, 1.0).await;
     world.upstream.listen();
     client.answer().await.is_first(201, true, "completed");
     assert_eq!(world.upstream.asked(), 1);

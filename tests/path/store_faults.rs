@@ -324,6 +324,37 @@ async fn a_lapsed_lease_is_an_unknown_outcome_at_once() {
 }
 
 #[tokio::test]
+async fn a_claim_without_a_heartbeat_outlives_a_short_retention() {
+    let world =
+        Faulty::policy("lease = \"100ms\"\nretention = \"200ms\"\nfailed_retention = \"200ms\"")
+            .await;
+    world.upstream.next(Act::new([Step::Never]));
+    world.store.always(Operation::Renew, Fault::RequestLost);
+    let request = post("/orders", "k", "a");
+    let _client = world.begin(&request).await;
+    world.upstream.executed(1).await;
+    // Until a record that was completed after the claim has come and gone.
+    let other = post("/orders", "other", "a");
+    world.send(&other).await.is_first(201, true, "completed");
+    patiently(async {
+        while world
+            .send(&other)
+            .await
+            .field("x-idempotency-replay")
+            .is_some()
+        {}
+    })
+    .await;
+    let asked = world.upstream.asked();
+    world
+        .send(&request)
+        .await
+        .is_problem(409, "outcome-unknown")
+        .in_state("unknown");
+    assert_eq!(world.upstream.asked(), asked);
+}
+
+#[tokio::test]
 async fn a_heartbeat_that_fails_is_tried_again() {
     let world = Faulty::policy("lease = \"300ms\"").await;
     let gate = Gate::new();
@@ -335,6 +366,64 @@ async fn a_heartbeat_that_fails_is_tried_again() {
     world.post("k", "a").await.is_problem(409, "in-progress");
     gate.cancel();
     client.answer().await.is_first(201, true, "completed");
+}
+
+#[tokio::test]
+async fn a_proxy_that_drains_claims_nothing_and_passes_the_rest() {
+    let world = Faulty::policy("").await;
+    let gate = Gate::new();
+    world.upstream.next(Reply::new(201).body("x").after(&gate));
+    let mut client = world.begin(&post("/orders", "k", "a")).await;
+    world.upstream.executed(1).await;
+    world.stop.draining.cancel();
+    world.post("l", "a").await.is_problem(503, "draining");
+    assert_eq!(world.send(&get("/orders")).await.status, 201);
+    assert_eq!(world.store.count_of(Operation::Insert), 1);
+    gate.cancel();
+    client.answer().await.is_first(201, true, "completed");
+}
+
+#[tokio::test]
+async fn the_drain_deadline_does_not_call_known_what_the_store_did_not_take() {
+    let world = Faulty::policy("").await;
+    world.upstream.next(Act::new([Step::Never]));
+    let request = post("/orders", "k", "a");
+    let mut client = world.begin(&request).await;
+    world.upstream.executed(1).await;
+    world.store.always(Operation::Replace, Fault::Refused);
+    world.stop.deadline.cancel();
+    client
+        .answer()
+        .await
+        .is_problem(504, "outcome-unknown")
+        .in_state("in-flight");
+    world.store.up();
+    patiently(world.tasks_settle()).await;
+    world
+        .settled(&request)
+        .await
+        .is_problem(409, "outcome-unknown")
+        .in_state("unknown");
+}
+
+#[tokio::test]
+async fn every_answer_that_came_while_the_store_was_down_is_kept_when_it_is_back() {
+    let world = Faulty::policy("").await;
+    world.store.always(Operation::Replace, Fault::Refused);
+    for key in 0..20 {
+        world
+            .post(&key.to_string(), "a")
+            .await
+            .is_first(201, false, "in-flight");
+    }
+    assert_eq!(world.metric("idemproxy_in_flight"), 0.0);
+    world.store.up();
+    patiently(world.tasks_settle()).await;
+    for key in 0..20 {
+        let replay = world.post(&key.to_string(), "a").await;
+        assert_eq!(replay.all("x-idempotency-replay"), ["true"]);
+    }
+    assert_eq!(world.upstream.asked(), 20);
 }
 
 /// Pass one counts the operations; then each of them fails in each way, and whatever happens, nothing runs twice.

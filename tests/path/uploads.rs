@@ -240,17 +240,7 @@ async fn an_upload_waits_for_an_upstream_that_comes_up_and_arrives_whole() {
     .await;
     let request = large(b'x');
     let mut client = world.begin(&request).await;
-    let duplicate = post("/orders", "k", "small");
-    patiently(async {
-        while world
-            .send(&duplicate)
-            .await
-            .field("x-idempotency-state")
-            .as_deref()
-            != Some("in-flight")
-        {}
-    })
-    .await;
+    world.proxy.reaches(CLAIMS, 1.0).await;
     world.upstream.listen();
     client.answer().await.is_first(201, true, "completed");
     assert_eq!(world.upstream.last().body, request.body);

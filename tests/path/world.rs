@@ -64,7 +64,7 @@ impl World {
 
     pub async fn with_upstream(backing: Backing, sections: &str, upstream: Upstream) -> Self {
         let kept = backing.open();
-        let config = configuration(&upstream, &kept, sections);
+        let config = configuration(&upstream, &kept.url, sections);
         Self {
             proxy: Proxy::start(&config).await,
             upstream,
@@ -111,7 +111,7 @@ impl World {
 pub struct ProcessWorld {
     pub upstream: Upstream,
     pub proxy: Process,
-    pub kept: Kept,
+    _kept: Kept,
     config: String,
 }
 
@@ -119,11 +119,11 @@ impl ProcessWorld {
     pub async fn config(backing: Backing, sections: &str) -> Self {
         let upstream = Upstream::start().await;
         let kept = backing.open();
-        let config = configuration(&upstream, &kept, sections);
+        let config = configuration(&upstream, &kept.url, sections);
         Self {
             proxy: Process::start(PROGRAM, &config).await,
             upstream,
-            kept,
+            _kept: kept,
             config,
         }
     }
@@ -158,8 +158,9 @@ impl ProcessWorld {
     }
 }
 
-fn configuration(upstream: &Upstream, kept: &Kept, sections: &str) -> String {
-    let store = if sections.contains("[store]") {
+/// A configuration file for an upstream and a store, with further sections.
+pub fn configuration(upstream: &Upstream, store: &str, sections: &str) -> String {
+    let timeout = if sections.contains("[store]") {
         ""
     } else {
         // A busy machine is no outage.
@@ -169,8 +170,8 @@ fn configuration(upstream: &Upstream, kept: &Kept, sections: &str) -> String {
         "listen = \"127.0.0.1:0\"\nupstream = \"{}\"\nservice = \"tests\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n{}",
         upstream.url(),
-        format!("{store}{sections}")
-            .replace("[store]\n", &format!("[store]\nurl = \"{}\"\n", kept.url)),
+        format!("{timeout}{sections}")
+            .replace("[store]\n", &format!("[store]\nurl = \"{}\"\n", store)),
     )
 }
 
@@ -295,3 +296,6 @@ impl Says for Answer {
         self
     }
 }
+
+/// The line of the metrics page that counts claims the store has answered.
+pub const CLAIMS: &str = "idemproxy_store_duration_seconds_count{op=\"insert\"}";

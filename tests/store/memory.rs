@@ -1,6 +1,8 @@
 //! The store in memory.
 
-use idemproxy::idempotency::Expect;
+use std::time::Duration;
+
+use idemproxy::idempotency::{Expect, Record};
 use idemproxy::store::{Memory, Replaced, Store, StoreError};
 
 use crate::contract::contract;
@@ -28,4 +30,32 @@ async fn a_full_store_refuses_claims_and_takes_settlements() {
     let settled = store.replace(id, Expect::Held(first.token), &end).await;
     assert_eq!(settled, Ok(Replaced::Applied));
     assert_eq!(store.look(id).await.unwrap().unwrap().record, end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_looks_for_expired_records_at_most_once_a_second() {
+    let store = Memory::new(10_000);
+    let short = || Record {
+        ttl: Duration::from_millis(500),
+        ..claim()
+    };
+    while store.insert(fresh_id(), &short()).await.is_ok() {}
+    tokio::time::advance(Duration::from_millis(600)).await;
+    assert!(store.insert(fresh_id(), &claim()).await.is_err());
+    tokio::time::advance(Duration::from_millis(400)).await;
+    create(&store, fresh_id(), &claim()).await;
+}
+
+#[tokio::test]
+async fn a_long_path_and_the_name_of_a_route_take_their_room() {
+    for member in [
+        |record: &mut Record| record.origin.path = "p".repeat(10_000),
+        |record: &mut Record| record.origin.route = "r".repeat(10_000),
+    ] {
+        let store = Memory::new(10_000);
+        let mut long = claim();
+        member(&mut long);
+        create(&store, fresh_id(), &long).await;
+        assert!(store.insert(fresh_id(), &claim()).await.is_err());
+    }
 }

@@ -69,14 +69,15 @@ fn with(payload: Payload) -> Attempt {
     }
 }
 
-fn meets(record: &Record, lapse: Lapse, attempt: &Attempt, in_doubt: InDoubt) -> Verdict {
+fn meets(record: &Record, lapse: Lapse, attempt: &Attempt, in_doubt: UnknownOutcome) -> Verdict {
     let record = record.clone();
     decide(&Seen { record, lapse }, attempt, in_doubt, Duration::MAX)
 }
 
 /// What the same request finds, under `reject` and under `retry`.
 fn finds(record: &Record, lapse: Lapse) -> [Verdict; 2] {
-    [InDoubt::Reject, InDoubt::Retry].map(|policy| meets(record, lapse, &attempt(2), policy))
+    [UnknownOutcome::Reject, UnknownOutcome::Retry]
+        .map(|policy| meets(record, lapse, &attempt(2), policy))
 }
 
 fn refused(refusal: Refusal) -> [Verdict; 2] {
@@ -102,7 +103,7 @@ fn a_released_record_is_claimed_over_by_its_name_whatever_the_body() {
     let record = settled(1, State::Released);
     let whole = |of| Payload::Whole(body(of));
     for payload in [whole(1), whole(2), Payload::Streamed] {
-        for policy in [InDoubt::Reject, InDoubt::Retry] {
+        for policy in [UnknownOutcome::Reject, UnknownOutcome::Retry] {
             assert_eq!(
                 meets(&record, Lapse::Untold, &with(payload.clone()), policy),
                 Verdict::Claim(Expect::Released(FIRST))
@@ -118,7 +119,7 @@ fn a_body_that_went_by_cannot_claim_any_more() {
             &settled(1, State::Released),
             Lapse::Live,
             &with(Payload::Consumed(body(1))),
-            InDoubt::Reject
+            UnknownOutcome::Reject
         ),
         Verdict::Refuse(Refusal::InProgress)
     );
@@ -158,7 +159,7 @@ fn nothing_is_taken_over_before_the_store_was_watched_for_the_lease_of_the_recor
         },
         lapse: Lapse::Lapsed,
     };
-    let after = |steady| decide(&seen, &attempt(2), InDoubt::Retry, steady);
+    let after = |steady| decide(&seen, &attempt(2), UnknownOutcome::Retry, steady);
     assert_eq!(
         after(LEASE * 2 - Duration::from_millis(1)),
         Verdict::Refuse(Refusal::InProgress)
@@ -190,14 +191,14 @@ fn in_doubt_without_a_fingerprint_on_either_side_is_never_executed_again() {
     for record in [bare.clone(), end(&bare, State::Unknown)] {
         for attempt in [attempt(2), with(Payload::Streamed), consumed.clone()] {
             assert_eq!(
-                meets(&record, Lapse::Lapsed, &attempt, InDoubt::Retry),
+                meets(&record, Lapse::Lapsed, &attempt, UnknownOutcome::Retry),
                 Verdict::Refuse(Refusal::OutcomeUnknown)
             );
         }
     }
     for record in [attempt(1).claim(), settled(1, State::Unknown)] {
         assert_eq!(
-            meets(&record, Lapse::Lapsed, &consumed, InDoubt::Retry),
+            meets(&record, Lapse::Lapsed, &consumed, UnknownOutcome::Retry),
             Verdict::Refuse(Refusal::OutcomeUnknown)
         );
     }
@@ -245,7 +246,7 @@ fn another_body_is_a_key_used_twice_unless_the_record_is_released() {
     for state in [State::InFlight, State::Unknown, State::Completed] {
         for lapse in [Lapse::Untold, Lapse::Live, Lapse::Lapsed] {
             for payload in [Payload::Whole(body(2)), Payload::Consumed(body(2))] {
-                for policy in [InDoubt::Reject, InDoubt::Retry] {
+                for policy in [UnknownOutcome::Reject, UnknownOutcome::Retry] {
                     assert_eq!(
                         meets(&settled(1, state), lapse, &with(payload.clone()), policy),
                         reused
@@ -264,7 +265,7 @@ fn a_streamed_body_is_hashed_before_anything_is_said_of_it() {
                 &settled(1, state),
                 Lapse::Live,
                 &with(Payload::Streamed),
-                InDoubt::Retry
+                UnknownOutcome::Retry
             ),
             Verdict::Hash
         );
@@ -279,7 +280,7 @@ fn a_record_without_a_fingerprint_is_believed_by_everyone() {
     };
     for payload in [Payload::Whole(body(2)), Payload::Streamed] {
         assert_eq!(
-            meets(&record, Lapse::Live, &with(payload), InDoubt::Reject),
+            meets(&record, Lapse::Live, &with(payload), UnknownOutcome::Reject),
             Verdict::Replay
         );
     }
@@ -417,7 +418,7 @@ proptest! {
         lapse in prop::sample::select(vec![Lapse::Untold, Lapse::Live, Lapse::Lapsed]),
     ) {
         let payload = if streamed { Payload::Streamed } else { Payload::Whole(body(1 + u8::from(other))) };
-        let policy = if retry { InDoubt::Retry } else { InDoubt::Reject };
+        let policy = if retry { UnknownOutcome::Retry } else { UnknownOutcome::Reject };
         let steady = Duration::from_secs(steady);
         let seen = Seen { record: settled(1, state), lapse };
         match decide(&seen, &with(payload), policy, steady) {

@@ -7,18 +7,18 @@
 //!
 //! # Writes
 //!
-//! One thread ([`writer`]) takes what is queued, applies it in order in one transaction, syncs, and answers all: under load many
+//! One thread (`writer`) takes what is queued, applies it in order in one transaction, syncs, and answers all: under load many
 //! operations share a sync. Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
 //! damage, and not taken for a torn one and rolled back. Readers see what was committed; a replay waits for no writer.
 //!
 //! # Leases
 //!
-//! Only this process holds claims on its file, so heartbeats are kept in memory ([`leases`]). Each record carries which opening of the store
+//! Only this process holds claims on its file, so heartbeats are kept in memory (`leases`). Each record carries which opening of the store
 //! wrote it: one in flight under another is left by a process that is gone, and is unknown at once.
 //!
 //! # Expiry
 //!
-//! A record carries when it ends by the store's own time, which never runs back ([`clock`]). An expired record is absent; the writer removes it
+//! A record carries when it ends by the store's own time, which never runs back (`clock`). An expired record is absent; the writer removes it
 //! in small transactions, and its pages are used again.
 //!
 //! # When things go wrong

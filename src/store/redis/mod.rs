@@ -1,8 +1,8 @@
 //! Records on a Redis server.
 //!
-//! The path of an operation: [`Redis`] encodes the record and takes the [`session::Session`] that stands; the session picks one
-//! of its three connections ([`line`]) and sends `SET NX GET` or a [`script`]; [`answer`] reads what came. [`keeper`] makes and
-//! judges sessions in the background. [`replicated`] is for `wait_replicas`.
+//! The path of an operation: [`Redis`] encodes the record and takes the `session::Session` that stands; the session picks one
+//! of its three connections (`line`) and sends `SET NX GET` or a `script`; `answer` reads what came. `keeper` makes and
+//! judges sessions in the background. `replicated` is for `wait_replicas`.
 //!
 //! What is to be known of it:
 //!
@@ -14,8 +14,8 @@
 //! - *A lost connection* is replaced, and the operation asked again once: with the same arguments it is the same operation. One
 //!   that timed out is not.
 //! - *A silent connection* is replaced after two probes without a byte.
-//! - *Slow is not dead*: what tells them apart is whether bytes move ([`line`]).
-//! - *Large answers* travel apart from claims ([`session`]).
+//! - *Slow is not dead*: what tells them apart is whether bytes move (`line`).
+//! - *Large answers* travel apart from claims (`session`).
 //! - *A full server, or one that may evict*, takes no claims, still brings back what is there, and takes settlements.
 //!
 //! A user with the fewest rights that do: `~PREFIX:* +set +get +getrange +strlen +exists +pttl +pexpire +evalsha +script|load +info

@@ -15,28 +15,28 @@ use super::*;
 /// A body fed by hand; dropping the sender ends it.
 fn channel_body() -> (
     mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>,
-    RequestBody,
+    wire::Body,
 ) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let stream = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
     (sender, StreamBody::new(stream).boxed_unsync())
 }
 
-fn upload(body: RequestBody) -> Request<RequestBody> {
+fn upload(body: wire::Body) -> Request<wire::Body> {
     Request::post("/things")
         .header("host", "api.example")
         .body(body)
         .unwrap()
 }
 
-async fn not_sent(upstream: &Upstream) -> (Request<RequestBody>, NotSentReason) {
+async fn not_sent(upstream: &Upstream) -> (Request<wire::Body>, NotSentReason) {
     match upstream.send(post("precious"), Reuse::OnlyYoung).await {
         Err(SendError::NotSent { request, reason }) => (*request, reason),
         other => panic!("{other:?}"),
     }
 }
 
-async fn unanswered(upstream: &Upstream, request: Request<RequestBody>) -> UnansweredReason {
+async fn unanswered(upstream: &Upstream, request: Request<wire::Body>) -> UnansweredReason {
     match upstream.send(request, Reuse::Any).await {
         Err(SendError::Unanswered(reason)) => reason,
         other => panic!("{other:?}"),

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 
-async fn number(upstream: &Upstream, request: Request<RequestBody>, reuse: Reuse) -> String {
+async fn number(upstream: &Upstream, request: Request<wire::Body>, reuse: Reuse) -> String {
     text(upstream.send(request, reuse).await.unwrap()).await
 }
 

@@ -1,0 +1,93 @@
+//! The one event of a request in log and metrics.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::policy::Policy;
+use super::respond::Answer;
+use crate::idempotency::RecordId;
+use crate::telemetry::{Metrics, Outcome};
+
+/// Writes one event of a request, whoever is left to see its end.
+///
+/// It goes where the request goes: with a keyed one onto its task, so that an execution counts although its client left. Dropped
+/// unwritten, the client left before anything was done.
+pub(super) struct Account {
+    metrics: Arc<Metrics>,
+    policy: Arc<Policy>,
+    method: Method,
+    id: Option<RecordId>,
+    began: Instant,
+    open: bool,
+}
+
+impl Account {
+    /// Of a request that came in now.
+    pub(super) fn open(metrics: Arc<Metrics>, policy: Arc<Policy>, method: Method) -> Self {
+        Self {
+            metrics,
+            policy,
+            method,
+            id: None,
+            began: Instant::now(),
+            open: true,
+        }
+    }
+
+    /// The record that the request is about.
+    pub(super) fn name(&mut self, id: RecordId) {
+        self.id = Some(id);
+    }
+
+    /// The request is answered, or would be.
+    pub(super) fn close(mut self, answer: &Answer) {
+        self.open = false;
+        self.write(answer.outcome, Some(answer.response.status()));
+    }
+
+    fn write(&self, outcome: Outcome, status: Option<StatusCode>) {
+        let took = self.began.elapsed();
+        self.metrics.request(&self.policy.route, outcome);
+        self.metrics.request_took(took);
+        tracing::info!(
+            route = self.policy.route,
+            method = %self.method,
+            id = self.id.map(tracing::field::display),
+            outcome = outcome.as_str(),
+            status = status.map(|status| status.as_u16()),
+            duration_ms = took.as_secs_f64() * 1e3,
+            "request"
+        );
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.open {
+            self.write(Outcome::Abandoned, None);
+        }
+    }
+}
+
+/// Hands an answer to whoever waits for it, and accounts for it.
+pub(super) struct Tell {
+    account: Account,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Tell {
+    /// A teller, and where to listen.
+    pub(super) fn new(account: Account) -> (Self, oneshot::Receiver<Answer>) {
+        let (answer, told) = oneshot::channel();
+        (Self { account, answer }, told)
+    }
+
+    /// Tells it. A client that left needs no answer; the record has it.
+    pub(super) fn tell(self, answer: Answer) {
+        self.account.close(&answer);
+        let _ = self.answer.send(answer);
+    }
+}

@@ -1,0 +1,98 @@
+//! A request on its way to the upstream, sent again where that is safe.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::claim::Claim;
+use super::payload::Received;
+use super::{Forward, Shared, Target, retry};
+use crate::store::Store;
+use crate::upstream::{Gate, NotSentReason, Reuse, SendError};
+use crate::wire;
+
+/// A request without an answer.
+pub(super) struct Failed {
+    /// What is known of the last try.
+    pub(super) error: SendError,
+    /// Status of an earlier try, by which the upstream said that it did not carry the request out.
+    pub(super) answered: Option<u16>,
+}
+
+/// Sends a request, again where it was provably not carried out and the policy says so.
+pub(super) async fn send<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
+    claim: &Claim,
+    mut head: Parts,
+    received: Received,
+) -> Result<Response<F::Body>, Failed> {
+    let policy = &*claim.policy;
+    head.extensions.insert(Target {
+        upstream: policy.upstream,
+        reuse: Reuse::OnlyYoung,
+    });
+    head.extensions.insert(gate(proxy, claim));
+    let (mut request, again) = match received {
+        Received::Streamed(upload) => (Request::from_parts(head, upload.boxed_unsync()), None),
+        // Nobody claims for a body that went by already.
+        Received::Gone => (Request::from_parts(head, wire::empty()), None),
+        Received::Whole { bytes, trailers } => {
+            let again = (!policy.retry.on_status.is_empty())
+                .then(|| (head.clone(), bytes.clone(), trailers.clone()));
+            (
+                Request::from_parts(head, wire::with_trailers(bytes, trailers)),
+                again,
+            )
+        }
+    };
+    let (mut tries, mut answered) = (1, None);
+    loop {
+        let may_retry = tries < policy.retry.attempts;
+        let answer = proxy.inner.forward(request).await;
+        request = match (answer, &again) {
+            (Err(SendError::NotSent { request, reason }), _)
+                if may_retry
+                    && policy.retry.on_connect
+                    && !matches!(reason, NotSentReason::GateClosed) =>
+            {
+                *request
+            }
+            (Ok(response), Some((head, bytes, trailers)))
+                if may_retry && policy.retry.on_status.contains(&response.status().as_u16()) =>
+            {
+                answered = Some(response.status().as_u16());
+                Request::from_parts(
+                    head.clone(),
+                    wire::with_trailers(bytes.clone(), trailers.clone()),
+                )
+            }
+            (answer, _) => return answer.map_err(|error| Failed { error, answered }),
+        };
+        tokio::time::sleep(retry::wait(&policy.retry, tries)).await;
+        tries += 1;
+    }
+}
+
+/// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
+/// counts from when a write was sent: no more of the lease is left than that tells.
+fn gate<F: Forward, S: Store>(proxy: &Arc<Shared<F, S>>, claim: &Claim) -> Gate {
+    let (proxy, id, token, every) = (
+        proxy.clone(),
+        claim.id,
+        claim.record.token,
+        claim.heartbeat(),
+    );
+    Gate {
+        fresh_until: claim.since + every,
+        renew: Arc::new(move || {
+            let proxy = proxy.clone();
+            Box::pin(async move {
+                let sent = Instant::now();
+                (proxy.records.renew(id, token).await == Ok(true)).then(|| sent + every)
+            })
+        }),
+    }
+}
