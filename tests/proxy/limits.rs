@@ -63,3 +63,14 @@ async fn a_body_that_stands_still_is_given_up() {
     // What the upstream gets never looks whole.
     upstream.gone().await;
 }
+
+#[tokio::test]
+async fn a_burst_of_clients_is_accepted_even_those_that_say_nothing() {
+    let between = Between::config("[server]\nheader_timeout = \"300ms\"").await;
+    // On this one thread all of them connect before the first is accepted.
+    let clients = futures_util::future::join_all((0..300).map(|_| between.connect())).await;
+    futures_util::future::join_all(clients.into_iter().map(|mut client| async move {
+        client.gone().await;
+    }))
+    .await;
+}
