@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Health, Inserted, Replaced, Store, StoreError};
+use super::{Health, Inserted, Replaced, Store, StoreError, decode, encode};
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 
@@ -28,9 +28,14 @@ struct Cells {
     swept: Option<Instant>,
 }
 
+/// A record as a frame: an answer kept as it came would hold on to the whole buffer that it was read into.
 #[derive(Clone, Debug)]
 struct Cell {
-    record: Record,
+    frame: Bytes,
+    token: Token,
+    state: State,
+    lease: Duration,
+    ttl: Duration,
     written: Instant,
 }
 
@@ -61,13 +66,19 @@ impl Memory {
 impl Store for Memory {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
         let now = Instant::now();
-        let mut cells = self.cells();
-        if let Some(cell) = cells.live(id, now) {
-            return Ok(Inserted::Occupied(cell.seen(now)));
-        }
-        cells.make_room(self.max_bytes, now)?;
-        cells.write(id, record, now);
-        Ok(Inserted::Created)
+        let cell = Cell::new(record, now);
+        let found = {
+            let mut cells = self.cells();
+            match cells.live(id, now) {
+                Some(found) => found.clone(),
+                None => {
+                    cells.make_room(self.max_bytes, now)?;
+                    cells.write(id, cell);
+                    return Ok(Inserted::Created);
+                }
+            }
+        };
+        found.seen(now).map(Inserted::Occupied)
     }
 
     async fn replace(
@@ -77,6 +88,7 @@ impl Store for Memory {
         record: &Record,
     ) -> Result<Replaced, StoreError> {
         let now = Instant::now();
+        let cell = Cell::new(record, now);
         let mut cells = self.cells();
         let replaced = match expect.rule(cells.live(id, now).map(|cell| cell.standing(now)), record)
         {
@@ -88,7 +100,7 @@ impl Store for Memory {
         if record.state == State::InFlight {
             cells.make_room(self.max_bytes, now)?;
         }
-        cells.write(id, record, now);
+        cells.write(id, cell);
         Ok(replaced)
     }
 
@@ -105,7 +117,8 @@ impl Store for Memory {
 
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         let now = Instant::now();
-        Ok(self.cells().live(id, now).map(|cell| cell.seen(now)))
+        let found = self.cells().live(id, now).cloned();
+        found.map(|cell| cell.seen(now)).transpose()
     }
 
     fn steady(&self) -> Duration {
@@ -138,7 +151,7 @@ impl Cells {
         if self.bytes >= self.sweep_at || (self.bytes >= max_bytes && rested()) {
             self.swept = Some(now);
             self.records.retain(|_, cell| !cell.expired(now));
-            self.bytes = self.records.values().map(|cell| bytes(&cell.record)).sum();
+            self.bytes = self.records.values().map(Cell::bytes).sum();
             self.sweep_at = (self.bytes * 2).max(1 << 20);
         }
         if self.bytes >= max_bytes {
@@ -149,53 +162,51 @@ impl Cells {
         Ok(())
     }
 
-    fn write(&mut self, id: RecordId, record: &Record, now: Instant) {
-        let cell = Cell {
-            record: record.clone(),
-            written: now,
-        };
-        self.bytes += bytes(record);
+    fn write(&mut self, id: RecordId, cell: Cell) {
+        self.bytes += cell.bytes();
         if let Some(before) = self.records.insert(id, cell) {
-            self.bytes -= bytes(&before.record);
+            self.bytes -= before.bytes();
         }
     }
 }
 
 impl Cell {
+    fn new(record: &Record, written: Instant) -> Self {
+        Self {
+            frame: encode(record),
+            token: record.token,
+            state: record.state,
+            lease: record.lease,
+            ttl: record.ttl,
+            written,
+        }
+    }
+
     fn expired(&self, now: Instant) -> bool {
-        now.duration_since(self.written) >= self.record.ttl
+        now.duration_since(self.written) >= self.ttl
     }
 
     fn standing(&self, now: Instant) -> Standing {
         Standing {
-            token: self.record.token,
-            state: self.record.state,
-            lapsed: now.duration_since(self.written) > self.record.lease,
+            token: self.token,
+            state: self.state,
+            lapsed: now.duration_since(self.written) > self.lease,
         }
     }
 
-    fn seen(&self, now: Instant) -> Seen {
-        let lapsed = self.record.state == State::InFlight && self.standing(now).lapsed;
-        Seen {
-            record: self.record.clone(),
+    fn seen(&self, now: Instant) -> Result<Seen, StoreError> {
+        let lapsed = self.state == State::InFlight && self.standing(now).lapsed;
+        Ok(Seen {
+            record: decode(self.frame.clone())
+                .map_err(|error| StoreError::Unreadable(error.to_string()))?,
             lapse: if lapsed { Lapse::Lapsed } else { Lapse::Live },
-        }
+        })
     }
-}
 
-/// What a record takes, about: its answer, its origin, and a fixed sum for the rest.
-fn bytes(record: &Record) -> u64 {
-    let fields = |fields: &[(Bytes, Bytes)]| -> usize {
-        fields
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 64)
-            .sum()
-    };
-    let response = record.response.as_ref().map_or(0, |response| {
-        response.body.len() + fields(&response.headers) + fields(&response.trailers)
-    });
-    let origin = record.origin.route.len() + record.origin.path.len();
-    (1024 + origin + response) as u64
+    /// What it takes, about: its frame, and its place in the map.
+    fn bytes(&self) -> u64 {
+        (self.frame.len() + 256) as u64
+    }
 }
 
 const SWEEP_REST: Duration = Duration::from_secs(1);
