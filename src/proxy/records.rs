@@ -202,6 +202,8 @@ impl<S: Store> Records<S> {
             if self.end(id, settled).await.is_ok() {
                 return;
             }
+            // A store that refuses the end may still take a heartbeat: nobody shall take over what is known to be over.
+            let _ = self.renew(id, settled.token).await;
         }
     }
 

@@ -97,6 +97,25 @@ async fn an_answer_whose_record_was_refused_is_given_and_replayed_later() {
 }
 
 #[tokio::test]
+async fn what_is_over_is_not_taken_over_while_the_store_refuses_its_end() {
+    let world = Faulty::policy("unknown_outcome = \"retry\"\nlease = \"200ms\"").await;
+    world.store.always(Operation::Replace, Fault::Refused);
+    world.post("k", "a").await.is_first(201, false, "in-flight");
+    // Far beyond the lease, by heartbeats that come at most every third of it.
+    let store = world.store.clone();
+    eventually(move || store.count_of(Operation::Renew) >= 8).await;
+    world
+        .post("k", "a")
+        .await
+        .is_problem(409, "in-progress")
+        .in_state("in-flight");
+    world.store.up();
+    let replay = world.settled(&post("/orders", "k", "a")).await;
+    assert_eq!(replay.all("x-idempotency-replay"), ["true"], "{replay:?}");
+    assert_eq!(world.upstream.asked(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_whose_settlement_was_not_acknowledged_is_replayed_later() {
     for fault in [Fault::ReplyLost, Fault::RequestLost] {
         let world = Faulty::policy("").await;
