@@ -1,5 +1,6 @@
 //! Everything wired together: bound, running, drained. The one module that knows every other.
 
+mod condition;
 mod demo;
 mod forwarder;
 mod signals;
@@ -7,13 +8,12 @@ mod signals;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Report, serve_admin};
+use crate::admin::{Admin, serve_admin};
 use crate::config::{LogSettings, Settings};
 use crate::downstream::{ServerSettings, Shutdown, serve};
 use crate::proxy::{Idempotency, Parameters, Stop};
@@ -22,6 +22,7 @@ use crate::telemetry::{self, Metrics};
 use crate::upstream::{Upstream, UpstreamSetupError};
 use crate::wire::BoxError;
 
+use self::condition::{Condition, Stage, observe};
 use self::demo::ToyApi;
 use self::forwarder::Forwarder;
 use self::signals::stop_signals;
@@ -304,9 +305,6 @@ const BACKLOG: u32 = 4096;
 /// How long a stop waits for the last bytes to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How often the condition of the store goes to the metrics.
-const OBSERVED_EVERY: Duration = Duration::from_secs(1);
-
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = || {
         let socket = if address.is_ipv4() {
@@ -320,65 +318,4 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         socket.listen(BACKLOG)
     };
     bound().map_err(|error| StartError::Listen { address, error })
-}
-
-async fn observe(store: Arc<AnyStore>, metrics: Arc<Metrics>) {
-    let mut epochs = 0;
-    loop {
-        let health = store.health();
-        metrics.store_up.set(health.up.into());
-        metrics
-            .store_epoch_changes
-            .inc_by(health.epoch_changes.saturating_sub(epochs));
-        epochs = epochs.max(health.epoch_changes);
-        tokio::time::sleep(OBSERVED_EVERY).await;
-    }
-}
-
-/// How the program is, for probes.
-struct Condition {
-    stage: AtomicU8,
-    store: Arc<AnyStore>,
-}
-
-#[derive(Clone, Copy)]
-enum Stage {
-    Starting = 0,
-    Serving = 1,
-    Draining = 2,
-}
-
-impl Condition {
-    fn new(store: Arc<AnyStore>) -> Self {
-        Self {
-            stage: AtomicU8::new(Stage::Starting as u8),
-            store,
-        }
-    }
-
-    fn set(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Release);
-    }
-}
-
-impl Report for Condition {
-    fn ready(&self) -> Result<(), &'static str> {
-        match self.stage.load(Ordering::Acquire) {
-            1 => Ok(()),
-            0 => Err("starting"),
-            _ => Err("draining"),
-        }
-    }
-
-    fn details(&self) -> Vec<String> {
-        let health = self.store.health();
-        let mut lines = vec![format!("store: {}", if health.up { "up" } else { "down" })];
-        lines.extend(
-            health
-                .notes
-                .into_iter()
-                .map(|note| format!("store: {note}")),
-        );
-        lines
-    }
 }

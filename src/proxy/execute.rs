@@ -4,30 +4,29 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
-use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::account::Tell;
 use super::claim::Claim;
 use super::collect::{Collected, collect, is_event_stream, pump};
+use super::ended::{Ended, Then, failed};
 use super::limits::{Buffered, InFlight};
 use super::payload::{Pieces, Received};
-use super::policy::{CutUpload, Policy};
+use super::policy::Policy;
 use super::records::Settled;
-use super::relay::{RelaySender, relay};
+use super::relay::relay;
 use super::respond::{self, Answer};
-use super::send::{Failed, send};
+use super::send::send;
 use super::upload::{Progress, Stage};
 use super::{Forward, Shared};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State, built_in};
 use crate::store::Store;
 use crate::telemetry;
-use crate::upstream::{NotSentReason, SendError, headers};
-use crate::wire::{self, Body, Code, Problem};
+use crate::upstream::headers;
+use crate::wire::{self, Code, Problem};
 
 /// One request on its way through the upstream, with the claim under which it runs.
 pub(super) struct Exchange {
@@ -43,25 +42,6 @@ pub(super) struct Exchange {
     pub(super) held: Buffered,
     /// The leave to run.
     pub(super) permit: InFlight,
-}
-
-/// How an exchange ended: what the record says, and what the client gets once it does.
-struct Ended {
-    outcome: Outcome,
-    then: Then,
-}
-
-enum Then {
-    /// A whole answer, kept.
-    Answer(Response<Bytes>, HeaderMap),
-    /// An answer that is not kept, passed on as it comes.
-    Pass(Response<Body>),
-    /// The answer is with the client already, but for its last piece where that is known to be the last.
-    EndStream(RelaySender, Option<Frame<Bytes>>),
-    /// The answer is with the client already, and broke off.
-    Abort,
-    /// There is no answer.
-    Problem(Code, &'static str),
 }
 
 /// Runs an exchange to its end, and tells its answer as soon as there is one.
@@ -264,93 +244,12 @@ async fn work<F: Forward, S: Store>(
     }
 }
 
-/// What is known of a request that got no answer.
-fn failed(Failed { error, answered }: Failed, policy: &Policy, upload: Stage) -> Ended {
-    match error {
-        SendError::NotSent {
-            reason: NotSentReason::GateClosed,
-            ..
-        } => Ended::released(
-            "the claim was lost before the first byte",
-            Then::Problem(
-                Code::InProgress,
-                "The claim was lost before the request was sent. Try again.",
-            ),
-        ),
-        SendError::NotSent { reason, .. } => {
-            tracing::warn!(%reason, "a request was not sent");
-            let detail = match answered {
-                None => "The upstream could not be reached. Nothing was sent.",
-                Some(_) => {
-                    "The upstream answered that it did nothing, and could not be reached again."
-                }
-            };
-            Ended {
-                outcome: Outcome::Released {
-                    status: answered,
-                    error: Some("the upstream was not reached"),
-                },
-                then: Then::Problem(Code::UpstreamUnreachable, detail),
-            }
-        }
-        SendError::Unanswered(reason) => {
-            tracing::warn!(%reason, "a request was sent and not answered");
-            let then = match upload {
-                Stage::TooLarge => Then::Problem(
-                    Code::BodyTooLarge,
-                    "The request body is over max_request_body.",
-                ),
-                Stage::Cut | Stage::Idle => {
-                    Then::Problem(Code::BadRequest, "The request body ended early.")
-                }
-                Stage::Running | Stage::Whole => Then::Problem(
-                    Code::UpstreamFailed,
-                    "The upstream's answer was lost. It may have carried the request out.",
-                ),
-            };
-            let cut = matches!(upload, Stage::Cut | Stage::Idle | Stage::TooLarge);
-            if cut && policy.cut_upload == CutUpload::Release {
-                Ended::released("the upload ended early", then)
-            } else {
-                let why = if cut {
-                    "the upload ended early"
-                } else {
-                    "the upstream's answer was lost"
-                };
-                Ended::unknown(None, why, then)
-            }
-        }
-    }
-}
-
 /// What the upstream's status says: by the built-in rules, but for those by which the operator says that nothing was carried out.
 fn finality(status: u16, policy: &Policy) -> Finality {
     if policy.retry.on_status.contains(&status) {
         Finality::Release
     } else {
         built_in(status)
-    }
-}
-
-impl Ended {
-    fn released(error: &'static str, then: Then) -> Self {
-        Self {
-            outcome: Outcome::Released {
-                status: None,
-                error: Some(error),
-            },
-            then,
-        }
-    }
-
-    fn unknown(status: Option<u16>, error: &'static str, then: Then) -> Self {
-        Self {
-            outcome: Outcome::Unknown {
-                status,
-                error: Some(error),
-            },
-            then,
-        }
     }
 }
 

@@ -15,6 +15,7 @@ mod account;
 mod acquire;
 mod claim;
 mod collect;
+mod ended;
 mod execute;
 mod forward;
 mod key;
