@@ -478,3 +478,22 @@ async fn an_exchange_that_outlives_its_client_is_counted_while_it_runs() {
     gate.cancel();
     world.proxy.reaches("idemproxy_in_flight", 0.0).await;
 }
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_is_tried_again_at_its_own_upstream_alone() {
+    let mut own = Upstream::absent();
+    let route = format!(
+        "[[route]]\npath = \"/own\"\nupstream = \"{}\"\nretry = {{ base = \"1ms\" }}\n",
+        own.url()
+    );
+    let world = World::config(STORE, &route).await;
+    let request = post("/own", "k", "a");
+    world
+        .send(&request)
+        .await
+        .is_problem(502, "upstream-unreachable")
+        .in_state("released");
+    own.listen();
+    world.send(&request).await.is_first(201, true, "completed");
+    assert_eq!((own.executions(), world.upstream.asked()), (1, 0));
+}
