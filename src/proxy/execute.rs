@@ -58,8 +58,8 @@ enum Then {
     Pass(Response<Body>),
     /// The answer is with the client already, but for its last piece where that is known to be the last.
     EndStream(RelaySender, Option<Frame<Bytes>>),
-    /// The answer is with the client already, and broke off.
-    Abort,
+    /// The answer is with the client already, and broke off; the client learns of it last.
+    Abort(RelaySender),
     /// There is no answer.
     Problem(Code, &'static str),
 }
@@ -148,7 +148,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
             }
             return stream.end().await;
         }
-        Then::Abort => return,
+        Then::Abort(stream) => return drop(stream),
         Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
     };
     if let Some(tell) = tell {
@@ -260,7 +260,10 @@ async fn work<F: Forward, S: Store>(
             },
             then: Then::EndStream(stream, last),
         },
-        Err(_) => Ended::unknown(Some(status), "the upstream's answer broke off", Then::Abort),
+        Err(_) => {
+            let then = Then::Abort(stream);
+            Ended::unknown(Some(status), "the upstream's answer broke off", then)
+        }
     }
 }
 

@@ -210,8 +210,9 @@ async fn an_answer_that_breaks_off_while_it_streams_is_aborted_and_its_outcome_u
             gate.cancel();
             let answer = client.rest_of(head).await;
             assert_eq!(answer.ending, Ending::Cut, "{key} {how}: {answer:?}");
+            // Who sees the end finds the outcome in the record.
             world
-                .settled(&request)
+                .send(&request)
                 .await
                 .is_problem(409, "outcome-unknown")
                 .in_state("unknown");
