@@ -7,7 +7,7 @@ mod signals;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -19,7 +19,7 @@ use crate::downstream::{ServerSettings, Shutdown, serve};
 use crate::proxy::{Idempotency, Parameters, Stop};
 use crate::store::{AnyStore, Location, SetupError, Store};
 use crate::telemetry::{self, Metrics};
-use crate::upstream::{Upstream, UpstreamSetupError};
+use crate::upstream::{Contact, Upstream, UpstreamSetupError};
 use crate::wire::BoxError;
 
 use self::demo::ToyApi;
@@ -139,14 +139,20 @@ impl App {
             TaskTracker::new(),
             Stop::default(),
         );
+        let upstreams: Arc<[Upstream]> = upstreams.into();
+        let condition = Condition {
+            stage: AtomicU8::new(Stage::Starting as u8),
+            store: store.clone(),
+            upstreams: upstreams.clone(),
+            metrics: metrics.clone(),
+            epoch_changes: AtomicU64::new(0),
+        };
         let proxy = Idempotency::new(Parameters {
             authorities: upstreams
                 .iter()
                 .map(|upstream| upstream.authority().to_owned())
                 .collect(),
-            inner: Forwarder {
-                upstreams: upstreams.into(),
-            },
+            inner: Forwarder { upstreams },
             store: store.clone(),
             routes: settings.routes.clone(),
             service: settings.service.clone(),
@@ -161,7 +167,7 @@ impl App {
             clients,
             operators,
             proxy,
-            condition: Arc::new(Condition::new(store.clone())),
+            condition: Arc::new(condition),
             store,
             server: Arc::new(settings.server.clone()),
             store_timeout: settings.store.timeout,
@@ -215,7 +221,7 @@ impl App {
                 stopped.reached(crate::downstream::Phase::Draining).await;
             }))
         });
-        let observer = tokio::spawn(observe(self.store.clone(), self.metrics.clone()));
+        let observer = tokio::spawn(observe(self.condition.clone()));
         let mut clients = tokio::spawn(serve(
             self.clients,
             self.server.clone(),
@@ -322,15 +328,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     bound().map_err(|error| StartError::Listen { address, error })
 }
 
-async fn observe(store: Arc<AnyStore>, metrics: Arc<Metrics>) {
-    let mut epochs = 0;
+async fn observe(condition: Arc<Condition>) {
     loop {
-        let health = store.health();
-        metrics.store_up.set(health.up.into());
-        metrics
-            .store_epoch_changes
-            .inc_by(health.epoch_changes.saturating_sub(epochs));
-        epochs = epochs.max(health.epoch_changes);
+        condition.observe();
         tokio::time::sleep(OBSERVED_EVERY).await;
     }
 }
@@ -339,6 +339,10 @@ async fn observe(store: Arc<AnyStore>, metrics: Arc<Metrics>) {
 struct Condition {
     stage: AtomicU8,
     store: Arc<AnyStore>,
+    upstreams: Arc<[Upstream]>,
+    metrics: Arc<Metrics>,
+    /// So many of the store's are counted.
+    epoch_changes: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -349,13 +353,6 @@ enum Stage {
 }
 
 impl Condition {
-    fn new(store: Arc<AnyStore>) -> Self {
-        Self {
-            stage: AtomicU8::new(Stage::Starting as u8),
-            store,
-        }
-    }
-
     fn set(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Release);
     }
@@ -379,6 +376,25 @@ impl Report for Condition {
                 .into_iter()
                 .map(|note| format!("store: {note}")),
         );
+        lines.extend(self.upstreams.iter().map(|upstream| {
+            let contact = match upstream.contact() {
+                Contact::None => "not asked yet",
+                Contact::Made => "up",
+                Contact::Failed => "down",
+            };
+            format!("upstream: {}: {contact}", upstream.authority())
+        }));
         lines
+    }
+
+    fn observe(&self) {
+        let health = self.store.health();
+        self.metrics.store_up.set(health.up.into());
+        let counted = self
+            .epoch_changes
+            .fetch_max(health.epoch_changes, Ordering::Relaxed);
+        self.metrics
+            .store_epoch_changes
+            .inc_by(health.epoch_changes.saturating_sub(counted));
     }
 }

@@ -498,3 +498,26 @@ async fn a_request_that_was_not_sent_is_tried_again_at_its_own_upstream_alone() 
     world.send(&request).await.is_first(201, true, "completed");
     assert_eq!((own.executions(), world.upstream.asked()), (1, 0));
 }
+
+#[tokio::test]
+async fn the_readiness_page_tells_which_upstream_was_there() {
+    let mut own = Upstream::absent();
+    let route = format!(
+        "[[route]]\npath = \"/own\"\nupstream = \"{}\"\nretry = {{ on = [] }}\n",
+        own.url()
+    );
+    let world = World::config(STORE, &route).await;
+    let line = |address, what| format!("upstream: {address}: {what}\n");
+    let tells = async |address, what| {
+        let page = world.proxy.page("/readyz?verbose").await;
+        assert_eq!(page.status, 200);
+        assert!(page.text().contains(&line(address, what)), "{page:?}");
+    };
+    tells(world.upstream.address(), "not asked yet").await;
+    world.send(&post("/own", "k", "a")).await;
+    tells(own.address(), "down").await;
+    tells(world.upstream.address(), "not asked yet").await;
+    own.listen();
+    world.send(&post("/own", "k", "a")).await;
+    tells(own.address(), "up").await;
+}
