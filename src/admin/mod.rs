@@ -36,4 +36,7 @@ pub trait Report: Send + Sync {
 
     /// Store, upstream and what else there is, a line each, for `/readyz?verbose`.
     fn details(&self) -> Vec<String>;
+
+    /// Brings the metrics up to date, before they are shown.
+    fn observe(&self) {}
 }

@@ -51,6 +51,7 @@ fn ready<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
 }
 
 fn metrics<B>(admin: &Admin, _: &Request<B>) -> Response<Full<Bytes>> {
+    admin.report.observe();
     match admin.metrics.encode() {
         Ok(page) => typed(StatusCode::OK, Metrics::CONTENT_TYPE, page),
         Err(_) => refusal(

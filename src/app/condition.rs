@@ -1,17 +1,22 @@
 //! How the program is: for probes, and for the metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::admin::Report;
 use crate::store::{AnyStore, Store};
 use crate::telemetry::Metrics;
+use crate::upstream::{Contact, Upstream};
 
 /// How the program is, for probes.
 pub(super) struct Condition {
     stage: AtomicU8,
     store: Arc<AnyStore>,
+    upstreams: Arc<[Upstream]>,
+    metrics: Arc<Metrics>,
+    /// So many of the store's are counted.
+    epoch_changes: AtomicU64,
 }
 
 /// Where a process is in its life.
@@ -23,10 +28,17 @@ pub(super) enum Stage {
 }
 
 impl Condition {
-    pub(super) fn new(store: Arc<AnyStore>) -> Self {
+    pub(super) fn new(
+        store: Arc<AnyStore>,
+        upstreams: Arc<[Upstream]>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             stage: AtomicU8::new(Stage::Starting as u8),
             store,
+            upstreams,
+            metrics,
+            epoch_changes: AtomicU64::new(0),
         }
     }
 
@@ -53,20 +65,33 @@ impl Report for Condition {
                 .into_iter()
                 .map(|note| format!("store: {note}")),
         );
+        lines.extend(self.upstreams.iter().map(|upstream| {
+            let contact = match upstream.contact() {
+                Contact::None => "not asked yet",
+                Contact::Made => "up",
+                Contact::Failed => "down",
+            };
+            format!("upstream: {}: {contact}", upstream.authority())
+        }));
         lines
+    }
+
+    fn observe(&self) {
+        let health = self.store.health();
+        self.metrics.store_up.set(health.up.into());
+        let counted = self
+            .epoch_changes
+            .fetch_max(health.epoch_changes, Ordering::Relaxed);
+        self.metrics
+            .store_epoch_changes
+            .inc_by(health.epoch_changes.saturating_sub(counted));
     }
 }
 
 /// Carries the condition of the store to the metrics, for as long as it is polled.
-pub(super) async fn observe(store: Arc<AnyStore>, metrics: Arc<Metrics>) {
-    let mut epochs = 0;
+pub(super) async fn observe(condition: Arc<Condition>) {
     loop {
-        let health = store.health();
-        metrics.store_up.set(health.up.into());
-        metrics
-            .store_epoch_changes
-            .inc_by(health.epoch_changes.saturating_sub(epochs));
-        epochs = epochs.max(health.epoch_changes);
+        condition.observe();
         tokio::time::sleep(OBSERVED_EVERY).await;
     }
 }

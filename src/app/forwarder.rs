@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tower::Service;
 
 use crate::proxy::Target;
-use crate::upstream::{NotSentReason, ResponseBody, Reuse, SendError, Upstream};
+use crate::upstream::{NotSentReason, ResponseBody, SendError, Upstream};
 use crate::wire::Body;
 
 /// Takes a request to the upstream that its [`Target`] names.
@@ -26,16 +26,16 @@ impl Service<Request<Body>> for Forwarder {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let target = request.extensions_mut().remove::<Target>();
-        let target = target.unwrap_or(Target {
-            upstream: 0,
-            reuse: Reuse::OnlyYoung,
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // It stays with the request: one that was not sent comes back, and is sent again to the same upstream.
+        let target = request.extensions().get::<Target>().copied();
+        let way = target.and_then(|target| {
+            let upstream = self.upstreams.get(target.upstream)?;
+            Some((upstream.clone(), target.reuse))
         });
-        let upstream = self.upstreams.get(target.upstream).cloned();
         Box::pin(async move {
-            match upstream {
-                Some(upstream) => upstream.send(request, target.reuse).await,
+            match way {
+                Some((upstream, reuse)) => upstream.send(request, reuse).await,
                 None => Err(SendError::NotSent {
                     request: Box::new(request),
                     reason: NotSentReason::Closed,

@@ -140,14 +140,14 @@ impl App {
             TaskTracker::new(),
             Stop::default(),
         );
+        let upstreams: Arc<[Upstream]> = upstreams.into();
+        let condition = Condition::new(store.clone(), upstreams.clone(), metrics.clone());
         let proxy = Idempotency::new(Parameters {
             authorities: upstreams
                 .iter()
                 .map(|upstream| upstream.authority().to_owned())
                 .collect(),
-            inner: Forwarder {
-                upstreams: upstreams.into(),
-            },
+            inner: Forwarder { upstreams },
             store: store.clone(),
             routes: settings.routes.clone(),
             service: settings.service.clone(),
@@ -162,7 +162,7 @@ impl App {
             clients,
             operators,
             proxy,
-            condition: Arc::new(Condition::new(store.clone())),
+            condition: Arc::new(condition),
             store,
             server: Arc::new(settings.server.clone()),
             store_timeout: settings.store.timeout,
@@ -216,7 +216,7 @@ impl App {
                 stopped.reached(crate::downstream::Phase::Draining).await;
             }))
         });
-        let observer = tokio::spawn(observe(self.store.clone(), self.metrics.clone()));
+        let observer = tokio::spawn(observe(self.condition.clone()));
         let mut clients = tokio::spawn(serve(
             self.clients,
             self.server.clone(),

@@ -27,11 +27,13 @@ pub(super) fn read(root: &Reader<'_>, default: Policy, origins: &mut Vec<Uri>) -
             }
             return;
         };
+        // Routes that share a path, without names of their own, are one in logs and metrics.
+        let chosen = named.is_some();
         policy.route = named.unwrap_or_else(|| path.clone());
         let taken = routes.all().iter().any(|other| other.route == policy.route);
-        if taken {
+        if chosen && taken {
             route.fault(
-                route.spot_of(&["name", "path"]),
+                route.spot_of(&["name"]),
                 format!(
                     "another route is called {:?}, expected a name of its own",
                     policy.route

@@ -464,6 +464,20 @@ fn a_route_sets_what_it_names_and_takes_the_rest_from_the_policy() {
 }
 
 #[test]
+fn routes_without_names_may_share_a_path() {
+    let settings = good(
+        "[[route]]\npath = \"/x\"\nmethods = [\"PUT\"]\n[[route]]\npath = \"/x\"\nmethods = [\"POST\"]\n",
+    );
+    let names: Vec<_> = settings.routes.all().iter().map(|p| &*p.route).collect();
+    assert_eq!(names, ["default", "/x", "/x"]);
+    let twice = faults("[[route]]\npath = \"/x\"\n[[route]]\npath = \"/x\"\n");
+    assert_eq!(
+        twice,
+        ["f.toml:5:8: \"/x\": the routes /x and /x both cover POST of this path"]
+    );
+}
+
+#[test]
 fn routes_that_cannot_be_told_apart_are_refused() {
     let two = |first: &str, second: &str| {
         faults(&format!(

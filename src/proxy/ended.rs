@@ -28,8 +28,8 @@ pub(super) enum Then {
     Pass(Response<Body>),
     /// The answer is with the client already, but for its last piece where that is known to be the last.
     EndStream(RelaySender, Option<Frame<Bytes>>),
-    /// The answer is with the client already, and broke off.
-    Abort,
+    /// The answer is with the client already, and broke off; the client learns of it last.
+    Abort(RelaySender),
     /// There is no answer.
     Problem(Code, &'static str),
 }

@@ -128,7 +128,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
             }
             return stream.end().await;
         }
-        Then::Abort => return,
+        Then::Abort(stream) => return drop(stream),
         Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
     };
     if let Some(tell) = tell {
@@ -240,7 +240,10 @@ async fn work<F: Forward, S: Store>(
             },
             then: Then::EndStream(stream, last),
         },
-        Err(_) => Ended::unknown(Some(status), "the upstream's answer broke off", Then::Abort),
+        Err(_) => {
+            let then = Then::Abort(stream);
+            Ended::unknown(Some(status), "the upstream's answer broke off", then)
+        }
     }
 }
 

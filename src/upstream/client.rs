@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -28,6 +29,18 @@ struct Inner {
     connect_timeout: Duration,
     connector: Connector,
     pool: Arc<Pool>,
+    contact: AtomicU8,
+}
+
+/// What came of the last connection that was opened to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// None was opened so far.
+    None = 0,
+    /// It was there.
+    Made = 1,
+    /// It could not be reached.
+    Failed = 2,
 }
 
 /// Which pooled connections a request may take.
@@ -67,6 +80,7 @@ impl Upstream {
                 connect_timeout: settings.connect_timeout,
                 connector,
                 pool: Pool::new(settings),
+                contact: AtomicU8::new(Contact::None as u8),
             }),
         })
     }
@@ -75,6 +89,16 @@ impl Upstream {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.inner.authority
+    }
+
+    /// Whether it was there when a connection was last opened; nothing is asked for this.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        match self.inner.contact.load(Ordering::Relaxed) {
+            0 => Contact::None,
+            1 => Contact::Made,
+            _ => Contact::Failed,
+        }
     }
 
     /// Sends a request and waits for the head of its answer, as long as it takes. The URI is origin-form (or `*`), `Host`
@@ -95,6 +119,7 @@ impl Upstream {
             connect_timeout,
             connector,
             pool,
+            contact,
             ..
         } = &*self.inner;
         let not_sent = |request, reason| {
@@ -132,10 +157,15 @@ impl Upstream {
             };
         }
         pool.make_room();
-        match connector
+        let connected = connector
             .connect(permit, Instant::now() + *connect_timeout, pool)
-            .await
-        {
+            .await;
+        let came_of_it = match connected {
+            Ok(_) => Contact::Made,
+            Err(_) => Contact::Failed,
+        };
+        contact.store(came_of_it as u8, Ordering::Relaxed);
+        match connected {
             Ok(connection) => {
                 Loan::fresh(connection, Arc::clone(pool))
                     .exchange(request)

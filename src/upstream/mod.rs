@@ -29,6 +29,6 @@ mod tests;
 mod tls;
 
 pub use body::ResponseBody;
-pub use client::{Gate, Reuse, Upstream};
+pub use client::{Contact, Gate, Reuse, Upstream};
 pub use error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 pub use settings::UpstreamSettings;

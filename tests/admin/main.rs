@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 struct Program {
     ready: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 impl Report for Program {
@@ -28,6 +29,10 @@ impl Report for Program {
     fn details(&self) -> Vec<String> {
         vec!["store: up".to_owned(), "upstream: up".to_owned()]
     }
+
+    fn observe(&self) {
+        self.metrics.request("orders", Outcome::Replayed);
+    }
 }
 
 struct Running {
@@ -40,11 +45,12 @@ struct Running {
 async fn start() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let program = Arc::new(Program {
-        ready: AtomicBool::new(true),
-    });
     let metrics = Arc::new(Metrics::new());
     metrics.request("orders", Outcome::Executed);
+    let program = Arc::new(Program {
+        ready: AtomicBool::new(true),
+        metrics: metrics.clone(),
+    });
     let admin = Admin {
         report: program.clone(),
         metrics,
@@ -106,6 +112,19 @@ async fn probes_tell_life_and_readiness() {
         answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\n"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn the_metrics_are_brought_up_to_date_before_they_are_shown() {
+    let running = start().await;
+    for times in 1..=2 {
+        let answer = running
+            .ask("GET /metrics HTTP/1.1\r\nHost: localhost")
+            .await;
+        let line =
+            format!("idemproxy_requests_total{{route=\"orders\",outcome=\"replayed\"}} {times}\n");
+        assert!(answer.contains(&line), "{answer}");
+    }
 }
 
 #[tokio::test]

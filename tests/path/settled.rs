@@ -210,8 +210,9 @@ async fn an_answer_that_breaks_off_while_it_streams_is_aborted_and_its_outcome_u
             gate.cancel();
             let answer = client.rest_of(head).await;
             assert_eq!(answer.ending, Ending::Cut, "{key} {how}: {answer:?}");
+            // Who sees the end finds the outcome in the record.
             world
-                .settled(&request)
+                .send(&request)
                 .await
                 .is_problem(409, "outcome-unknown")
                 .in_state("unknown");
@@ -467,4 +468,46 @@ async fn an_exchange_that_outlives_its_client_is_counted_while_it_runs() {
     assert_eq!(world.proxy.metric("idemproxy_in_flight"), 1.0);
     gate.cancel();
     world.proxy.reaches("idemproxy_in_flight", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_is_tried_again_at_its_own_upstream_alone() {
+    let mut own = Upstream::absent();
+    let route = format!(
+        "[[route]]\npath = \"/own\"\nupstream = \"{}\"\nretry = {{ base = \"1ms\" }}\n",
+        own.url()
+    );
+    let world = World::config(STORE, &route).await;
+    let request = post("/own", "k", "a");
+    world
+        .send(&request)
+        .await
+        .is_problem(502, "upstream-unreachable")
+        .in_state("released");
+    own.listen();
+    world.send(&request).await.is_first(201, true, "completed");
+    assert_eq!((own.executions(), world.upstream.asked()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_readiness_page_tells_which_upstream_was_there() {
+    let mut own = Upstream::absent();
+    let route = format!(
+        "[[route]]\npath = \"/own\"\nupstream = \"{}\"\nretry = {{ on = [] }}\n",
+        own.url()
+    );
+    let world = World::config(STORE, &route).await;
+    let line = |address, what| format!("upstream: {address}: {what}\n");
+    let tells = async |address, what| {
+        let page = world.proxy.page("/readyz?verbose").await;
+        assert_eq!(page.status, 200);
+        assert!(page.text().contains(&line(address, what)), "{page:?}");
+    };
+    tells(world.upstream.address(), "not asked yet").await;
+    world.send(&post("/own", "k", "a")).await;
+    tells(own.address(), "down").await;
+    tells(world.upstream.address(), "not asked yet").await;
+    own.listen();
+    world.send(&post("/own", "k", "a")).await;
+    tells(own.address(), "up").await;
 }
