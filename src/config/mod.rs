@@ -47,8 +47,14 @@ pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Settings, Faul
     let name = path.display().to_string();
     let bytes = std::fs::read(path)
         .map_err(|error| Faults::of_file(&name, format!("cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Faults::of_file(&name, "not UTF-8, which TOML is".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let fits = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..fits]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let place = format!("{name}:{line}:{column}");
+        Faults::of_file(&place, "not UTF-8, which TOML is".to_owned())
+    })?;
     from_toml(&name, &text, overrides)
 }
 

@@ -255,3 +255,14 @@ fn healthcheck_exits_1_where_nobody_listens_and_2_for_what_is_no_address() {
         assert_eq!(output.status.code(), Some(2), "{url}");
     }
 }
+
+#[test]
+fn bytes_that_are_no_text_are_refused_with_their_place() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("idemproxy.toml");
+    std::fs::write(&path, b"# \xc3\xa9\nservice = \"\xc3\xa9\xff\"\n").unwrap();
+    let output = idemproxy(&["check", "--config", path.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = format!("{}:2:13: not UTF-8", path.display());
+    assert!(stderr(&output).starts_with(&told), "{}", stderr(&output));
+}
