@@ -2,13 +2,15 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::time::timeout;
 
 use super::link::Open;
 use super::streams;
@@ -17,7 +19,8 @@ use crate::wire::BoxError;
 /// The body of a client's request: it ends cleanly only if the client ended it. Until it ends or is dropped the exchange is
 /// open, even if its answer is over.
 pub struct ClientBody {
-    inner: Incoming,
+    /// There until it is dropped.
+    inner: Option<Incoming>,
     version: Version,
     open: Option<Open>,
 }
@@ -37,7 +40,7 @@ impl ClientBody {
     pub(super) fn new(inner: Incoming, version: Version, open: Open) -> Self {
         let open = (!inner.is_end_stream()).then_some(open);
         Self {
-            inner,
+            inner: Some(inner),
             version,
             open,
         }
@@ -52,31 +55,45 @@ impl Body for ClientBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)?);
+        let version = self.version;
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)?);
+        let ended = inner.is_end_stream();
         // hyper takes RST_STREAM with NO_ERROR for an end. That is the server's to say, when it answered early (RFC 9113,
         // 8.1); from a client it means half an upload. Over HTTP/1 a body is known to be over otherwise.
-        if frame.is_none() && self.version == Version::HTTP_2 && !self.inner.is_end_stream() {
+        if frame.is_none() && version == Version::HTTP_2 && !ended {
             return Poll::Ready(Some(Err(ClientBodyError::EndedEarly)));
         }
-        if frame.is_none() || self.inner.is_end_stream() {
+        if frame.is_none() || ended {
             self.open = None;
         }
         Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        if let Some(open) = &self.open {
-            open.link.cut();
+        let Some(open) = self.open.take() else { return };
+        open.link.cut();
+        // A stream whose body nobody reads is reset after its answer, and some clients then lose the answer. What is on
+        // its way already is read, so that most streams end by themselves.
+        if self.version == Version::HTTP_2
+            && let Some(body) = self.inner.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                drop(timeout(LINGER, Limited::new(body, LINGER_BYTES).collect()).await);
+            });
         }
     }
 }
@@ -154,3 +171,7 @@ where
 }
 
 const HTTP2_PIECE: usize = 16 * 1024;
+
+/// What of an upload that nobody wants is read all the same.
+const LINGER_BYTES: usize = 64 * 1024;
+const LINGER: Duration = Duration::from_millis(200);
