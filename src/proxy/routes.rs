@@ -9,8 +9,10 @@ use super::policy::{Mode, Policy};
 /// The routes of a configuration, compiled: one lookup a request.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    /// Index into `groups`.
-    paths: matchit::Router<usize>,
+    /// Patterns that say how many segments there are; index into `groups`.
+    exact: matchit::Router<usize>,
+    /// Patterns that end in `{*rest}`, apart since one router takes no `{name}` and `{*rest}` in one place.
+    open: matchit::Router<usize>,
     /// A pattern, and the policies that share it.
     groups: Vec<(String, Vec<Arc<Policy>>)>,
     default: Arc<Policy>,
@@ -35,9 +37,6 @@ pub enum RouteError {
     /// Two routes cover one method of one path.
     #[error("the routes {0} and {1} both cover {2} of this path")]
     Overlap(String, String, Method),
-    /// Two routes share a path and go to different upstreams: where would its other methods go?
-    #[error("the routes {0} and {1} share this path, and so must share an upstream")]
-    Upstreams(String, String),
 }
 
 impl Routes {
@@ -45,7 +44,8 @@ impl Routes {
     pub fn new(default: Policy) -> Self {
         let default = Arc::new(default);
         Self {
-            paths: matchit::Router::new(),
+            exact: matchit::Router::new(),
+            open: matchit::Router::new(),
             groups: Vec::new(),
             all: vec![default.clone()],
             default,
@@ -57,8 +57,7 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// The pattern is malformed or ambiguous, or another route of this path covers one of the methods already or has
-    /// another upstream.
+    /// The pattern is malformed or ambiguous, or another route of this path covers one of the methods already.
     pub fn add(&mut self, pattern: &str, policy: Policy) -> Result<(), RouteError> {
         let policy = Arc::new(policy);
         match self.groups.iter_mut().find(|(known, _)| known == pattern) {
@@ -69,16 +68,19 @@ impl Routes {
                 group.push(policy.clone());
             }
             None => {
-                self.paths
-                    .insert(pattern, self.groups.len())
-                    .map_err(|error| {
-                        RouteError::Pattern(match error {
-                            matchit::InsertError::Conflict { with } => {
-                                format!("expected a path that can be told apart from {with}")
-                            }
-                            error => error.to_string(),
-                        })
-                    })?;
+                let router = if pattern.contains("{*") {
+                    &mut self.open
+                } else {
+                    &mut self.exact
+                };
+                router.insert(pattern, self.groups.len()).map_err(|error| {
+                    RouteError::Pattern(match error {
+                        matchit::InsertError::Conflict { with } => {
+                            format!("expected a path that can be told apart from {with}")
+                        }
+                        error => error.to_string(),
+                    })
+                })?;
                 let group = vec![policy.clone()];
                 self.groups.push((pattern.to_owned(), group));
             }
@@ -88,14 +90,31 @@ impl Routes {
         Ok(())
     }
 
-    /// The policy of a request, or nothing where the request passes uncovered; and which upstream it goes to.
+    /// The policy of a request by the most specific pattern that its path matches, segment by segment: a literal before `{name}`, that
+    /// before `{*rest}`. Methods that no route of the path covers pass; they go to the routes' upstream if they have one in
+    /// common, and else to the default one.
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
-        let Ok(matched) = self.paths.at(path) else {
-            return Found::of(&self.default, method);
+        let group = |router: &matchit::Router<usize>| {
+            router
+                .at(path)
+                .ok()
+                .map(|matched| &self.groups[*matched.value])
         };
-        let (_, here) = &self.groups[*matched.value];
-        let covering = here.iter().find(|p| p.methods.contains(method));
-        Found::of(covering.unwrap_or(&here[0]), method)
+        let (_, here) = match (group(&self.exact), group(&self.open)) {
+            (Some(exact), Some(open)) if specificity(&open.0).gt(specificity(&exact.0)) => open,
+            (Some(found), _) | (None, Some(found)) => found,
+            (None, None) => return Found::of(&self.default, method),
+        };
+        if let Some(covering) = here.iter().find(|policy| policy.methods.contains(method)) {
+            return Found::of(covering, method);
+        }
+        let shared = here
+            .iter()
+            .all(|policy| policy.upstream == here[0].upstream);
+        Found {
+            policy: if shared { &here[0] } else { &self.default },
+            covered: false,
+        }
     }
 
     /// Every policy, the default one first.
@@ -111,14 +130,23 @@ impl Routes {
 
 /// Whether two policies can share a path.
 fn tell_apart(one: &Policy, other: &Policy) -> Result<(), RouteError> {
-    let (here, there) = (one.route.clone(), other.route.clone());
-    if one.upstream != other.upstream {
-        return Err(RouteError::Upstreams(here, there));
-    }
     match one.methods.iter().find(|m| other.methods.contains(m)) {
-        Some(method) => Err(RouteError::Overlap(here, there, method.clone())),
+        Some(method) => Err(RouteError::Overlap(
+            one.route.clone(),
+            other.route.clone(),
+            method.clone(),
+        )),
         None => Ok(()),
     }
+}
+
+/// How much each segment of a pattern says; of two patterns that match a path, the greater one is the more specific.
+fn specificity(pattern: &str) -> impl Iterator<Item = u8> {
+    pattern.split('/').map(|segment| match segment {
+        rest if rest.contains("{*") => 0,
+        name if name.contains('{') => 1,
+        _ => 2,
+    })
 }
 
 /// What the routes say of a request.
@@ -136,5 +164,78 @@ impl<'a> Found<'a> {
             policy,
             covered: policy.mode != Mode::Off && policy.methods.contains(method),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes(patterns: &[&str]) -> Routes {
+        let mut routes = Routes::new(Policy::default());
+        for pattern in patterns {
+            let policy = Policy {
+                route: (*pattern).to_owned(),
+                ..Policy::default()
+            };
+            routes.add(pattern, policy).unwrap();
+        }
+        routes
+    }
+
+    #[test]
+    fn the_most_specific_pattern_wins_whatever_the_order() {
+        let mut patterns = [
+            "/{*r}",
+            "/a/{*r}",
+            "/a/{x}",
+            "/a/b",
+            "/a/{x}/c",
+            "/a/b/{*r}",
+            "/{x}",
+        ];
+        for _ in 0..patterns.len() {
+            patterns.rotate_left(1);
+            let routes = routes(&patterns);
+            for (path, expected) in [
+                ("/a/b", "/a/b"),
+                ("/a/z", "/a/{x}"),
+                ("/a/z/c", "/a/{x}/c"),
+                ("/a/z/d", "/a/{*r}"),
+                ("/a/b/c", "/a/b/{*r}"),
+                ("/z", "/{x}"),
+                ("/z/y", "/{*r}"),
+                ("/", "default"),
+            ] {
+                assert_eq!(
+                    routes.find(&Method::POST, path).policy.route,
+                    expected,
+                    "{path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn routes_of_a_path_may_go_to_upstreams_of_their_own() {
+        let mut routes = Routes::new(Policy::default());
+        for (method, upstream) in [(Method::PUT, 1), (Method::POST, 2)] {
+            let policy = Policy {
+                methods: vec![method],
+                upstream,
+                ..Policy::default()
+            };
+            routes.add("/a", policy).unwrap();
+        }
+        let upstream = |method| routes.find(&method, "/a").policy.upstream;
+        assert_eq!(
+            (
+                upstream(Method::PUT),
+                upstream(Method::POST),
+                upstream(Method::GET)
+            ),
+            (1, 2, 0)
+        );
+        assert!(!routes.find(&Method::DELETE, "/a").covered);
     }
 }
