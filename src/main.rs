@@ -48,6 +48,8 @@ fn demo(listen: Option<String>) -> Overrides {
         listen: listen.map(|address| Given::new("--listen", address)),
         upstream: Some(Given::new("demo", "http://127.0.0.1:3000")),
         store: Some(Given::new("demo", "memory:")),
+        // Its port may be taken, by the real thing for one.
+        admin: Some(Given::new("demo", "off")),
         ..Overrides::default()
     }
 }

@@ -1,7 +1,7 @@
 //! How the program is: for probes, and for the metrics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::admin::Report;
@@ -12,7 +12,8 @@ use crate::upstream::{Contact, Upstream};
 /// How the program is, for probes.
 pub(super) struct Condition {
     stage: AtomicU8,
-    store: Arc<AnyStore>,
+    /// Nothing until it is open.
+    store: OnceLock<Arc<AnyStore>>,
     upstreams: Arc<[Upstream]>,
     metrics: Arc<Metrics>,
     /// So many of the store's are counted.
@@ -28,18 +29,21 @@ pub(super) enum Stage {
 }
 
 impl Condition {
-    pub(super) fn new(
-        store: Arc<AnyStore>,
-        upstreams: Arc<[Upstream]>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    /// Of a program whose store is not open yet.
+    pub(super) fn starting(upstreams: Arc<[Upstream]>, metrics: Arc<Metrics>) -> Self {
         Self {
             stage: AtomicU8::new(Stage::Starting as u8),
-            store,
+            store: OnceLock::new(),
             upstreams,
             metrics,
             epoch_changes: AtomicU64::new(0),
         }
+    }
+
+    /// The store is open.
+    pub(super) fn opened(&self, store: Arc<AnyStore>) {
+        // Opened once, by whoever made this.
+        let _ = self.store.set(store);
     }
 
     pub(super) fn set(&self, stage: Stage) {
@@ -57,7 +61,11 @@ impl Report for Condition {
     }
 
     fn details(&self) -> Vec<String> {
-        let health = self.store.health();
+        let health = self
+            .store
+            .get()
+            .map(|store| store.health())
+            .unwrap_or_default();
         let mut lines = vec![format!("store: {}", if health.up { "up" } else { "down" })];
         lines.extend(
             health
@@ -77,7 +85,11 @@ impl Report for Condition {
     }
 
     fn observe(&self) {
-        let health = self.store.health();
+        let health = self
+            .store
+            .get()
+            .map(|store| store.health())
+            .unwrap_or_default();
         self.metrics.store_up.set(health.up.into());
         let counted = self
             .epoch_changes

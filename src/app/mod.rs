@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, serve_admin};
@@ -78,7 +80,7 @@ fn block_on(log: &LogSettings, run: impl Future<Output = Result<(), BoxError>>) 
 /// A proxy whose store is open and whose listeners are bound.
 pub struct App {
     clients: TcpListener,
-    operators: Option<TcpListener>,
+    operators: Option<Operators>,
     proxy: Idempotency<Forwarder, AnyStore>,
     store: Arc<AnyStore>,
     server: Arc<ServerSettings>,
@@ -87,6 +89,13 @@ pub struct App {
     tasks: TaskTracker,
     stop: Stop,
     condition: Arc<Condition>,
+}
+
+/// The operators' listener, which answers probes from before the store is open to after the last exchange.
+struct Operators {
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+    stop: DropGuard,
 }
 
 /// Why a proxy does not start.
@@ -114,7 +123,7 @@ pub enum StartError {
 }
 
 impl App {
-    /// Opens the store and binds the listeners. Nothing is served before [`App::run`].
+    /// Binds the listeners and opens the store. Probes are answered from the beginning, clients not before [`App::run`].
     ///
     /// # Errors
     ///
@@ -130,18 +139,19 @@ impl App {
             );
         }
         let clients = listen(settings.listen)?;
-        let operators = match &settings.admin {
-            Some(admin) => Some(listen(admin.listen)?),
-            None => None,
-        };
-        let store = Arc::new(AnyStore::open(&settings.store).await?);
         let (metrics, tasks, stop) = (
             Arc::new(Metrics::new()),
             TaskTracker::new(),
             Stop::default(),
         );
         let upstreams: Arc<[Upstream]> = upstreams.into();
-        let condition = Condition::new(store.clone(), upstreams.clone(), metrics.clone());
+        let condition = Arc::new(Condition::starting(upstreams.clone(), metrics.clone()));
+        let operators = match &settings.admin {
+            Some(admin) => Some(Operators::serve(admin.listen, &condition, &metrics)?),
+            None => None,
+        };
+        let store = Arc::new(AnyStore::open(&settings.store).await?);
+        condition.opened(store.clone());
         let proxy = Idempotency::new(Parameters {
             authorities: upstreams
                 .iter()
@@ -162,7 +172,7 @@ impl App {
             clients,
             operators,
             proxy,
-            condition: Arc::new(condition),
+            condition,
             store,
             server: Arc::new(settings.server.clone()),
             store_timeout: settings.store.timeout,
@@ -184,15 +194,8 @@ impl App {
     }
 
     /// Where operators connect, if anywhere.
-    ///
-    /// # Errors
-    ///
-    /// What the system says of its own socket.
-    pub fn admin_address(&self) -> std::io::Result<Option<SocketAddr>> {
-        self.operators
-            .as_ref()
-            .map(TcpListener::local_addr)
-            .transpose()
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.operators.as_ref().map(|operators| operators.address)
     }
 
     /// What is counted.
@@ -204,18 +207,6 @@ impl App {
     /// runs; then what still runs is settled as unknown. `hurry` ends the waiting early.
     pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
         let shutdown = Shutdown::new();
-        let admin_shutdown = Shutdown::new();
-        let operators = self.operators.map(|listener| {
-            let admin = Admin {
-                report: self.condition.clone(),
-                metrics: self.metrics.clone(),
-                hosts: Arc::new([]),
-            };
-            let stopped = admin_shutdown.clone();
-            tokio::spawn(serve_admin(listener, admin, async move {
-                stopped.reached(crate::downstream::Phase::Draining).await;
-            }))
-        });
         let observer = tokio::spawn(observe(self.condition.clone()));
         let mut clients = tokio::spawn(serve(
             self.clients,
@@ -267,9 +258,9 @@ impl App {
             }
         }
         observer.abort();
-        admin_shutdown.drain();
-        if let Some(operators) = operators {
-            let _ = tokio::time::timeout(LAST_WORDS, operators).await;
+        if let Some(operators) = self.operators {
+            drop(operators.stop);
+            let _ = tokio::time::timeout(LAST_WORDS, operators.serving).await;
         }
         // What is queued is written when the last of them goes.
         drop(self.store);
@@ -280,7 +271,7 @@ impl App {
         if let Ok(address) = self.address() {
             tracing::info!(%address, upstream = %settings.upstreams[0].origin, "listening");
         }
-        if let Ok(Some(address)) = self.admin_address() {
+        if let Some(address) = self.admin_address() {
             tracing::info!(%address, "listening for operators");
         }
         for note in self.store.health().notes {
@@ -296,6 +287,31 @@ impl App {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
+    }
+}
+
+impl Operators {
+    fn serve(
+        address: SocketAddr,
+        condition: &Arc<Condition>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::Listen { address, error };
+        let listener = listen(address)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let admin = Admin {
+            report: condition.clone(),
+            metrics: metrics.clone(),
+            hosts: Arc::new([]),
+        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serving = tokio::spawn(serve_admin(listener, admin, stopped));
+        Ok(Self {
+            address,
+            serving,
+            stop: stop.drop_guard(),
+        })
     }
 }
 

@@ -49,8 +49,15 @@ impl AnyStore {
     pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
         match &settings.location {
             Location::Memory => Ok(Self::Memory(Memory::new(settings.max_bytes))),
-            // Blocks while it reads the file; nothing is served yet.
-            Location::Embedded(dir) => Ok(Self::Embedded(Box::new(Embedded::open(dir, settings)?))),
+            Location::Embedded(dir) => {
+                let (dir, settings) = (dir.clone(), settings.clone());
+                // It reads the whole file, and probes are answered meanwhile.
+                let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, &settings));
+                match opened.await {
+                    Ok(opened) => Ok(Self::Embedded(Box::new(opened?))),
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                }
+            }
             Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::connect(url, settings).await?))),
         }
     }

@@ -30,7 +30,7 @@ impl Proxy {
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         Self {
             address: app.address().unwrap(),
-            admin: app.admin_address().unwrap().expect("an admin listener"),
+            admin: app.admin_address().expect("an admin listener"),
             metrics: app.metrics(),
             stop: stop.clone(),
             hurry: hurry.clone(),
