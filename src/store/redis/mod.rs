@@ -107,7 +107,11 @@ impl Redis {
         match operation(Arc::clone(&session)).await {
             Err(Failure::Dropped) => {
                 let next = self.keeper.session_after(&session, patience).await;
-                operation(next.map_err(|_| Failure::Dropped)?).await
+                let done = match next {
+                    Ok(next) => operation(next).await,
+                    Err(failure) => Err(failure),
+                };
+                done.map_err(Failure::after_a_loss)
             }
             Err(failure) if failure.asks_for_another_connection() => {
                 session.retire();
@@ -140,12 +144,19 @@ impl Store for Redis {
                 match claimed {
                     Ok(None) => return Ok(Inserted::Created),
                     Ok(Some(seen)) => return Ok(Inserted::Occupied(seen)),
-                    Err(failure) if failure.forbids_writes() => failure.into(),
+                    // What became of a lost claim is not known, and what is there may be brought back all the same.
+                    Err(failure) if failure.forbids_writes() || failure == Failure::Dropped => {
+                        failure.into()
+                    }
                     Err(failure) => return Err(failure.into()),
                 }
             }
         };
         match self.found(key, patience).await {
+            // An earlier try of this claim arrived, and nothing says that it holds: replicas may lack it.
+            Ok(Some(seen)) if seen.record.token == record.token => Err(StoreError::Unanswered(
+                "redis has the claim, and could not confirm it".to_owned(),
+            )),
             Ok(Some(seen)) => Ok(Inserted::Occupied(seen)),
             Err(Failure::Unreadable(why)) => Err(StoreError::Unreadable(why)),
             Ok(None) | Err(_) => Err(refusal),
