@@ -252,7 +252,7 @@ impl Session {
         match &found {
             None => {}
             // An earlier try of this claim arrived. WAIT counts the writes of its own connection: there has to be one.
-            Some(seen) if seen.record.token == token => {
+            Some(seen) if is_claim(&seen.record, token) => {
                 let mut renew = self.scripts.renew.key(key);
                 renew.arg(token.as_bytes().as_slice());
                 let renewed = line.run(&renew, patience).await;
