@@ -158,9 +158,11 @@ async fn a_large_settlement_over_a_slow_link_is_confirmed() {
 async fn a_further_connection_that_leads_to_another_server_ends_the_session() {
     let (primary, _replica, _store) = pair().await;
     let link = Link::to(primary.port()).await;
-    let store = Redis::connect(&link.redis_url(), &replicated())
-        .await
-        .unwrap();
+    let patient = StoreSettings {
+        timeout: std::time::Duration::from_secs(5),
+        ..replicated()
+    };
+    let store = Redis::connect(&link.redis_url(), &patient).await.unwrap();
     eventually("the session is settled", || async {
         store.steady() > std::time::Duration::from_millis(1100)
     })

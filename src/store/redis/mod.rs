@@ -8,9 +8,10 @@
 //!
 //! - *An operation ends within its timeout*, connecting included. One exception: a record of more than 32 KiB is waited for as long as
 //!   bytes of it move, up to 20 timeouts; else a large answer could be neither stored nor replayed over a slow link. A server that
-//!   is away moves no bytes.
+//!   is away moves no bytes. Replicas have one more timeout to confirm it.
 //! - *Refused or unanswered*: what the server said no to, and what was never sent, is refused. Everything else is unanswered, and may be carried
-//!   out any time later: a request that waits in a buffer is applied when it arrives.
+//!   out any time later: a request that waits in a buffer is applied when it arrives. A no to the second try says nothing of a first
+//!   that was lost, and a no to `WAIT` nothing of the write.
 //! - *A lost connection* is replaced, and the operation asked again once: with the same arguments it is the same operation. One
 //!   that timed out is not.
 //! - *A silent connection* is replaced after two probes without a byte.
