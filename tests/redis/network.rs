@@ -124,6 +124,48 @@ async fn a_connection_that_was_closed_costs_no_operation() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_the_second_try_says_nothing_of_a_first_that_was_lost() {
+    let server = RedisServer::start();
+    let link = Link::to(server.port()).await;
+    let patient = StoreSettings {
+        timeout: Duration::from_secs(5),
+        ..settings()
+    };
+    let store = Redis::connect(&link.redis_url(), &patient).await.unwrap();
+    let (held, first) = (claim(), claim());
+    let done = completed(&held, 10);
+    store.insert(id(1), &held).await.unwrap();
+    // So that the server knows the script.
+    store
+        .replace(id(3), Expect::Held(held.token), &done)
+        .await
+        .unwrap();
+    eventually("the session is settled", || async {
+        store.steady() > Duration::from_millis(1100)
+    })
+    .await;
+    link.delay_replies(Duration::from_secs(60));
+    let breaking = async {
+        eventually("both are carried out", || async {
+            server.get(&key(1)).is_some_and(|frame| frame[4] == 4) && server.get(&key(2)).is_some()
+        })
+        .await;
+        server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        link.pass();
+        link.cut();
+    };
+    let (settled, claimed, ()) = tokio::join!(
+        store.replace(id(1), Expect::Held(held.token), &done),
+        store.insert(id(2), &first),
+        breaking
+    );
+    assert!(unanswered(settled));
+    assert!(unanswered(claimed));
+    let other = store.insert(id(2), &claim()).await;
+    assert!(matches!(other, Ok(Inserted::Occupied(seen)) if seen.record == first));
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_is_told_within_the_timeout_and_found_again() {
     let mut server = RedisServer::start();
     let store = connect(&server.url()).await;

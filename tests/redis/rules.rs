@@ -312,8 +312,9 @@ async fn what_is_no_record_that_this_version_reads_is_told_and_left_as_it_is() {
     server.command(&["SET", &key(3), ""]);
     server.command(&["HSET", &key(4), "a", "b"]);
     server.command(&["SET", &key(5), &newer.repeat(1000)]);
+    server.command(&["SET", &key(6), &newer.replace("IDP\x02\x02", "IDP\x01\x09")]);
     let dump = |number| server.command(&["DUMP", &key(number)]);
-    for number in 1..=5 {
+    for number in 1..=6 {
         let before = dump(number);
         let unreadable = |what: &str, result: Option<StoreError>| {
             assert!(

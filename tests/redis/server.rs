@@ -242,6 +242,63 @@ async fn a_server_without_persistence_says_so() {
     let store = connect(&server.url()).await;
     assert!(noted(&store, "no persistence"), "{:?}", store.health());
     assert!(noted(&store, "version "));
+    let calls = |command: &str| {
+        let info: String =
+            redis::from_redis_value(server.command(&["INFO", "commandstats"])).unwrap();
+        let after = format!("cmdstat_{command}:calls=");
+        let line = info.lines().find_map(|line| line.strip_prefix(&after));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    let heard = store.steady() + std::time::Duration::from_secs(4);
+    eventually("it is asked about itself again", || async {
+        store.steady() > heard
+    })
+    .await;
+    // A session begins with three times INFO.
+    assert!(
+        calls("config|get") * 3 < calls("info"),
+        "what may be refused, and logged, is asked once a session"
+    );
+    assert!(noted(&store, "no persistence"));
+}
+
+#[tokio::test]
+async fn a_server_that_no_longer_says_whether_it_evicts_is_held_to_what_it_said() {
+    let server = RedisServer::start();
+    server.command(&[
+        "ACL", "SETUSER", "app", "on", ">geheim", "~test:*", "+@all", "-config",
+    ]);
+    let store = connect(&format!("redis://app:geheim@127.0.0.1:{}", server.port())).await;
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    eventually("it is found out", || async { noted(&store, "allkeys-lru") }).await;
+    server.command(&["ACL", "SETUSER", "app", "-info"]);
+    eventually("it says no more", || async {
+        noted(&store, "INFO is forbidden")
+    })
+    .await;
+    assert!(refused(store.insert(id(1), &claim()).await));
+    assert!(noted(&store, "allkeys-lru"));
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_steps_forward_is_a_break() {
+    let server = RedisServer::start();
+    let link = Link::to(server.port()).await;
+    let store = connect(&link.redis_url()).await;
+    eventually("it is steady", || async {
+        store.steady() > std::time::Duration::from_millis(1500)
+    })
+    .await;
+    link.rewrite_replies("server_time_usec:1", "server_time_usec:2");
+    eventually("the step is seen", || async {
+        store.steady() < std::time::Duration::from_millis(1000)
+    })
+    .await;
+    eventually("it is steady again", || async {
+        store.steady() > std::time::Duration::from_millis(2500)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,12 @@
 //! What a server says of itself (`INFO`), and what follows from it.
 
+use std::time::Duration;
+
+use ::redis::{Value, cmd};
+
+use super::failure::Failure;
+use super::line::{Line, Patience};
+
 /// What a server says of itself. What it did not say is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -19,6 +26,8 @@ pub(super) struct Facts {
     pub(super) append_only: bool,
     /// When it saves snapshots (`CONFIG GET save`); empty is never. That command is often forbidden.
     pub(super) snapshots: Option<String>,
+    /// Its wall clock, since 1970.
+    pub(super) time: Option<Duration>,
 }
 
 /// Which process, and which history of writes it holds. A failover or a restart makes another.
@@ -29,6 +38,17 @@ pub(super) struct Identity {
 }
 
 impl Facts {
+    /// Asks a server about itself; all but `snapshots`.
+    pub(super) async fn ask(line: &Line, patience: Patience) -> Result<Self, Failure> {
+        match line.ask(&cmd("INFO"), patience).await {
+            Ok(Value::BulkString(info)) => Ok(Self::read(&String::from_utf8_lossy(&info))),
+            Ok(_) => Ok(Self::default()),
+            // Forbidden, or renamed away.
+            Err(Failure::Refused(code)) if code == "NOPERM" || code == "ERR" => Ok(Self::default()),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Reads the reply to `INFO`.
     pub(super) fn read(info: &str) -> Self {
         let field = |name: &str| {
@@ -50,6 +70,7 @@ impl Facts {
             evicted: number("evicted_keys").unwrap_or_default(),
             append_only: field("aof_enabled").is_some_and(|enabled| enabled == "1"),
             snapshots: None,
+            time: number("server_time_usec").map(Duration::from_micros),
         }
     }
 
@@ -104,6 +125,22 @@ impl Facts {
             });
         }
         notes
+    }
+}
+
+/// Asks a server when it saves snapshots.
+pub(super) async fn ask_snapshots(
+    line: &Line,
+    patience: Patience,
+) -> Result<Option<String>, Failure> {
+    let save = cmd("CONFIG").arg("GET").arg("save").to_owned();
+    match line.ask(&save, patience).await {
+        Ok(Value::Array(pair)) => Ok(match pair.into_iter().nth(1) {
+            Some(Value::BulkString(save)) => Some(String::from_utf8_lossy(&save).into_owned()),
+            _ => None,
+        }),
+        Ok(_) | Err(Failure::Refused(_)) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) enum Failure {
     Late,
     /// The connection was lost with the command on its way: it may have been carried out.
     Dropped,
-    /// Carried out, and too few replicas have it.
+    /// An answer of no known form: it may have been carried out.
+    Unintelligible,
+    /// Carried out, and it is not known whether enough replicas have it.
     Unreplicated(String),
     /// What is there is no record that can be read.
     Unreadable(String),
@@ -25,6 +27,23 @@ impl Failure {
     /// Whether the server cannot write at the moment and can still be read.
     pub(super) fn forbids_writes(&self) -> bool {
         matches!(self, Self::Refused(code) if ["OOM", "MISCONF", "NOREPLICAS"].contains(&code.as_str()))
+    }
+
+    /// What is known where an earlier try of the same command was lost: that one may have been carried out, whatever the later
+    /// one was told.
+    pub(super) fn after_a_loss(self) -> Self {
+        match self {
+            Self::Refused(_) | Self::NoConnection(_) => Self::Dropped,
+            other => other,
+        }
+    }
+
+    /// What is known where the server refused to confirm what it carried out before.
+    pub(super) fn after_a_write(self) -> Self {
+        match self {
+            Self::Refused(code) => Self::Unreplicated(format!("redis says {code}")),
+            other => other,
+        }
     }
 
     /// Whether another connection may find a server that does better: roles or passwords changed.
@@ -68,6 +87,9 @@ impl From<Failure> for StoreError {
             Failure::NoConnection(why) => Self::Refused(format!("no connection to redis: {why}")),
             Failure::Late => Self::Unanswered("redis did not answer in time".to_owned()),
             Failure::Dropped => Self::Unanswered("the connection to redis was lost".to_owned()),
+            Failure::Unintelligible => {
+                Self::Unanswered("redis answered in a form that is not known".to_owned())
+            }
             Failure::Unreplicated(why) => Self::Unanswered(why),
             Failure::Unreadable(why) => Self::Unreadable(why),
         }
@@ -89,6 +111,12 @@ mod tests {
             StoreError::Refused("redis says OOM".to_owned())
         );
         assert!(matches!(said("WRONGTYPE"), StoreError::Unreadable(_)));
+        for failure in [
+            Failure::Refused("OOM".to_owned()),
+            Failure::NoConnection("away".to_owned()),
+        ] {
+            assert_eq!(failure.after_a_loss(), Failure::Dropped);
+        }
         for kind in [std::io::ErrorKind::BrokenPipe, std::io::ErrorKind::TimedOut] {
             let error = RedisError::from(std::io::Error::from(kind));
             assert!(matches!(

@@ -159,10 +159,11 @@ impl Keeper {
 
     async fn open(&self) -> Result<Session, String> {
         let bound = self.timeout.max(CONNECT);
+        let sent = Instant::now();
         let opening = Session::open(&self.target, self.wait_replicas, Patience::of(bound));
         match timeout(bound, opening).await {
             Ok(Ok((session, facts))) => {
-                self.learn(facts);
+                self.learn(facts, sent);
                 Ok(session)
             }
             Ok(Err(Failure::NoConnection(why))) => Err(why),
@@ -235,17 +236,19 @@ impl Keeper {
     async fn inquire(&self, session: &Session) -> String {
         loop {
             sleep(INQUIRE).await;
+            let sent = Instant::now();
             match session.facts(Patience::of(self.timeout)).await {
                 Ok(facts) if facts.replica => return REPLICA.to_owned(),
-                Ok(facts) => self.learn(facts),
+                Ok(facts) => self.learn(facts, sent),
                 // The probes judge the connection.
                 Err(_) => {}
             }
         }
     }
 
-    fn learn(&self, facts: Facts) {
+    fn learn(&self, facts: Facts, sent: Instant) {
         let mut known = self.known();
+        known.told_time(facts.time, sent, Instant::now());
         let epoch = known.epoch_changes();
         let news = known.learn(facts);
         if known.epoch_changes() > epoch {

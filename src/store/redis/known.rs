@@ -12,6 +12,8 @@ pub(super) struct Known {
     facts: Option<Facts>,
     identity: Option<Identity>,
     epoch_changes: u64,
+    /// The server's wall clock, and when it was asked for last.
+    clock: Option<(Duration, Instant)>,
     /// When the first probe of an unbroken row was answered, and when the last answered one was sent.
     steady: Option<(Instant, Instant)>,
     /// What the last probe was told, if that was a no.
@@ -20,7 +22,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Takes in what the server says of itself. True where that is news.
-    pub(super) fn learn(&mut self, facts: Facts) -> bool {
+    pub(super) fn learn(&mut self, mut facts: Facts) -> bool {
         if facts.identity.is_some() && facts.identity != self.identity {
             if self.identity.is_some() {
                 self.epoch_changes += 1;
@@ -28,9 +30,23 @@ impl Known {
             self.identity = facts.identity.clone();
             self.steady = None;
         }
+        // One that no longer says may still evict.
+        let policy = facts.policy.take();
+        facts.policy = policy.or_else(|| self.facts.as_ref()?.policy.clone());
         let news = self.notes_of_facts() != facts.notes();
         self.facts = Some(facts);
         news
+    }
+
+    /// The server's wall clock was asked for at `sent`, and told by `now`. Times to live are counted by it: a step forward lapses
+    /// leases that their holders keep up, and they must have time to renew them.
+    pub(super) fn told_time(&mut self, time: Option<Duration>, sent: Instant, now: Instant) {
+        if let (Some((before, since)), Some(time)) = (self.clock, time)
+            && time.saturating_sub(before) > now.saturating_duration_since(since) + STEP
+        {
+            self.steady = None;
+        }
+        self.clock = time.map(|time| (time, sent)).or(self.clock);
     }
 
     /// A probe sent at `sent` was answered at `now`.
@@ -105,6 +121,8 @@ impl Known {
 
 /// Age at which the last good probe proves nothing any more.
 const STALE: Duration = Duration::from_secs(1);
+/// By how much the server's wall clock may gain on ours between two looks at it.
+const STEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +184,33 @@ mod tests {
             known.answered(now, now);
             assert_eq!(known.steady(now), Duration::ZERO, "it begins anew");
         }
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_forward_ends_it() {
+        let mut known = Known::default();
+        let now = watched(&mut known, Instant::now(), 9);
+        let told = |known: &mut Known, time, at| {
+            known.told_time(Some(Duration::from_secs(time)), at, at);
+            known.steady(now) > Duration::ZERO
+        };
+        let later = |seconds| now + Duration::from_secs(seconds);
+        assert!(told(&mut known, 1000, now));
+        assert!(told(&mut known, 1002, later(2)));
+        assert!(told(&mut known, 900, later(4)), "a step back keeps leases");
+        known.told_time(None, later(6), later(6));
+        assert!(told(&mut known, 904, later(8)), "as much as went by");
+        assert!(!told(&mut known, 908, later(10)));
+    }
+
+    #[test]
+    fn a_policy_is_remembered_where_the_server_no_longer_says() {
+        let mut known = Known::default();
+        known.learn(Facts::read("maxmemory_policy:allkeys-lru\n"));
+        known.learn(Facts::default());
+        assert_eq!(known.evicts(), Some("allkeys-lru"));
+        known.learn(Facts::read("maxmemory_policy:noeviction\n"));
+        assert_eq!(known.evicts(), None);
     }
 
     #[test]

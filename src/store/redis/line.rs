@@ -147,6 +147,15 @@ impl Patience {
         }
     }
 
+    /// For what follows a transfer: one that may take longer than a timeout leaves a whole one.
+    pub(super) fn after_a_transfer(self) -> Self {
+        if self.last > self.until {
+            Self::of(self.step)
+        } else {
+            self
+        }
+    }
+
     /// Until when an answer is waited for at any rate.
     pub(super) fn until(self) -> Instant {
         self.until

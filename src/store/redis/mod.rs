@@ -8,9 +8,10 @@
 //!
 //! - *An operation ends within its timeout*, connecting included. One exception: a record of more than 32 KiB is waited for as long as
 //!   bytes of it move, up to 20 timeouts; else a large answer could be neither stored nor replayed over a slow link. A server that
-//!   is away moves no bytes.
+//!   is away moves no bytes. Replicas have one more timeout to confirm it.
 //! - *Refused or unanswered*: what the server said no to, and what was never sent, is refused. Everything else is unanswered, and may be carried
-//!   out any time later: a request that waits in a buffer is applied when it arrives.
+//!   out any time later: a request that waits in a buffer is applied when it arrives. A no to the second try says nothing of a first
+//!   that was lost, and a no to `WAIT` nothing of the write.
 //! - *A lost connection* is replaced, and the operation asked again once: with the same arguments it is the same operation. One
 //!   that timed out is not.
 //! - *A silent connection* is replaced after two probes without a byte.
@@ -107,7 +108,11 @@ impl Redis {
         match operation(Arc::clone(&session)).await {
             Err(Failure::Dropped) => {
                 let next = self.keeper.session_after(&session, patience).await;
-                operation(next.map_err(|_| Failure::Dropped)?).await
+                let done = match next {
+                    Ok(next) => operation(next).await,
+                    Err(failure) => Err(failure),
+                };
+                done.map_err(Failure::after_a_loss)
             }
             Err(failure) if failure.asks_for_another_connection() => {
                 session.retire();
@@ -140,12 +145,19 @@ impl Store for Redis {
                 match claimed {
                     Ok(None) => return Ok(Inserted::Created),
                     Ok(Some(seen)) => return Ok(Inserted::Occupied(seen)),
-                    Err(failure) if failure.forbids_writes() => failure.into(),
+                    // What became of a lost claim is not known, and what is there may be brought back all the same.
+                    Err(failure) if failure.forbids_writes() || failure == Failure::Dropped => {
+                        failure.into()
+                    }
                     Err(failure) => return Err(failure.into()),
                 }
             }
         };
         match self.found(key, patience).await {
+            // An earlier try of this claim arrived, and nothing says that it holds: replicas may lack it.
+            Ok(Some(seen)) if seen.record.token == record.token => Err(StoreError::Unanswered(
+                "redis has the claim, and could not confirm it".to_owned(),
+            )),
             Ok(Some(seen)) => Ok(Inserted::Occupied(seen)),
             Err(Failure::Unreadable(why)) => Err(StoreError::Unreadable(why)),
             Ok(None) | Err(_) => Err(refusal),

@@ -10,6 +10,7 @@ use ::redis::{Value, cmd};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::facts::{Facts, Identity};
 use super::failure::Failure;
 use super::line::{Line, Patience};
 use super::target::Target;
@@ -17,6 +18,8 @@ use super::target::Target;
 /// Connections for writes that replicas must have.
 pub(super) struct Replicated {
     target: Arc<Target>,
+    /// Who is to answer.
+    identity: Option<Identity>,
     replicas: u32,
     idle: Mutex<Vec<Line>>,
     permits: Arc<Semaphore>,
@@ -30,9 +33,10 @@ pub(super) struct Own {
 
 impl Replicated {
     /// No connections yet.
-    pub(super) fn new(target: Arc<Target>, replicas: u32) -> Self {
+    pub(super) fn new(target: Arc<Target>, identity: Option<Identity>, replicas: u32) -> Self {
         Self {
             target,
+            identity,
             replicas,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
@@ -47,7 +51,7 @@ impl Replicated {
             let idle = self.idle().pop();
             let line = match idle {
                 Some(line) => line,
-                None => Line::open(&self.target).await?,
+                None => self.open(patience).await?,
             };
             Ok(Own {
                 line,
@@ -60,14 +64,20 @@ impl Replicated {
     }
 
     /// Waits until enough replicas have what was written on this connection.
+    ///
+    /// # Errors
+    ///
+    /// Never one that says that nothing was written.
     pub(super) async fn confirm(&self, own: Own, patience: Patience) -> Result<(), Failure> {
+        let patience = patience.after_a_transfer();
         let left = patience.until().saturating_duration_since(Instant::now());
         // The server's own bound lies a little before ours, so that it comes to tell the number.
         let bound = u64::try_from(left.as_millis() * 9 / 10)
             .unwrap_or(u64::MAX)
             .max(1);
         let wait = cmd("WAIT").arg(self.replicas).arg(bound).to_owned();
-        match own.ask(&wait, patience).await? {
+        let answer = own.ask(&wait, patience).await;
+        match answer.map_err(Failure::after_a_write)? {
             Value::Int(have) if have >= i64::from(self.replicas) => {
                 self.give_back(own);
                 Ok(())
@@ -86,6 +96,16 @@ impl Replicated {
     /// Keeps a connection, every answer of which has come, for the next write.
     pub(super) fn give_back(&self, own: Own) {
         self.idle().push(own.line);
+    }
+
+    /// Opens a connection to the server of the session: behind one address may by now stand another.
+    async fn open(&self, patience: Patience) -> Result<Line, Failure> {
+        let line = Line::open(&self.target).await?;
+        let facts = Facts::ask(&line, patience).await?;
+        if facts.replica || facts.identity != self.identity {
+            return Err(Failure::Dropped);
+        }
+        Ok(line)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Line>> {

@@ -65,9 +65,14 @@ fn prelude() -> String {
     let (token, token_end) = (header::TOKEN + 1, header::TOKEN + 16);
     let (ttl, lease) = (header::TTL + 1, header::LEASE + 1);
     let end = header::LEASE + 7;
+    let in_flight = State::InFlight as u8;
+    let (unknown, released) = (State::Unknown as u8, State::Released as u8);
+    let completed = State::Completed as u8;
     format!(
         r"
 local key = KEYS[1]
+local in_flight = '\{in_flight}'
+local states_known = '\{in_flight}\{unknown}\{released}\{completed}'
 local function state_of(frame) return string.sub(frame, {state}, {state}) end
 local function token_of(frame) return string.sub(frame, {token}, {token_end}) end
 local function foreign(reply)
@@ -84,6 +89,7 @@ local function read()
     return nil, nil
   end
   if #head <= {end} or string.sub(head, 1, {version}) ~= '{magic}\1' then return nil, {UNREADABLE} end
+  if not string.find(states_known, state_of(head), 1, true) then return nil, {UNREADABLE} end
   return {{
     state = state_of(head),
     token = token_of(head),
@@ -142,7 +148,7 @@ return 1";
 const RENEW: &str = r"
 local current, problem = read()
 if problem then return problem end
-if not current or current.token ~= ARGV[1] or current.state ~= '\1' then return 0 end
+if not current or current.token ~= ARGV[1] or current.state ~= in_flight then return 0 end
 redis.call('PEXPIRE', key, math.max(current.ttl, 1))
 return 1";
 

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::redis::{Cmd, Value, cmd};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Look, found, looked, replaced, whole};
-use super::facts::Facts;
+use super::facts::{self, Facts};
 use super::failure::Failure;
 use super::line::{Line, Patience};
 use super::replicated::Replicated;
@@ -35,6 +35,8 @@ pub(super) struct Session {
     replicated: Option<Replicated>,
     scripts: Scripts,
     modern: bool,
+    /// Asked for once: a user who may not ask would fill the server's log of refusals.
+    snapshots: Option<String>,
     /// Claims on the front that wait longer than usual.
     behind: AtomicUsize,
     retired: CancellationToken,
@@ -49,25 +51,28 @@ impl Session {
     ) -> Result<(Self, Facts), Failure> {
         let (front, express, bulk) =
             tokio::try_join!(Line::open(target), Line::open(target), Line::open(target))?;
-        let facts = ask_facts(&express, patience).await?;
+        let mut facts = Facts::ask(&express, patience).await?;
         if facts.replica {
             return Err(Failure::NoConnection("the server is a replica".to_owned()));
         }
         for line in [&front, &bulk] {
             // Behind one address may stand several servers.
-            if ask_facts(line, patience).await?.identity != facts.identity {
+            if Facts::ask(line, patience).await?.identity != facts.identity {
                 return Err(Failure::NoConnection(
                     "its address leads to several servers".to_owned(),
                 ));
             }
         }
+        facts.snapshots = facts::ask_snapshots(&express, patience).await?;
         let modern = facts.modern();
         let session = Self {
             front,
             express,
             bulk,
-            replicated: (wait_replicas > 0)
-                .then(|| Replicated::new(Arc::clone(target), wait_replicas)),
+            replicated: (wait_replicas > 0).then(|| {
+                Replicated::new(Arc::clone(target), facts.identity.clone(), wait_replicas)
+            }),
+            snapshots: facts.snapshots.clone(),
             scripts: Scripts::new(modern),
             modern,
             behind: AtomicUsize::new(0),
@@ -78,7 +83,11 @@ impl Session {
 
     /// Asks the server about itself.
     pub(super) async fn facts(&self, patience: Patience) -> Result<Facts, Failure> {
-        ask_facts(&self.express, patience).await
+        let facts = Facts::ask(&self.express, patience).await?;
+        Ok(Facts {
+            snapshots: self.snapshots.clone(),
+            ..facts
+        })
     }
 
     /// Says that this session is of no more use; commands under way go on.
@@ -193,7 +202,8 @@ impl Session {
         patience: Patience,
     ) -> Result<Option<Seen>, Failure> {
         let mut answer = pin!(self.front.send(command));
-        if let Ok(answer) = timeout(patience.timeout() / 4, &mut answer).await {
+        let usual = (Instant::now() + patience.timeout() / 4).min(patience.until());
+        if let Ok(answer) = timeout_at(usual, &mut answer).await {
             return found(answer?);
         }
         let _behind = Behind::new(&self.behind);
@@ -242,16 +252,21 @@ impl Session {
         match &found {
             None => {}
             // An earlier try of this claim arrived. WAIT counts the writes of its own connection: there has to be one.
-            Some(seen) if seen.record.token == token => {
+            Some(seen) if is_claim(&seen.record, token) => {
                 let mut renew = self.scripts.renew.key(key);
                 renew.arg(token.as_bytes().as_slice());
-                line.run(&renew, patience).await?;
+                let renewed = line.run(&renew, patience).await;
+                if replaced(renewed.map_err(Failure::after_a_write)?)? != Replaced::Applied {
+                    return Err(Failure::Unreplicated("the claim went by".to_owned()));
+                }
             }
             Some(_) => {
                 replicated.give_back(line);
                 return Ok(found);
             }
         }
+        let large = frame.len() > SMALL;
+        let patience = if large { bulk } else { patience };
         replicated.confirm(line, patience).await?;
         Ok(found)
     }
@@ -295,28 +310,6 @@ impl Drop for Behind<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-async fn ask_facts(line: &Line, patience: Patience) -> Result<Facts, Failure> {
-    let mut facts = match line.ask(&cmd("INFO"), patience).await {
-        Ok(Value::BulkString(info)) => Facts::read(&String::from_utf8_lossy(&info)),
-        Ok(_) => return Ok(Facts::default()),
-        // Forbidden, or renamed away.
-        Err(Failure::Refused(code)) if code == "NOPERM" || code == "ERR" => {
-            return Ok(Facts::default());
-        }
-        Err(failure) => return Err(failure),
-    };
-    let save = cmd("CONFIG").arg("GET").arg("save").to_owned();
-    facts.snapshots = match line.ask(&save, patience).await {
-        Ok(Value::Array(pair)) => match pair.into_iter().nth(1) {
-            Some(Value::BulkString(save)) => Some(String::from_utf8_lossy(&save).into_owned()),
-            _ => None,
-        },
-        Ok(_) | Err(Failure::Refused(_)) => None,
-        Err(failure) => return Err(failure),
-    };
-    Ok(facts)
 }
 
 fn is_claim(record: &Record, token: Token) -> bool {
