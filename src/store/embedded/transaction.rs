@@ -40,7 +40,7 @@ pub(super) enum Written {
 #[derive(Default)]
 pub(super) struct Transaction {
     pub(super) answers: Vec<Answer>,
-    /// Claims begun, with what stood in their place.
+    /// Claims begun or taken over, with what stood in their place.
     pub(super) begun: Vec<(RecordId, Option<Lease>)>,
     /// Claims ended.
     pub(super) ended: Vec<(RecordId, Token)>,
@@ -78,8 +78,17 @@ impl Transaction {
                 Ruling::Restore => Written::Replaced(Replaced::Restored),
             },
         };
+        if let Some(Expect::Lapsed(token)) = job.expect {
+            // Now, and not after the write: its holder's heartbeat may come at any time.
+            let Some(before) = witness.leases.supersede(job.id, token, &job.record) else {
+                return Ok(Ok(Written::Replaced(Replaced::Stale)));
+            };
+            self.begun.push((job.id, Some(before)));
+        }
         tables.put(job.id, &Cell::new(&job.record, witness))?;
-        if job.record.state == State::InFlight {
+        if matches!(job.expect, Some(Expect::Lapsed(_))) {
+            // Its claim is begun already.
+        } else if job.record.state == State::InFlight {
             // Before it commits: no reader may find the claim without its lease.
             let before = witness.leases.begin(job.id, &job.record);
             self.begun.push((job.id, before));
