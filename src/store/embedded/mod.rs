@@ -14,7 +14,8 @@
 //! # Leases
 //!
 //! Only this process holds claims on its file, so heartbeats are kept in memory (`leases`). Each record carries which opening of the store
-//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once.
+//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once. A process that stood still finds its own
+//! leases lapsed: it is not steady (`status`) until they had time to be renewed.
 //!
 //! # Expiry
 //!
@@ -282,8 +283,10 @@ impl Store for Embedded {
         self.in_time(self.read(id)).await
     }
 
+    /// For how long the writer went round without a pause of more than a second, which is a process that stood still or a disk
+    /// that hung, and no write failed.
     fn steady(&self) -> Duration {
-        Duration::MAX
+        self.status.steady()
     }
 
     fn health(&self) -> Health {

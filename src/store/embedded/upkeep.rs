@@ -43,6 +43,7 @@ impl Writer {
     ) -> Option<Result<Transaction, ()>> {
         tracing::error!(%error, "writing the record file failed");
         self.failures += 1;
+        self.status.shaken();
         self.last.failed = Some(Instant::now());
         self.headroom.give_up();
         self.trouble = Trouble::Full(error.to_string());

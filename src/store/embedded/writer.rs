@@ -53,6 +53,10 @@ impl Writer {
     /// Writes until nobody can ask any more and everything asked is answered; then closes the file.
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
         loop {
+            self.status.beat();
+            if matches!(self.trouble, Trouble::Closed(_)) {
+                self.status.shaken();
+            }
             let patience = if self.last.unsynced.is_some() {
                 SYNC_EVERY
             } else {
