@@ -80,7 +80,7 @@ impl Leases {
         match self.held().get_mut(&id) {
             Some(lease) if lease.token == token && !lease.expired(now) => {
                 lease.renewed = now;
-                if now.duration_since(lease.written) > lease.ttl / 2 {
+                if now.duration_since(lease.written) > lease.ttl / 8 {
                     Renewal::Due
                 } else {
                     Renewal::Done

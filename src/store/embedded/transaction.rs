@@ -59,7 +59,12 @@ impl Transaction {
         witness: &Witness,
         job: &Job,
     ) -> Result<Answer, redb::Error> {
-        let current = match tables.get(job.id)? {
+        let found = match tables.get(job.id) {
+            // One damaged record is no reason to fail the jobs beside it.
+            Err(redb::Error::Corrupted(reason)) => return Ok(Err(StoreError::Unreadable(reason))),
+            found => found?,
+        };
+        let current = match found {
             Some(cell) => match witness.view(job.id, &cell) {
                 Ok(current) => current,
                 Err(unreadable) => return Ok(Err(unreadable)),
@@ -110,8 +115,10 @@ impl Transaction {
         let Some(lease) = witness.leases.of(id, token) else {
             return Ok(());
         };
-        let Some(mut cell) = tables.get(id)? else {
-            return Ok(());
+        let mut cell = match tables.get(id) {
+            Ok(Some(cell)) => cell,
+            Ok(None) | Err(redb::Error::Corrupted(_)) => return Ok(()),
+            Err(error) => return Err(error),
         };
         let held = |seen: &Seen| seen.record.token == token && seen.record.state == State::InFlight;
         if cell.owner == witness.owner
