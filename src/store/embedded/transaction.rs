@@ -141,3 +141,47 @@ impl Transaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, TableDefinition};
+
+    use super::*;
+    use crate::idempotency::sample::in_flight;
+    use crate::store::embedded::clock::Clock;
+    use crate::store::embedded::leases::Leases;
+
+    #[test]
+    fn a_damaged_record_fails_its_own_job_alone() {
+        const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
+        let database = Database::builder()
+            .create_with_backend(InMemoryBackend::new())
+            .unwrap();
+        let txn = database.begin_write().unwrap();
+        let damaged = [1; 16];
+        txn.open_table(RECORDS)
+            .unwrap()
+            .insert(&damaged, &b"short"[..])
+            .unwrap();
+        let witness = Witness {
+            owner: [1; 16],
+            clock: Clock::starting(0),
+            leases: Leases::default(),
+        };
+        let mut tables = Tables::open(&txn, Usage::default()).unwrap();
+        let mut insert = |id| {
+            let job = Job {
+                id: RecordId::from_bytes(id),
+                expect: None,
+                record: in_flight(1),
+                reply: oneshot::channel().0,
+            };
+            Transaction::default()
+                .apply(&mut tables, &witness, &job)
+                .unwrap()
+        };
+        assert!(matches!(insert(damaged), Err(StoreError::Unreadable(_))));
+        assert!(matches!(insert([2; 16]), Ok(Written::Created)));
+    }
+}
