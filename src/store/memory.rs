@@ -121,6 +121,7 @@ impl Store for Memory {
         found.map(|cell| cell.seen(now)).transpose()
     }
 
+    /// Always: nothing notices here that the process stood still, so after that a claim may be taken over whose heartbeat is only overdue.
     fn steady(&self) -> Duration {
         Duration::MAX
     }

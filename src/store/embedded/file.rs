@@ -84,11 +84,26 @@ impl RecordFile {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
         };
+        let made: Vec<_> = dir
+            .ancestors()
+            .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+            .collect();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
             .map_err(io(dir))?;
+        // Else a crash may take the directory away, with all that was synced in it.
+        for parent in made.iter().filter_map(|dir| dir.parent()) {
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(io(parent))?;
+        }
         let lock_path = dir.join("lock");
         let lock = options()
             .create(true)
@@ -130,8 +145,32 @@ impl RecordFile {
     ///
     /// What is wrong with it. Its records are left as they are.
     pub(super) fn open(&self) -> Result<Opened, OpenError> {
+        let mut opened = self.read()?;
+        let size = self.bytes();
+        if size <= COMPACT_BYTES || opened.usage.bytes >= size / 4 {
+            return Ok(opened);
+        }
+        match self.guarded(|| opened.database.compact().map_err(redb::Error::from)) {
+            Ok(compacted) => {
+                let to = self.bytes();
+                tracing::info!(compacted, from = size, to, "record file compacted");
+                Ok(opened)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the record file is not compacted");
+                // After a failed write it takes none before it is opened again.
+                let _ = self.guarded(|| {
+                    drop(opened);
+                    Ok(())
+                });
+                self.read()
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Opened, OpenError> {
         let file = self.handle(&self.path)?;
-        let (mut database, time, usage) = self
+        let (database, time, usage) = self
             .guarded(|| {
                 let (mut database, repaired) = (self.open)(file).map_err(redb::Error::from)?;
                 // With two-phase commits it never falls back: what it mends is its own accounts of pages.
@@ -157,16 +196,6 @@ impl RecordFile {
                 let path = self.path.clone();
                 Err(OpenError::Newer { path, format })
             })?;
-        let size = self.bytes();
-        if size > COMPACT_BYTES && usage.bytes < size / 4 {
-            let compacted = self.guarded(|| database.compact().map_err(redb::Error::from))?;
-            tracing::info!(
-                compacted,
-                from = size,
-                to = self.bytes(),
-                "record file compacted"
-            );
-        }
         Ok(Opened {
             database,
             time,

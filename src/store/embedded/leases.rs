@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::idempotency::{Record, RecordId, Token};
+use crate::idempotency::{Record, RecordId, State, Token};
 
 /// The claims of this process, which alone can hold any: a heartbeat costs no write.
 ///
@@ -40,18 +40,25 @@ pub(super) enum Renewal {
 impl Leases {
     /// Begins `record`'s claim now; brings back the one that stood in its place.
     pub(super) fn begin(&self, id: RecordId, record: &Record) -> Option<Lease> {
-        let now = Instant::now();
-        let lease = Lease {
-            token: record.token,
-            lease: record.lease,
-            ttl: record.ttl,
-            renewed: now,
-            written: now,
-        };
-        self.held().insert(id, lease)
+        self.held().insert(id, Lease::of(record))
     }
 
-    /// Puts back what [`Self::begin`] brought back.
+    /// Ends the lapsed claim of `token` and begins that of `next`, if it is one, in one step against heartbeats; brings back the one
+    /// that ended, and nothing if it was renewed meanwhile.
+    pub(super) fn supersede(&self, id: RecordId, token: Token, next: &Record) -> Option<Lease> {
+        let mut held = self.held();
+        let before = *held
+            .get(&id)
+            .filter(|lease| lease.token == token && lease.lapsed())?;
+        if next.state == State::InFlight {
+            held.insert(id, Lease::of(next));
+        } else {
+            held.remove(&id);
+        }
+        Some(before)
+    }
+
+    /// Puts back what [`Self::begin`] or [`Self::supersede`] brought back.
     pub(super) fn undo(&self, id: RecordId, before: Option<Lease>) {
         match before {
             Some(lease) => self.held().insert(id, lease),
@@ -73,7 +80,7 @@ impl Leases {
         match self.held().get_mut(&id) {
             Some(lease) if lease.token == token && !lease.expired(now) => {
                 lease.renewed = now;
-                if now.duration_since(lease.written) > lease.ttl / 2 {
+                if now.duration_since(lease.written) > lease.ttl / 8 {
                     Renewal::Due
                 } else {
                     Renewal::Done
@@ -115,6 +122,18 @@ impl Leases {
 }
 
 impl Lease {
+    /// The claim of `record`, begun now.
+    fn of(record: &Record) -> Self {
+        let now = Instant::now();
+        Self {
+            token: record.token,
+            lease: record.lease,
+            ttl: record.ttl,
+            renewed: now,
+            written: now,
+        }
+    }
+
     /// Whether it was not renewed for longer than it is honoured.
     pub(super) fn lapsed(&self) -> bool {
         self.renewed.elapsed() > self.lease
@@ -127,5 +146,43 @@ impl Lease {
 
     fn expired(&self, now: Instant) -> bool {
         now.duration_since(self.renewed) >= self.ttl
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::idempotency::sample::in_flight;
+
+    #[test]
+    fn a_claim_is_either_renewed_or_taken_over() {
+        let (leases, id) = (Leases::default(), RecordId::from_bytes([1; 16]));
+        let long = Record {
+            lease: Duration::from_secs(600),
+            ttl: Duration::from_secs(3600),
+            ..in_flight(1)
+        };
+        leases.begin(id, &long);
+        assert!(leases.supersede(id, long.token, &in_flight(2)).is_none());
+        assert_eq!(leases.renew(id, long.token), Renewal::Done);
+
+        let over = Record {
+            lease: Duration::ZERO,
+            ..long
+        };
+        for state in [State::InFlight, State::Unknown] {
+            let next = Record {
+                state,
+                ..in_flight(2)
+            };
+            leases.begin(id, &over);
+            while !leases.of(id, over.token).unwrap().lapsed() {}
+            let before = leases.supersede(id, over.token, &next);
+            assert!(before.is_some());
+            assert_eq!(leases.renew(id, over.token), Renewal::Stale);
+            // It was not committed.
+            leases.undo(id, before);
+            assert_eq!(leases.renew(id, over.token), Renewal::Done);
+        }
     }
 }

@@ -14,7 +14,8 @@
 //! # Leases
 //!
 //! Only this process holds claims on its file, so heartbeats are kept in memory (`leases`). Each record carries which opening of the store
-//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once.
+//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once. A process that stood still finds its own
+//! leases lapsed: it is not steady (`status`) until they had time to be renewed.
 //!
 //! # Expiry
 //!
@@ -109,7 +110,7 @@ impl Embedded {
         let headroom = Headroom::at(dir.join("headroom"));
         let trouble = match headroom.make() {
             Ok(()) => Trouble::None,
-            Err(error) => Trouble::Full(error.to_string()),
+            Err(error) => Trouble::NoClaims(error.to_string()),
         };
         let witness = Arc::new(Witness {
             owner: uuid::Uuid::now_v7().into_bytes(),
@@ -139,6 +140,7 @@ impl Embedded {
                 failed: None,
             },
             failures: 0,
+            unmended: 0,
         };
         writer.publish();
         let (queue, requests) = mpsc::sync_channel(QUEUE);
@@ -240,17 +242,25 @@ impl Embedded {
 
 impl Store for Embedded {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
-        self.in_time(async {
-            // A duplicate is answered from here, whatever the writer is doing.
-            if let Some(seen) = self.read(id).await? {
-                return Ok(Inserted::Occupied(seen));
-            }
-            Ok(match self.write(id, None, record).await? {
-                Written::Occupied(seen) => Inserted::Occupied(seen),
-                Written::Created | Written::Replaced(_) => Inserted::Created,
+        let mut queued = false;
+        let inserted = self
+            .in_time(async {
+                // A duplicate is answered from here, whatever the writer is doing.
+                if let Some(seen) = self.read(id).await? {
+                    return Ok(Inserted::Occupied(seen));
+                }
+                queued = true;
+                Ok(match self.write(id, None, record).await? {
+                    Written::Occupied(seen) => Inserted::Occupied(seen),
+                    Written::Created | Written::Replaced(_) => Inserted::Created,
+                })
             })
-        })
-        .await
+            .await;
+        match inserted {
+            // Nobody was asked to write it.
+            Err(StoreError::Unanswered(reason)) if !queued => Err(StoreError::Refused(reason)),
+            inserted => inserted,
+        }
     }
 
     async fn replace(
@@ -282,8 +292,10 @@ impl Store for Embedded {
         self.in_time(self.read(id)).await
     }
 
+    /// For how long the writer went round without a pause of more than a second, which is a process that stood still or a disk
+    /// that hung, and no write failed.
     fn steady(&self) -> Duration {
-        Duration::MAX
+        self.status.steady()
     }
 
     fn health(&self) -> Health {
@@ -295,8 +307,10 @@ impl Store for Embedded {
         } = self.statistics();
         let name = &self.name;
         let mut notes = vec![format!("{name}: {records} records, {file_bytes} bytes")];
-        let up = trouble.is_none();
+        let writing = self.writer.as_ref().is_some_and(|it| !it.is_finished());
+        let up = trouble.is_none() && writing;
         notes.extend(trouble);
+        notes.extend((!writing).then(|| "no writes: the writer ended".to_owned()));
         Health {
             up,
             notes,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Numbers of an embedded store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,9 +25,52 @@ pub(super) struct Status {
     told: Mutex<Statistics>,
     commits: AtomicU64,
     operations: AtomicU64,
+    pulse: Mutex<Pulse>,
+}
+
+/// The writer's going round.
+#[derive(Debug)]
+struct Pulse {
+    /// Since when without a break.
+    since: Instant,
+    last: Instant,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            since: now,
+            last: now,
+        }
+    }
 }
 
 impl Status {
+    /// The writer went round. Between two rounds lie 250 ms, and a sync: if much more, then this process stood still, its heartbeats too.
+    pub(super) fn beat(&self) {
+        let mut pulse = self.pulse();
+        let now = Instant::now();
+        if now.duration_since(pulse.last) > BREAK {
+            pulse.since = now;
+        }
+        pulse.last = now;
+    }
+
+    /// Something is wrong with the store: it is steady from here on at the earliest.
+    pub(super) fn shaken(&self) {
+        self.pulse().since = Instant::now();
+    }
+
+    /// For how long there was no break: of the writer, and so of the process.
+    pub(super) fn steady(&self) -> Duration {
+        let pulse = self.pulse();
+        if pulse.last.elapsed() > BREAK {
+            return Duration::ZERO;
+        }
+        pulse.since.elapsed()
+    }
+
     /// A transaction with `operations` was committed.
     pub(super) fn committed(&self, operations: usize) {
         self.commits.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +95,14 @@ impl Status {
         }
     }
 
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn told(&self) -> MutexGuard<'_, Statistics> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A longer pause of the writer is a break.
+const BREAK: Duration = Duration::from_secs(1);

@@ -40,7 +40,7 @@ pub(super) enum Written {
 #[derive(Default)]
 pub(super) struct Transaction {
     pub(super) answers: Vec<Answer>,
-    /// Claims begun, with what stood in their place.
+    /// Claims begun or taken over, with what stood in their place.
     pub(super) begun: Vec<(RecordId, Option<Lease>)>,
     /// Claims ended.
     pub(super) ended: Vec<(RecordId, Token)>,
@@ -59,7 +59,12 @@ impl Transaction {
         witness: &Witness,
         job: &Job,
     ) -> Result<Answer, redb::Error> {
-        let current = match tables.get(job.id)? {
+        let found = match tables.get(job.id) {
+            // One damaged record is no reason to fail the jobs beside it.
+            Err(redb::Error::Corrupted(reason)) => return Ok(Err(StoreError::Unreadable(reason))),
+            found => found?,
+        };
+        let current = match found {
             Some(cell) => match witness.view(job.id, &cell) {
                 Ok(current) => current,
                 Err(unreadable) => return Ok(Err(unreadable)),
@@ -78,8 +83,17 @@ impl Transaction {
                 Ruling::Restore => Written::Replaced(Replaced::Restored),
             },
         };
+        if let Some(Expect::Lapsed(token)) = job.expect {
+            // Now, and not after the write: its holder's heartbeat may come at any time.
+            let Some(before) = witness.leases.supersede(job.id, token, &job.record) else {
+                return Ok(Ok(Written::Replaced(Replaced::Stale)));
+            };
+            self.begun.push((job.id, Some(before)));
+        }
         tables.put(job.id, &Cell::new(&job.record, witness))?;
-        if job.record.state == State::InFlight {
+        if matches!(job.expect, Some(Expect::Lapsed(_))) {
+            // Its claim is begun already.
+        } else if job.record.state == State::InFlight {
             // Before it commits: no reader may find the claim without its lease.
             let before = witness.leases.begin(job.id, &job.record);
             self.begun.push((job.id, before));
@@ -101,8 +115,10 @@ impl Transaction {
         let Some(lease) = witness.leases.of(id, token) else {
             return Ok(());
         };
-        let Some(mut cell) = tables.get(id)? else {
-            return Ok(());
+        let mut cell = match tables.get(id) {
+            Ok(Some(cell)) => cell,
+            Ok(None) | Err(redb::Error::Corrupted(_)) => return Ok(()),
+            Err(error) => return Err(error),
         };
         let held = |seen: &Seen| seen.record.token == token && seen.record.state == State::InFlight;
         if cell.owner == witness.owner
@@ -123,5 +139,49 @@ impl Transaction {
         for (id, before) in self.begun.drain(..).rev() {
             witness.leases.undo(id, before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, TableDefinition};
+
+    use super::*;
+    use crate::idempotency::sample::in_flight;
+    use crate::store::embedded::clock::Clock;
+    use crate::store::embedded::leases::Leases;
+
+    #[test]
+    fn a_damaged_record_fails_its_own_job_alone() {
+        const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
+        let database = Database::builder()
+            .create_with_backend(InMemoryBackend::new())
+            .unwrap();
+        let txn = database.begin_write().unwrap();
+        let damaged = [1; 16];
+        txn.open_table(RECORDS)
+            .unwrap()
+            .insert(&damaged, &b"short"[..])
+            .unwrap();
+        let witness = Witness {
+            owner: [1; 16],
+            clock: Clock::starting(0),
+            leases: Leases::default(),
+        };
+        let mut tables = Tables::open(&txn, Usage::default()).unwrap();
+        let mut insert = |id| {
+            let job = Job {
+                id: RecordId::from_bytes(id),
+                expect: None,
+                record: in_flight(1),
+                reply: oneshot::channel().0,
+            };
+            Transaction::default()
+                .apply(&mut tables, &witness, &job)
+                .unwrap()
+        };
+        assert!(matches!(insert(damaged), Err(StoreError::Unreadable(_))));
+        assert!(matches!(insert([2; 16]), Ok(Written::Created)));
     }
 }

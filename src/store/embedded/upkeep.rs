@@ -9,6 +9,8 @@ use redb::{Database, Durability};
 use super::tables::{self, Tables};
 use super::transaction::Transaction;
 use super::writer::{Writer, guarded};
+use crate::idempotency::{RecordId, State, Token};
+use crate::store::decode;
 
 /// What is wrong with the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +18,8 @@ pub(super) enum Trouble {
     /// Nothing.
     #[default]
     None,
-    /// It was full: no claims until there is headroom again.
-    Full(String),
+    /// A write failed, as on a full disk: no claims until there is headroom again.
+    NoClaims(String),
     /// The file could not be opened again: no writes until it can.
     Closed(String),
 }
@@ -33,6 +35,16 @@ pub(super) struct Last {
     pub(super) unsynced: Option<Instant>,
 }
 
+impl Trouble {
+    /// What was said of it.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::None => "not written",
+            Self::NoClaims(reason) | Self::Closed(reason) => reason,
+        }
+    }
+}
+
 impl Writer {
     /// Opens the file again after a write failed, since the database takes no writes before that, and sees in it what became of the
     /// transaction: committed, not committed, or nothing while it does not open.
@@ -43,9 +55,10 @@ impl Writer {
     ) -> Option<Result<Transaction, ()>> {
         tracing::error!(%error, "writing the record file failed");
         self.failures += 1;
+        self.status.shaken();
         self.last.failed = Some(Instant::now());
         self.headroom.give_up();
-        self.trouble = Trouble::Full(error.to_string());
+        self.trouble = Trouble::NoClaims(error.to_string());
         self.publish();
         self.doubtful = Some(transaction);
         self.reopen()
@@ -54,29 +67,30 @@ impl Writer {
     fn reopen(&mut self) -> Option<Result<Transaction, ()>> {
         self.last.mended = Instant::now();
         self.detach();
-        let database = match self.file.reopen() {
-            Ok(database) => Arc::new(database),
+        let mark = self.doubtful.as_ref().and_then(|doubtful| doubtful.mark);
+        let opened = self.file.reopen().map_err(|error| error.to_string());
+        // A mark that cannot be read is not one that is absent.
+        let read = opened.and_then(|database| match stands(&database, mark) {
+            Ok(stands) => Ok((Arc::new(database), stands)),
             Err(error) => {
-                tracing::error!(%error, "the record file does not open again yet");
-                self.trouble = Trouble::Closed(error.to_string());
+                close(database);
+                Err(error)
+            }
+        });
+        let (database, stands) = match read {
+            Ok(read) => read,
+            Err(reason) => {
+                tracing::error!(reason, "the record file does not open again yet");
+                self.trouble = Trouble::Closed(reason);
                 self.publish();
                 return None;
             }
         };
         if let Trouble::Closed(reason) = &self.trouble {
-            self.trouble = Trouble::Full(reason.clone());
+            self.trouble = Trouble::NoClaims(reason.clone());
         }
         self.last.unsynced = None;
         let decided = self.doubtful.take().map(|mut transaction| {
-            let stands = transaction.mark.is_some_and(|(id, token, state)| {
-                let found = guarded(|| tables::look(&database, id));
-                let seen = found
-                    .ok()
-                    .flatten()
-                    .and_then(|cell| self.witness.view(id, &cell).ok())
-                    .flatten();
-                seen.is_some_and(|seen| seen.record.token == token && seen.record.state == state)
-            });
             if stands {
                 self.settled(&transaction);
                 Ok(transaction)
@@ -96,23 +110,19 @@ impl Writer {
             return;
         };
         // Readers hold it for one look-up each, and find none from now on.
-        let closed = catch_unwind(AssertUnwindSafe(move || {
-            loop {
-                match Arc::try_unwrap(database) {
-                    Ok(database) => return drop(database),
-                    Err(shared) => database = shared,
-                }
-                std::thread::sleep(Duration::from_millis(1));
+        loop {
+            match Arc::try_unwrap(database) {
+                Ok(database) => return close(database),
+                Err(shared) => database = shared,
             }
-        }));
-        if closed.is_err() {
-            tracing::error!("closing the record file failed an assertion");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// What is done beside the jobs.
     pub(super) fn upkeep(&mut self) {
-        if self.trouble != Trouble::None && self.last.mended.elapsed() >= MEND_EVERY {
+        let pause = (MEND_EVERY * (1 << self.unmended.min(5))).min(MEND_AT_LEAST);
+        if self.trouble != Trouble::None && self.last.mended.elapsed() >= pause {
             self.mend();
         }
         if self
@@ -140,12 +150,17 @@ impl Writer {
     fn mend(&mut self) {
         self.last.mended = Instant::now();
         if matches!(self.trouble, Trouble::Closed(_)) {
+            self.unmended = 0;
             self.reopen();
         } else if self.headroom.make().is_ok() {
             tracing::info!("the record file takes claims again");
             self.trouble = Trouble::None;
             self.failures = 0;
+            self.unmended = 0;
             self.publish();
+        } else {
+            // Each try writes until the disk is full.
+            self.unmended += 1;
         }
     }
 
@@ -157,10 +172,18 @@ impl Writer {
         let Some(database) = self.database() else {
             return;
         };
-        if !guarded(|| tables::any_expired(&database, now)).unwrap_or(false) {
-            return;
-        }
+        let any = guarded(|| tables::any_expired(&database, now));
         drop(database);
+        match any {
+            Ok(true) => {}
+            Ok(false) => return,
+            // After it the database takes no writes either.
+            Err(error) if !self.resting() => {
+                self.recover(Transaction::default(), &error);
+                return;
+            }
+            Err(_) => return,
+        }
         let mut full = false;
         self.aside(|writer, database| {
             let txn = writer.begin(database)?;
@@ -169,8 +192,10 @@ impl Writer {
             let expired = tables.expired(now, SWEEP_RECORDS)?;
             full = expired.len() == SWEEP_RECORDS;
             for id in expired {
-                let Some(cell) = tables.get(id)? else {
-                    continue;
+                let cell = match tables.get(id) {
+                    Ok(Some(cell)) => cell,
+                    Ok(None) | Err(redb::Error::Corrupted(_)) => continue,
+                    Err(error) => return Err(error),
                 };
                 match writer.witness.view(id, &cell) {
                     Ok(Some(seen)) => {
@@ -216,10 +241,32 @@ impl Writer {
     }
 }
 
+/// Whether the record written last by a transaction stands in the file.
+fn stands(database: &Database, mark: Option<(RecordId, Token, State)>) -> Result<bool, String> {
+    let Some((id, token, state)) = mark else {
+        return Ok(false);
+    };
+    let found = guarded(|| tables::look(database, id)).map_err(|error| error.to_string())?;
+    let Some(cell) = found else {
+        return Ok(false);
+    };
+    let record = decode(cell.frame).map_err(|error| error.to_string())?;
+    Ok(record.token == token && record.state == state)
+}
+
+/// Closes the file, which panics on some damage.
+fn close(database: Database) {
+    if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+        tracing::error!("closing the record file failed an assertion");
+    }
+}
+
 /// Without `sync`: how long a commit waits for the disk.
 pub(super) const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// Between two looks whether a full disk has space.
 pub(super) const MEND_EVERY: Duration = Duration::from_secs(1);
+/// The same when it had none for long.
+const MEND_AT_LEAST: Duration = Duration::from_secs(30);
 /// Between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Most records removed in one transaction.

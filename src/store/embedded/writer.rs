@@ -46,6 +46,8 @@ pub(super) struct Writer {
     pub(super) doubtful: Option<Transaction>,
     /// Writes that failed since the disk took one.
     pub(super) failures: u32,
+    /// Tries to make headroom that failed in a row.
+    pub(super) unmended: u32,
     pub(super) last: Last,
 }
 
@@ -53,6 +55,10 @@ impl Writer {
     /// Writes until nobody can ask any more and everything asked is answered; then closes the file.
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
         loop {
+            self.status.beat();
+            if matches!(self.trouble, Trouble::Closed(_)) {
+                self.status.shaken();
+            }
             let patience = if self.last.unsynced.is_some() {
                 SYNC_EVERY
             } else {
@@ -75,7 +81,8 @@ impl Writer {
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
-                Request::Write(job) if job.expect.is_none() && job.reply.is_closed() => {}
+                // Who asked has given up, knows nothing of it, and asks again.
+                Request::Write(job) if job.reply.is_closed() => {}
                 Request::Write(job) => match self.refusal(&job.record) {
                     Some(refusal) => {
                         let _ = job.reply.send(Err(refusal));
@@ -95,19 +102,18 @@ impl Writer {
             return;
         }
         let undecided = self.write(jobs, &extensions);
-        // The disk was full, and its headroom is given up: room for settlements, not for claims.
+        // The write failed, as on a full disk, and its headroom is given up: room for settlements, not for claims.
         let (settlements, claims): (Vec<_>, Vec<_>) = undecided
             .into_iter()
             .partition(|job| self.refusal(&job.record).is_none());
         for job in claims {
             let refusal = self.refusal(&job.record);
-            let _ = job
-                .reply
-                .send(Err(refusal.unwrap_or_else(|| refused("not written"))));
+            let refusal = refusal.unwrap_or_else(|| refused(self.trouble.reason()));
+            let _ = job.reply.send(Err(refusal));
         }
         if !settlements.is_empty() {
             for job in self.write(settlements, &[]) {
-                let _ = job.reply.send(Err(refused("the disk is full")));
+                let _ = job.reply.send(Err(refused(self.trouble.reason())));
             }
         }
     }
@@ -208,7 +214,7 @@ impl Writer {
         let claim = record.state == State::InFlight;
         match &self.trouble {
             Trouble::Closed(reason) => Some(refused(reason)),
-            Trouble::Full(reason) if claim || self.resting() => Some(refused(reason)),
+            Trouble::NoClaims(reason) if claim || self.resting() => Some(refused(reason)),
             _ if claim && self.at_limit() => {
                 Some(refused("the record file has reached store.max_bytes"))
             }
@@ -240,7 +246,7 @@ impl Writer {
                 Some("no new claims: the record file has reached store.max_bytes".to_owned())
             }
             Trouble::None => None,
-            Trouble::Full(reason) => Some(format!("no new claims: {reason}")),
+            Trouble::NoClaims(reason) => Some(format!("no new claims: {reason}")),
             Trouble::Closed(reason) => Some(format!("no writes: {reason}")),
         };
         self.status

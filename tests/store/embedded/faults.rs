@@ -19,12 +19,28 @@ pub(super) struct Disk {
     /// Whether every sync waits.
     held: Mutex<bool>,
     released: Condvar,
+    /// Which reads fail.
+    reads: Mutex<Reads>,
     /// Syncs begun.
     pub(super) syncs: AtomicUsize,
     /// The file's end as written so far.
     pub(super) written: AtomicU64,
     /// Writes refused.
     pub(super) refused: AtomicUsize,
+}
+
+/// Which reads fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Reads {
+    /// None.
+    #[default]
+    Whole,
+    /// The next sync but so many tells of a failure once it is done; and then the read after so many others.
+    OneAfterSync(usize, usize),
+    /// The one after so many others.
+    One(usize),
+    /// All of them, and all writes.
+    None,
 }
 
 /// One opening of a file on it.
@@ -50,6 +66,11 @@ impl Disk {
         *self.quota.lock().unwrap() = quota;
     }
 
+    /// From now on reads fail so.
+    pub(super) fn read(&self, reads: Reads) {
+        *self.reads.lock().unwrap() = reads;
+    }
+
     /// From now on every sync waits, until it is said that none does.
     pub(super) fn hold(&self, held: bool) {
         *self.held.lock().unwrap() = held;
@@ -63,7 +84,17 @@ impl StorageBackend for DiskFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
+        let mut reads = self.disk.reads.lock().unwrap();
+        match *reads {
+            Reads::One(0) => *reads = Reads::Whole,
+            Reads::One(others) => {
+                *reads = Reads::One(others - 1);
+                return self.file.read(offset, out);
+            }
+            Reads::None => {}
+            Reads::Whole | Reads::OneAfterSync(..) => return self.file.read(offset, out),
+        }
+        Err(io::Error::other("a bad sector"))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -74,10 +105,23 @@ impl StorageBackend for DiskFile {
         self.disk.syncs.fetch_add(1, Ordering::SeqCst);
         let held = self.disk.held.lock().unwrap();
         drop(self.disk.released.wait_while(held, |held| *held).unwrap());
-        self.file.sync_data()
+        self.file.sync_data()?;
+        let mut reads = self.disk.reads.lock().unwrap();
+        match *reads {
+            Reads::OneAfterSync(0, read) => {
+                *reads = Reads::One(read);
+                return Err(io::Error::other("nobody knows what was written"));
+            }
+            Reads::OneAfterSync(syncs, read) => *reads = Reads::OneAfterSync(syncs - 1, read),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if matches!(*self.disk.reads.lock().unwrap(), Reads::None) {
+            return Err(io::Error::other("a disk that is gone"));
+        }
         let end = offset + data.len() as u64;
         if self
             .disk

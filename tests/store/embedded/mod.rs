@@ -1,5 +1,6 @@
 //! The store in a file: what it keeps beyond the contract.
 
+mod breaks;
 mod crashes;
 mod damage;
 mod disk;
