@@ -63,7 +63,7 @@ async fn while_the_file_is_closed_an_insert_is_refused_and_afterwards_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_fails_while_it_recovers_makes_no_answer_untrue() {
-    let tries = (0..16).map(|n| async move {
+    let tries = (0..40).map(|n| async move {
         let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(Disk::default()));
         let store = disk.open(dir.path(), &settings(dir.path()));
         let (id, held) = (fresh_id(), claim());
@@ -78,7 +78,7 @@ async fn a_read_that_fails_while_it_recovers_makes_no_answer_untrue() {
             Ok(replaced) => {
                 assert_eq!((*replaced, &seen.record), (Replaced::Applied, &answer));
             }
-            Err(StoreError::Refused(_)) => assert_eq!(seen.record, held),
+            Err(StoreError::Refused(_)) => assert_eq!(seen.record, held, "try {n}"),
             Err(_) => {}
         }
         eventually("it is settled", || async {
