@@ -530,7 +530,7 @@ fn the_most_specific_path_wins_and_its_methods_say_what_is_covered() {
         (Method::POST, "/a/b", "one", true),
         (Method::GET, "/a/b", "one", false),
         (Method::POST, "/a/off", "off", false),
-        (Method::POST, "/", "default", true),
+        (Method::POST, "/", "rest-post", true),
     ] {
         let found = routes.find(&method, path);
         assert_eq!(found.policy.route, name, "{method} {path}");

@@ -68,19 +68,23 @@ impl Routes {
                 group.push(policy.clone());
             }
             None => {
-                let router = if pattern.contains("{*") {
-                    &mut self.open
-                } else {
-                    &mut self.exact
-                };
-                router.insert(pattern, self.groups.len()).map_err(|error| {
+                let told_apart = |error| {
                     RouteError::Pattern(match error {
                         matchit::InsertError::Conflict { with } => {
                             format!("expected a path that can be told apart from {with}")
                         }
                         error => error.to_string(),
                     })
-                })?;
+                };
+                let group = self.groups.len();
+                match pattern.split_once("{*") {
+                    None => self.exact.insert(pattern, group).map_err(told_apart)?,
+                    Some((before, _)) => {
+                        self.open.insert(pattern, group).map_err(told_apart)?;
+                        // The remainder may be empty, which the router does not think.
+                        self.open.insert(before, group).map_err(told_apart)?;
+                    }
+                }
                 let group = vec![policy.clone()];
                 self.groups.push((pattern.to_owned(), group));
             }
@@ -205,7 +209,9 @@ mod tests {
                 ("/a/b/c", "/a/b/{*r}"),
                 ("/z", "/{x}"),
                 ("/z/y", "/{*r}"),
-                ("/", "default"),
+                ("/", "/{*r}"),
+                ("/a/", "/a/{*r}"),
+                ("/a/b/", "/a/b/{*r}"),
             ] {
                 assert_eq!(
                     routes.find(&Method::POST, path).policy.route,
