@@ -138,7 +138,7 @@ impl<S: Store> Records<S> {
     ) -> (Settled, Option<Buffered>) {
         let (id, record, policy, slot) = claim.into_parts();
         let settled = settle(&record, policy.terms(), outcome, fingerprint, self.now());
-        match self.end(id, &settled).await {
+        match self.end_alive(id, &settled).await {
             Ok(true) => (Settled::Done(settled.state, settled.expires), Some(held)),
             Ok(false) => (Settled::Lost, Some(held)),
             Err(error) => {
@@ -199,11 +199,20 @@ impl<S: Store> Records<S> {
         let mut wait = Backoff::new(settled.lease);
         loop {
             wait.pause().await;
-            if self.end(id, settled).await.is_ok() {
+            if self.end_alive(id, settled).await.is_ok() {
                 return;
             }
             // A store that refuses the end may still take a heartbeat: nobody shall take over what is known to be over.
             let _ = self.renew(id, settled.token).await;
+        }
+    }
+
+    /// One try to write the end of a claim, which is renewed meanwhile: a large answer may take longer than a lease.
+    async fn end_alive(&self, id: RecordId, settled: &Record) -> Result<bool, StoreError> {
+        tokio::select! {
+            biased;
+            ended = self.end(id, settled) => ended,
+            never = self.keep_alive(id, settled.token, settled.lease / 3) => match never {},
         }
     }
 

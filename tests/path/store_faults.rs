@@ -116,6 +116,24 @@ async fn what_is_over_is_not_taken_over_while_the_store_refuses_its_end() {
 }
 
 #[tokio::test]
+async fn what_is_over_is_not_taken_over_while_the_store_is_slow_to_take_its_end() {
+    let world = Faulty::policy("unknown_outcome = \"retry\"\nlease = \"200ms\"").await;
+    let gate = Gate::new();
+    world
+        .store
+        .once(Operation::Replace, Fault::Held(gate.clone()));
+    let request = post("/orders", "k", "a");
+    let mut client = world.begin(&request).await;
+    // Far beyond the lease, by heartbeats that come at most every third of it.
+    let store = world.store.clone();
+    eventually(move || store.count_of(Operation::Renew) >= 8).await;
+    world.send(&request).await.is_problem(409, "in-progress");
+    gate.cancel();
+    client.answer().await.is_first(201, true, "completed");
+    assert_eq!(world.upstream.asked(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_whose_settlement_was_not_acknowledged_is_replayed_later() {
     for fault in [Fault::ReplyLost, Fault::RequestLost] {
         let world = Faulty::policy("").await;
