@@ -27,6 +27,7 @@ pub mod digest;
 pub mod expect;
 mod fingerprint;
 mod id;
+pub mod json;
 mod key;
 mod record;
 mod response_rule;
