@@ -1,7 +1,5 @@
 //! A connection of a client, and the one to the upstream that belongs to it.
 
-use std::fs;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,11 +7,13 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::direction::Direction;
 use super::fired::Fired;
 use super::plan::Plan;
 use super::toxic::Stream;
+use super::unsent::has_arrived;
 
 /// What both directions of a connection know.
 pub(super) struct Passage {
@@ -82,40 +82,17 @@ async fn end(mut stream: TcpStream, ending: Ending) {
         let _ = stream.shutdown().await;
     }
     for _ in 0..PATIENCE {
-        if has_arrived(&stream) {
+        let since = Instant::now();
+        // Others that end now come to share the look.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if has_arrived(&stream, since) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     if ending == Ending::Reset {
         let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 }
 
-/// Whether the kernel at the other end has all that was written; a close with a reset would throw it away.
-///
-/// As far as the system tells: Linux does, of IPv4.
-fn has_arrived(stream: &TcpStream) -> bool {
-    let (Ok(SocketAddr::V4(here)), Ok(SocketAddr::V4(there))) =
-        (stream.local_addr(), stream.peer_addr())
-    else {
-        return true;
-    };
-    let in_table = |address: std::net::SocketAddrV4| {
-        let ip = u32::from_ne_bytes(address.ip().octets());
-        format!("{ip:08X}:{:04X}", address.port())
-    };
-    let (here, there) = (in_table(here), in_table(there));
-    let Ok(table) = fs::read_to_string("/proc/net/tcp") else {
-        return true;
-    };
-    table
-        .lines()
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-        .find(|columns| columns.get(1..3) == Some(&[here.as_str(), there.as_str()]))
-        .and_then(|columns| columns.get(4)?.split(':').next().map(str::to_owned))
-        .is_none_or(|unsent| unsent == "00000000")
-}
-
-/// Looks at what has arrived, each after five milliseconds.
+/// Looks, one every five milliseconds, at whether all has arrived.
 const PATIENCE: u32 = 1000;

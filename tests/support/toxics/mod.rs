@@ -36,6 +36,7 @@ mod proxy;
 mod server;
 mod steps;
 mod toxic;
+mod unsent;
 
 use std::env;
 use std::net::SocketAddr;

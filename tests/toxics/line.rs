@@ -1,12 +1,23 @@
-//! Both ends of a link, in the hands of the test.
+//! A link with both its ends in the hands of the test.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{RwLock, RwLockReadGuard};
 
-/// An upstream that accepts when it is told to.
+use crate::toxics::{ToxicLink, Toxics};
+
+/// A link to an upstream that accepts when it is told to.
+pub(crate) struct Line {
+    pub(crate) toxics: Toxics,
+    pub(crate) link: ToxicLink,
+    pub(crate) upstream: Upstream,
+    _shared: RwLockReadGuard<'static, ()>,
+}
+
+/// An upstream.
 pub(crate) struct Upstream(TcpListener);
 
 /// One end of a connection.
@@ -17,6 +28,52 @@ pub(crate) struct Peer(pub(crate) TcpStream);
 pub(crate) enum End {
     Closed,
     Reset,
+}
+
+impl Line {
+    pub(crate) async fn new() -> Self {
+        let shared = ALONE.read().await;
+        let toxics = Toxics::start().await;
+        let upstream = Upstream::start().await;
+        Self {
+            link: toxics.link("line", upstream.address()).await,
+            toxics,
+            upstream,
+            _shared: shared,
+        }
+    }
+
+    /// A connection: its client's end, its upstream's end. Bytes have passed both ways.
+    pub(crate) async fn open(&self) -> (Peer, Peer) {
+        let mut client = Peer::connect(self.link.address()).await;
+        let mut server = self.upstream.accept().await;
+        client.send("ping").await;
+        assert_eq!(server.receive(4).await, b"ping");
+        server.send("pong").await;
+        assert_eq!(client.receive(4).await, b"pong");
+        (client, server)
+    }
+
+    /// A connection on which nothing has passed.
+    pub(crate) async fn connect(&self) -> (Peer, Peer) {
+        let client = Peer::connect(self.link.address()).await;
+        (client, self.upstream.accept().await)
+    }
+
+    /// How often a fault has fired; `None` where nobody counts.
+    pub(crate) async fn fired(&self, fault: &str) -> Option<u64> {
+        let fired = self.link.fired().await;
+        self.toxics
+            .ours()
+            .then(|| fired.get(fault).copied().unwrap_or(0))
+    }
+
+    /// Asserts how often a fault has fired, where that is counted.
+    pub(crate) async fn has_fired(&self, fault: &str, times: u64) {
+        if let Some(fired) = self.fired(fault).await {
+            assert_eq!(fired, times, "{fault}");
+        }
+    }
 }
 
 impl Upstream {
@@ -65,6 +122,13 @@ impl Peer {
         }
     }
 
+    /// Ends it with a reset.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.0)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+
     /// Whether nothing comes, neither bytes nor an end, for as long as something that is there takes to come.
     pub(crate) async fn is_silent(&mut self) -> bool {
         let mut byte = [0];
@@ -85,3 +149,6 @@ pub(crate) fn patiently<F: Future>(future: F) -> impl Future<Output = F::Output>
             .unwrap_or_else(|_| panic!("it never came to this, at {place}"))
     }
 }
+
+/// A reset is of all links of a real Toxiproxy: who resets writes, all others read.
+pub(crate) static ALONE: RwLock<()> = RwLock::const_new(());
