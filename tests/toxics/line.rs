@@ -68,11 +68,21 @@ impl Line {
             .then(|| fired.get(fault).copied().unwrap_or(0))
     }
 
-    /// Asserts how often a fault has fired, where that is counted.
-    pub(crate) async fn has_fired(&self, fault: &str, times: u64) {
-        if let Some(fired) = self.fired(fault).await {
-            assert_eq!(fired, times, "{fault}");
-        }
+    /// Waits until a fault has fired so often, and asserts that it was no oftener, where that is counted.
+    #[track_caller]
+    pub(crate) fn has_fired(&self, fault: &str, times: u64) -> impl Future<Output = ()> {
+        patiently(async move {
+            while let Some(fired) = self.fired(fault).await {
+                assert!(
+                    fired <= times,
+                    "{fault} has fired {fired} times, not {times}"
+                );
+                if fired == times {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
     }
 }
 

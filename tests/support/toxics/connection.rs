@@ -7,13 +7,12 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::direction::Direction;
 use super::fired::Fired;
 use super::plan::Plan;
 use super::toxic::Stream;
-use super::unsent::has_arrived;
+use super::unsent::arrived;
 
 /// What both directions of a connection know.
 pub(super) struct Passage {
@@ -81,18 +80,8 @@ async fn end(mut stream: TcpStream, ending: Ending) {
     if ending == Ending::Close {
         let _ = stream.shutdown().await;
     }
-    for _ in 0..PATIENCE {
-        let since = Instant::now();
-        // Others that end now come to share the look.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        if has_arrived(&stream, since) {
-            break;
-        }
-    }
+    arrived(&stream).await;
     if ending == Ending::Reset {
         let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 }
-
-/// Looks, one every five milliseconds, at whether all has arrived.
-const PATIENCE: u32 = 1000;

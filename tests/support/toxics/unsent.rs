@@ -3,37 +3,59 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// The connections with bytes that the other end does not have yet, at one moment.
+/// The connections with bytes that the other end did not have yet, at one moment.
 ///
 /// As far as the system tells: Linux does, of IPv4.
-#[derive(Default)]
 struct Unsent {
-    at: Option<Instant>,
+    at: Instant,
     connections: HashSet<(String, String)>,
 }
 
-/// Whether the other end's kernel has all that was written before `since`; a reset would throw away the rest.
-pub(super) fn has_arrived(stream: &TcpStream, since: Instant) -> bool {
+/// Waits until the other end's kernel has all that was written, which a reset would throw away; but not for ever.
+pub(super) async fn arrived(stream: &TcpStream) {
     let (Ok(SocketAddr::V4(here)), Ok(SocketAddr::V4(there))) =
         (stream.local_addr(), stream.peer_addr())
     else {
-        return true;
+        return;
     };
-    // The table is long where connections are many: those that wait at the same time share a look at it.
-    let mut unsent = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let unsent = unsent.get_or_insert_default();
-    if unsent.at.is_none_or(|at| at < since) {
-        unsent.at = Some(Instant::now());
-        unsent.connections = look();
+    let connection = (in_table(here), in_table(there));
+    let give_up = Instant::now() + PATIENCE;
+    let mut since = Instant::now();
+    while Instant::now() < give_up {
+        let seen = {
+            let unsent = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
+            let unsent = unsent.as_ref();
+            unsent
+                .filter(|unsent| unsent.at >= since)
+                .map(|unsent| !unsent.connections.contains(&connection))
+        };
+        match seen {
+            Some(true) => return,
+            Some(false) => since = Instant::now(),
+            // The table is long where connections are many: one look at a time, for all that wait.
+            None if !LOOKING.swap(true, Ordering::AcqRel) => {
+                std::thread::spawn(renew);
+            }
+            None => {}
+        }
+        tokio::time::sleep(SOON).await;
     }
-    !unsent
-        .connections
-        .contains(&(in_table(here), in_table(there)))
+}
+
+fn renew() {
+    let unsent = Unsent {
+        at: Instant::now(),
+        connections: look(),
+    };
+    *UNSENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(unsent);
+    LOOKING.store(false, Ordering::Release);
 }
 
 fn look() -> HashSet<(String, String)> {
@@ -52,4 +74,8 @@ fn in_table(address: SocketAddrV4) -> String {
     format!("{ip:08X}:{:04X}", address.port())
 }
 
+const SOON: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+static LOOKING: AtomicBool = AtomicBool::new(false);
 static UNSENT: Mutex<Option<Unsent>> = Mutex::new(None);
