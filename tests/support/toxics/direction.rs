@@ -15,59 +15,59 @@ use super::connection::{Ending, Passage};
 use super::dice::Dice;
 use super::kind::Kind;
 use super::plan::{Installed, Plan, hits};
-use super::steps::{Pieces, Step, lateness};
+use super::steps::Step;
 use super::toxic::Stream;
 
 /// One direction of a connection, with what is on its way.
 pub(super) struct Direction<'a> {
     stream: Stream,
-    passage: &'a Passage,
+    pub(super) passage: &'a Passage,
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
     plans: watch::Receiver<Arc<Plan>>,
-    plan: Arc<Plan>,
-    marks: HashMap<u64, Mark>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) marks: HashMap<u64, Mark>,
     /// What was read, in order. The steps are those of the first.
-    queue: VecDeque<Read>,
-    steps: VecDeque<Step>,
+    pub(super) queue: VecDeque<Read>,
+    pub(super) steps: VecDeque<Step>,
     ended: bool,
     /// Nothing passes any more.
     void: bool,
     /// By a silence.
     silenced: bool,
     /// Bytes that passed.
-    passed: u64,
+    pub(super) passed: u64,
     /// When the last piece was due.
-    free: Instant,
+    pub(super) free: Instant,
     dice: Dice,
 }
 
 /// What one read brought.
-struct Read {
-    what: What,
-    at: Instant,
-    dice: u64,
+pub(super) struct Read {
+    pub(super) what: What,
+    pub(super) at: Instant,
+    pub(super) dice: u64,
     /// When it came to the front.
-    begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
     /// The toxics that were counted for it.
-    counted: Vec<u64>,
+    pub(super) counted: Vec<u64>,
 }
 
-enum What {
+pub(super) enum What {
     Data(Bytes),
     End,
     Error,
 }
 
 /// What one toxic is to this direction.
-struct Mark {
-    hit: bool,
+pub(super) struct Mark {
+    pub(super) hit: bool,
     /// What had passed when it came.
-    from: u64,
+    pub(super) from: u64,
     /// When it came, or last let bytes vanish.
-    since: Instant,
-    counted: bool,
-    swallows: Option<bool>,
+    pub(super) since: Instant,
+    pub(super) counted: bool,
+    pub(super) swallows: Option<bool>,
     closes_when_removed: bool,
 }
 
@@ -186,142 +186,6 @@ impl<'a> Direction<'a> {
         Ok(())
     }
 
-    /// Makes the steps of what is at the front.
-    fn prepare(&mut self) {
-        while self.steps.is_empty() && !self.queue.is_empty() {
-            let mut read = self.queue.pop_front().unwrap();
-            let begun = *read.begun.get_or_insert_with(Instant::now);
-            let plan = Arc::clone(&self.plan);
-            let toxics: Vec<_> = plan
-                .toxics
-                .iter()
-                .filter(|toxic| self.marks.get(&toxic.id).is_some_and(|mark| mark.hit))
-                .collect();
-            let mut at = read.at;
-            for toxic in &toxics {
-                let late = lateness(toxic, read.dice);
-                at += late;
-                if !late.is_zero() {
-                    self.count_read(&mut read, toxic);
-                }
-            }
-            let steps = match &read.what {
-                What::Data(data) => {
-                    let pieces = Pieces::whole(data.len(), at);
-                    self.treat(pieces, &toxics, &mut read, begun)
-                }
-                What::End => vec![self.treat_end(at, &toxics, &mut read, begun)],
-                What::Error => vec![Step::End {
-                    ending: Ending::Reset,
-                    at,
-                    by: None,
-                }],
-            };
-            if !steps.is_empty() {
-                self.steps = steps.into();
-                self.queue.push_front(read);
-            }
-        }
-    }
-
-    fn treat(
-        &mut self,
-        mut pieces: Pieces,
-        toxics: &[&Arc<Installed>],
-        read: &mut Read,
-        begun: Instant,
-    ) -> Vec<Step> {
-        for toxic in toxics {
-            let mark = self.marks.get_mut(&toxic.id).unwrap();
-            let passed = self.passed - mark.from;
-            let by = Some(toxic.kind.name());
-            match toxic.kind {
-                Kind::Bandwidth { rate } => {
-                    pieces.pace(rate, self.free);
-                    self.count_read(read, toxic);
-                }
-                Kind::Slicer {
-                    average_size,
-                    size_variation,
-                    delay,
-                } => {
-                    let delay = Duration::from_micros(delay);
-                    let mut dice = Dice::of(read.dice, toxic.id, 1);
-                    let more =
-                        pieces.slice(average_size, size_variation, delay, self.free, &mut dice);
-                    if more || !delay.is_zero() {
-                        self.count_read(read, toxic);
-                    }
-                }
-                Kind::LimitData { bytes } | Kind::Cut { bytes, .. } => {
-                    let left = bytes.saturating_sub(passed);
-                    let ending = match toxic.kind {
-                        Kind::Cut { reset: true, .. } => Ending::Reset,
-                        _ => Ending::Close,
-                    };
-                    if pieces.length() >= left {
-                        pieces.truncate(left, |at| Step::End { ending, at, by });
-                    }
-                }
-                Kind::Timeout { .. } => {
-                    mark.since = Instant::now();
-                    pieces.vanish();
-                    self.count_connection(toxic.id, "timeout");
-                }
-                Kind::ResetPeer { timeout } => {
-                    let at = begun + Duration::from_millis(timeout);
-                    let ending = Ending::Reset;
-                    pieces.truncate(0, |_| Step::End { ending, at, by });
-                }
-                Kind::Swallow { bytes, close, .. } => {
-                    let left = bytes.saturating_sub(passed);
-                    if pieces.length() > left && *mark.swallows.get_or_insert_with(|| toxic.take())
-                    {
-                        pieces.truncate(left, |at| match close {
-                            true => Step::End {
-                                ending: Ending::Close,
-                                at,
-                                by,
-                            },
-                            false => Step::Void { by: "swallow" },
-                        });
-                    }
-                }
-                Kind::Latency { .. } | Kind::SlowClose { .. } | Kind::Silence {} => {}
-            }
-            if pieces.is_gone() {
-                break;
-            }
-        }
-        pieces.into_steps().collect()
-    }
-
-    fn treat_end(
-        &mut self,
-        mut at: Instant,
-        toxics: &[&Arc<Installed>],
-        read: &mut Read,
-        begun: Instant,
-    ) -> Step {
-        for toxic in toxics {
-            match toxic.kind {
-                Kind::SlowClose { delay } => {
-                    at = at.max(begun) + Duration::from_millis(delay);
-                    self.count_read(read, toxic);
-                }
-                Kind::ResetPeer { timeout } => {
-                    return Step::End {
-                        ending: Ending::Reset,
-                        at: begun + Duration::from_millis(timeout),
-                        by: Some("reset_peer"),
-                    };
-                }
-                _ => {}
-            }
-        }
-        Step::Finish { at }
-    }
-
     /// Takes the step that is due. Returns whether it was the last.
     async fn step(&mut self) -> Result<bool, Ending> {
         let Some(step) = self.steps.front_mut() else {
@@ -417,22 +281,6 @@ impl<'a> Direction<'a> {
     fn hitting(&self) -> impl Iterator<Item = &Arc<Installed>> {
         let hit = |toxic: &&Arc<Installed>| self.marks.get(&toxic.id).is_some_and(|mark| mark.hit);
         self.plan.toxics.iter().filter(hit)
-    }
-
-    fn count_read(&self, read: &mut Read, toxic: &Installed) {
-        if !read.counted.contains(&toxic.id) {
-            read.counted.push(toxic.id);
-            self.passage.fired.count(toxic.kind.name(), 1);
-        }
-    }
-
-    fn count_connection(&mut self, toxic: u64, kind: &'static str) {
-        if let Some(mark) = self.marks.get_mut(&toxic)
-            && !mark.counted
-        {
-            mark.counted = true;
-            self.passage.fired.count(kind, 1);
-        }
     }
 }
 

@@ -36,6 +36,7 @@ mod proxy;
 mod server;
 mod steps;
 mod toxic;
+mod treatment;
 mod unsent;
 
 use std::env;
