@@ -79,7 +79,7 @@ pub struct Mood {
     pub kept: usize,
     /// How many of a hundred are torn.
     pub torn: usize,
-    /// Whether the first sector and the length are always there as written last.
+    /// Whether the first sector and the length are always there as written last, and others as written last or not at all.
     pub header_kept: bool,
 }
 
@@ -139,7 +139,11 @@ impl Disk {
             return Ok(());
         };
         let last = *lens.last().expect("the first is that of the opening");
-        let len = if mood.header_kept { last } else { chance.pick(&lens) };
+        let len = if mood.header_kept {
+            last
+        } else {
+            chance.pick(&lens)
+        };
         state.figures.lengths += usize::from(len != last);
         file.set_len(len)?;
         for (number, versions) in sectors {
@@ -156,9 +160,12 @@ impl Disk {
                 torn(&versions, header, chance)
             } else if chance.percent(mood.kept) {
                 state.figures.kept += 1;
-                let written = chance.within(1..versions.len());
                 // Mostly as written last.
-                versions[if chance.percent(80) { versions.len() - 1 } else { written }].clone()
+                if mood.header_kept || chance.percent(80) {
+                    newest.clone()
+                } else {
+                    versions[chance.within(1..versions.len())].clone()
+                }
             } else {
                 state.figures.dropped += 1;
                 versions[0].clone()
@@ -267,7 +274,11 @@ impl StorageBackend for DiskFile {
         state.file()?.set_len(len)?;
         state.len = len;
         state.lens.push(len);
-        if state.burns(Cut::Resize) { state.file().map(|_| ()) } else { Ok(()) }
+        if state.burns(Cut::Resize) {
+            state.file().map(|_| ())
+        } else {
+            Ok(())
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -300,7 +311,11 @@ impl StorageBackend for DiskFile {
             let sector = state.look(number)?;
             state.sectors.entry(number).or_default().push(sector);
         }
-        if state.burns(Cut::Write) { state.file().map(|_| ()) } else { Ok(()) }
+        if state.burns(Cut::Write) {
+            state.file().map(|_| ())
+        } else {
+            Ok(())
+        }
     }
 }
 

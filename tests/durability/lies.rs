@@ -10,7 +10,7 @@ use crate::chance::Chance;
 use crate::check::afterwards;
 use crate::disk::{Disk, Mood};
 use crate::records::{claim, completed, create, fresh_id};
-use crate::settings;
+use crate::{headroom, settings};
 
 /// What a store on such a disk says when it opens.
 #[derive(Debug, Default)]
@@ -27,16 +27,16 @@ struct Sum {
 async fn pages_that_a_disk_lost_are_an_error_and_never_a_silent_loss() {
     let mut chance = Chance::of_this_run("disks that lie of pages");
     let mut sum = Sum::default();
-    for kept in [0, 50, 90, 95, 98, 99, 99, 99].repeat(4) {
+    for kept in [0, 50, 90, 98, 99, 99, 100, 100].repeat(4) {
         let mood = Mood {
             kept,
-            torn: chance.pick(&[0, 1]),
+            torn: usize::from(kept < 98),
             header_kept: true,
         };
         lie(mood, &mut chance, &mut sum).await;
     }
     println!("disks that lied of pages: {sum:?}");
-    assert!(sum.refused > 10, "{sum:?}");
+    assert!(sum.refused > 10 && sum.whole > 0, "{sum:?}");
     assert_eq!(sum.silent, 0);
 }
 
@@ -50,13 +50,14 @@ async fn what_opens_on_a_disk_that_lost_any_sector_is_whole_in_each_record() {
         lie(mood, &mut chance, &mut sum).await;
     }
     println!("disks that lied of anything: {sum:?}");
-    assert!(sum.refused > 0 && sum.silent > 0, "{sum:?}");
+    assert!(sum.refused > 0, "{sum:?}");
 }
 
 /// One store on a disk that lies for a while, and is then without power.
 async fn lie(mood: Mood, chance: &mut Chance, sum: &mut Sum) {
     let (dir, disk) = (TempDir::new().unwrap(), Arc::new(Disk::default()));
     let settings = settings(dir.path());
+    headroom(dir.path());
     let store = disk.open(dir.path(), &settings).unwrap();
     let mut past: Vec<(RecordId, Vec<Record>)> = Vec::new();
     for write in 0..40 {
@@ -78,11 +79,15 @@ async fn lie(mood: Mood, chance: &mut Chance, sum: &mut Sum) {
     drop(store);
     disk.lie(false);
     disk.power_on(mood, chance).unwrap();
+    headroom(dir.path());
     match disk.open(dir.path(), &settings) {
         Err(error @ OpenError::Damaged { .. }) => {
             let said = error.to_string();
             let path = dir.path().join("records.redb");
-            assert!(said.contains(path.to_str().unwrap()) && said.contains("from a backup"), "{said}");
+            assert!(
+                said.contains(path.to_str().unwrap()) && said.contains("from a backup"),
+                "{said}"
+            );
             sum.refused += 1;
         }
         Ok(store) => {
@@ -90,11 +95,18 @@ async fn lie(mood: Mood, chance: &mut Chance, sum: &mut Sum) {
             for (id, records) in past {
                 let seen = store.look(id).await.unwrap().map(|seen| seen.record);
                 if let Some(seen) = &seen {
-                    assert!(records.iter().any(|record| *seen == afterwards(record)), "half a record");
+                    assert!(
+                        records.iter().any(|record| *seen == afterwards(record)),
+                        "half a record"
+                    );
                 }
                 lost |= seen != records.last().map(afterwards);
             }
-            *if lost { &mut sum.silent } else { &mut sum.whole } += 1;
+            *if lost {
+                &mut sum.silent
+            } else {
+                &mut sum.whole
+            } += 1;
         }
         Err(other) => panic!("{other}"),
     }

@@ -12,7 +12,7 @@ use crate::chance::Chance;
 use crate::check::{Found, check};
 use crate::disk::{Cut, Disk, Figures, Mood};
 use crate::workload::{Client, Told};
-use crate::{length, settings};
+use crate::{headroom, length, settings};
 
 #[test]
 fn nothing_acknowledged_is_lost_to_power_losses() {
@@ -36,7 +36,12 @@ fn nothing_acknowledged_is_lost_to_power_losses() {
         worlds = rest;
     }
     println!("power losses, synced always: {total:#?}");
-    let Sum { figures, found, told, .. } = &total;
+    let Sum {
+        figures,
+        found,
+        told,
+        ..
+    } = &total;
     assert!(total.losses >= losses, "{losses} were asked for");
     assert!(total.in_recovery * 8 > total.losses);
     assert!(figures.cut_at_sync > 0 && figures.cut_at_write > 0 && figures.cut_at_resize > 0);
@@ -93,8 +98,6 @@ impl World {
         let mut dir = TempDir::new().unwrap();
         // Kept for whoever looks into a failure.
         dir.disable_cleanup(true);
-        let headroom = std::fs::File::create(dir.path().join("headroom")).unwrap();
-        headroom.set_len(4 << 20).unwrap();
         Self {
             number,
             disk: Arc::default(),
@@ -138,7 +141,14 @@ impl World {
     /// Clients at work until the power goes, or they have done enough.
     async fn live(&mut self, store: &Embedded) {
         let long = self.chance.percent(12);
-        let cut = self.chance.pick(&[Cut::Sync, Cut::Sync, Cut::Write, Cut::Write, Cut::Resize, Cut::Any]);
+        let cut = self.chance.pick(&[
+            Cut::Sync,
+            Cut::Sync,
+            Cut::Write,
+            Cut::Write,
+            Cut::Resize,
+            Cut::Any,
+        ]);
         let after = match cut {
             Cut::Sync => self.chance.below(40),
             Cut::Resize => 0,
@@ -188,6 +198,7 @@ impl World {
                 let after = self.chance.below(5);
                 self.disk.arm(Cut::Any, after);
             }
+            headroom(self.dir.path());
             let opened = self.disk.open(self.dir.path(), &self.settings);
             match opened {
                 Ok(store) if !self.disk.is_off() => {
@@ -200,7 +211,10 @@ impl World {
                     self.sum.in_recovery += 1;
                     self.power_on();
                 }
-                opened => panic!("world {}, loss {}: {opened:?}", self.number, self.sum.losses),
+                opened => panic!(
+                    "world {}, loss {}: {opened:?}",
+                    self.number, self.sum.losses
+                ),
             }
         }
     }

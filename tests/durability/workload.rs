@@ -99,7 +99,10 @@ impl Client {
                 self.told.raced += 1;
                 let created = |answer: &Result<_, _>| *answer == Ok(Inserted::Created);
                 assert!(!(created(&first) && created(&second)), "claimed twice");
-                for (answer, record, rival) in [(first, next.clone(), &other), (second, other.clone(), &next)] {
+                for (answer, record, rival) in [
+                    (first, next.clone(), &other),
+                    (second, other.clone(), &next),
+                ] {
                     if let Ok(Inserted::Occupied(seen)) = answer {
                         assert_eq!(&seen.record, rival);
                     } else {
@@ -168,13 +171,17 @@ impl Client {
             // Not its own: refused by the writer itself.
             State::InFlight | State::Completed => {
                 let record = completed(&next, "never");
-                let answer = store.replace(key.id, Expect::Held(next.token), &record).await;
+                let answer = store
+                    .replace(key.id, Expect::Held(next.token), &record)
+                    .await;
                 match answer {
                     Ok(Replaced::Stale) => {
                         self.told.stale += 1;
                         Ok(())
                     }
-                    Err(StoreError::Refused(_) | StoreError::Unanswered(_)) if disk.is_off() => Err(Gone),
+                    Err(StoreError::Refused(_) | StoreError::Unanswered(_)) if disk.is_off() => {
+                        Err(Gone)
+                    }
                     other => panic!("{other:?} over {:?}", known.state),
                 }
             }
@@ -183,12 +190,29 @@ impl Client {
         done
     }
 
-    async fn insert(&mut self, key: &mut Key, store: &Embedded, disk: &Disk, record: Record) -> Result<(), Gone> {
+    async fn insert(
+        &mut self,
+        key: &mut Key,
+        store: &Embedded,
+        disk: &Disk,
+        record: Record,
+    ) -> Result<(), Gone> {
         let answer = store.insert(key.id, &record).await;
-        self.told(key, record, answer.map(|inserted| inserted == Inserted::Created), disk)
+        self.told(
+            key,
+            record,
+            answer.map(|inserted| inserted == Inserted::Created),
+            disk,
+        )
     }
 
-    async fn settle(&mut self, key: &mut Key, store: &Embedded, disk: &Disk, record: Record) -> Result<(), Gone> {
+    async fn settle(
+        &mut self,
+        key: &mut Key,
+        store: &Embedded,
+        disk: &Disk,
+        record: Record,
+    ) -> Result<(), Gone> {
         let expect = Expect::Held(record.token);
         self.replace(key, store, disk, expect, record).await
     }
@@ -202,7 +226,12 @@ impl Client {
         record: Record,
     ) -> Result<(), Gone> {
         let answer = store.replace(key.id, expect, &record).await;
-        self.told(key, record, answer.map(|replaced| replaced != Replaced::Stale), disk)
+        self.told(
+            key,
+            record,
+            answer.map(|replaced| replaced != Replaced::Stale),
+            disk,
+        )
     }
 
     /// Notes what was said to a write.
@@ -227,7 +256,10 @@ impl Client {
             }
             // It was not carried out, and will not be.
             Err(StoreError::Refused(_)) if disk.is_off() => self.told.refused += 1,
-            other => panic!("{other:?} to a write of {:?} over {:?}", record.state, key.known),
+            other => panic!(
+                "{other:?} to a write of {:?} over {:?}",
+                record.state, key.known
+            ),
         }
         Err(Gone)
     }
