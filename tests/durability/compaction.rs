@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
-use idemproxy::idempotency::{Record, RecordId};
-use idemproxy::store::{Embedded, Store};
+use futures_util::future::join_all;
+use idemproxy::idempotency::{Expect, Record, RecordId, State};
+use idemproxy::store::{Embedded, Replaced, Store};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::check::afterwards;
 use crate::disk::{Cut, Disk, Mood};
-use crate::records::{claim, completed, create, eventually, fresh_id};
+use crate::records::{claim, completed, create, fresh_id};
 use crate::{headroom, length, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,18 +32,29 @@ async fn a_power_loss_at_any_step_of_recovery_loses_nothing() {
 async fn a_power_loss_at_any_step_of_a_compaction_loses_nothing() {
     let dir = TempDir::new().unwrap();
     let store = Embedded::open(dir.path(), &settings(dir.path())).unwrap();
-    let mut records = Vec::new();
+    let (mut records, mut large) = (Vec::new(), Vec::new());
     for _ in 0..10 {
-        let brief = (0..10).map(|_| async {
-            let ttl = Duration::from_secs(3);
-            let record = completed(&Record { ttl, ..claim() }, vec![1; 250_000]);
-            create(&store, fresh_id(), &record).await;
+        let released = (0..10).map(|_| {
+            let record = completed(&claim(), vec![1; 250_000]);
+            (
+                fresh_id(),
+                Record {
+                    state: State::Released,
+                    ..record
+                },
+            )
         });
-        futures_util::future::join_all(brief).await;
+        large.extend(released);
+        let writes = large.iter().rev().take(10);
+        join_all(writes.map(|(id, record)| create(&store, *id, record))).await;
         records.extend(write(&store, 6).await);
     }
-    let swept = || async { store.statistics().records == 60 };
-    eventually("it is swept", swept).await;
+    for (id, released) in large {
+        let (next, expect) = (claim(), Expect::Released(released.token));
+        let replaced = store.replace(id, expect, &next).await;
+        assert_eq!(replaced, Ok(Replaced::Applied));
+        records.push((id, next));
+    }
     let size = store.statistics().file_bytes;
     assert!(size > 16 << 20, "{size} bytes");
     // As a kill leaves it: closing would cut it.

@@ -62,10 +62,24 @@ fn a_store_that_syncs_late_may_forget_and_is_not_damaged() {
     for world in 0..length("IDEMPROXY_POWER_LOSSES", 150).div_ceil(LOSSES * 8) {
         let mut world = World::new(world, chance.fork());
         world.settings.sync = Sync::Never;
+        world.promise = Sync::Never;
         total.add(&world.run());
     }
     println!("power losses, synced late: {total:#?}");
     assert!(total.found.kept > 0 && total.found.forgotten > 0);
+}
+
+/// The check itself: what a store that syncs late forgets is not what one that syncs always may.
+#[test]
+#[should_panic(expected = "was acknowledged")]
+fn a_loss_is_found_out() {
+    let mut chance = Chance::of_this_run("a loss that is found out");
+    for number in 0..10 {
+        let mut world = World::new(number, chance.fork());
+        world.dir.disable_cleanup(false);
+        world.settings.sync = Sync::Never;
+        world.run();
+    }
 }
 
 /// A directory on a simulated disk, its clients, and what came of both.
@@ -74,6 +88,8 @@ struct World {
     dir: TempDir,
     disk: Arc<Disk>,
     settings: StoreSettings,
+    /// What its clients were promised.
+    promise: Sync,
     clients: Vec<Client>,
     chance: Chance,
     sum: Sum,
@@ -102,6 +118,7 @@ impl World {
             number,
             disk: Arc::default(),
             settings: settings(dir.path()),
+            promise: Sync::Always,
             clients: (0..CLIENTS).map(|_| Client::new(chance.fork())).collect(),
             dir,
             chance,
@@ -124,7 +141,7 @@ impl World {
                 self.lose(store);
                 store = self.open();
                 let before = self.sum.found.swept;
-                let mut found = check(&store, &mut self.clients, self.settings.sync).await;
+                let mut found = check(&store, &mut self.clients, self.promise).await;
                 // Told of all the time by now.
                 found.swept = found.swept.saturating_sub(before);
                 self.sum.found.add(found);
