@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::check::afterwards;
-use crate::disk::{Cut, Disk, Mood};
+use crate::disk::Disk;
+use crate::mishap::{Cut, Mood};
 use crate::records::{claim, completed, create, fresh_id};
 use crate::{headroom, length, settings};
 

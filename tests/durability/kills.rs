@@ -19,7 +19,7 @@ async fn no_answer_is_lost_to_kills_and_nothing_runs_twice() {
     let mut chance = Chance::of_this_run("kills");
     let mut total = Sum::default();
     while total.kills < kills {
-        let houses = (0..2).filter_map(|house| {
+        let houses = (0..AT_ONCE).filter_map(|house| {
             let left = (kills - total.kills)
                 .saturating_sub(house * KILLS)
                 .min(KILLS);
@@ -72,7 +72,6 @@ impl House {
     async fn run(mut chance: Chance, kills: usize) -> Sum {
         let mut dir = TempDir::new().unwrap();
         dir.disable_cleanup(true);
-        println!("killed in {}", dir.path().display());
         let upstream = Upstream::start().await;
         let config = configuration(&upstream, &format!("embedded:{}", dir.path().display()), "");
         let mut house = Self {
@@ -89,6 +88,7 @@ impl House {
         }
         house.replays(house.answered.len()).await;
         house.count_effects();
+        println!("{} kills in {}", house.sum.kills, dir.path().display());
         dir.disable_cleanup(false);
         house.sum
     }
@@ -262,5 +262,7 @@ impl Sum {
 
 /// Kills in one directory.
 const KILLS: usize = 50;
+/// Directories at a time.
+const AT_ONCE: usize = 4;
 /// Clients at a time; three of them at most wait for what never comes.
 const CLIENTS: usize = 8;

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::check::afterwards;
-use crate::disk::{Disk, Mood};
+use crate::disk::Disk;
+use crate::mishap::Mood;
 use crate::records::{claim, completed, create, fresh_id};
 use crate::{headroom, settings};
 

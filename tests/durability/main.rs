@@ -26,6 +26,7 @@ mod disk;
 mod full;
 mod kills;
 mod lies;
+mod mishap;
 mod power;
 mod workload;
 

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::check::{Found, check};
-use crate::disk::{Cut, Disk, Figures, Mood};
+use crate::disk::Disk;
+use crate::mishap::{Cut, Figures, Mood};
 use crate::workload::{Client, Told};
 use crate::{headroom, length, settings};
 
