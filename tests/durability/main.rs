@@ -49,7 +49,7 @@ fn settings(dir: &Path) -> StoreSettings {
         location: Location::Embedded(dir.to_owned()),
         prefix: "idemproxy".to_owned(),
         // No test asserts how fast a disk is.
-        timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(600),
         sync: Sync::Always,
         max_bytes: 4 << 30,
         wait_replicas: 0,
