@@ -30,11 +30,11 @@ async fn a_disk_that_is_full_again_and_again_refuses_claims_and_replays_and_reco
         let (running, held) = (fresh_id(), claim());
         create(&store, running, &held).await;
         let failed = disk.refused.load(Ordering::SeqCst);
-        let room = chance.below(100_000) as u64;
+        let room = chance.below(30_000) as u64;
         disk.limit(Some(disk.written.load(Ordering::SeqCst) + room));
         let rejected = loop {
             let (id, next) = (fresh_id(), claim());
-            let record = completed(&next, vec![1; chance.within(100..80_000)]);
+            let record = completed(&next, vec![1; chance.within(100..6000)]);
             match store.insert(id, &record).await {
                 Ok(Inserted::Created) => done.push((id, record)),
                 Err(StoreError::Refused(_)) => break id,
@@ -51,7 +51,7 @@ async fn a_disk_that_is_full_again_and_again_refuses_claims_and_replays_and_reco
             Ok(Replaced::Applied)
         );
         replays(&store, &done[done.len().saturating_sub(20)..]).await;
-        let end = completed(&held, vec![2; 70_000]);
+        let end = completed(&held, vec![2; 7000]);
         let settle = || store.replace(running, Expect::Held(held.token), &end);
         // The headroom is not on this disk: there may be room for it, or not.
         match settle().await {
