@@ -168,6 +168,13 @@ impl Client {
         answer
     }
 
+    /// Reads one answer; nothing if the connection ends before it is whole.
+    pub async fn answer_before_the_end(&mut self) -> Option<Answer> {
+        let head = patiently(self.until(b"\r\n\r\n")).await?;
+        let answer = self.rest_of(parse(&head)).await;
+        (answer.ending == Ending::Whole).then_some(answer)
+    }
+
     /// Reads the head of an answer, those of interim answers left out.
     pub async fn head(&mut self) -> Answer {
         loop {
