@@ -153,7 +153,7 @@ impl Drop for RedisServer {
 }
 
 /// A port below the ephemeral range: an outgoing connection would take one of those while a server restarts.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let port = 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
