@@ -56,8 +56,29 @@ impl Sentinels {
         format!("redis+sentinel://{}/{}", hosts.join(","), Self::NAME)
     }
 
+    /// After the primary was killed: waits until a majority names another, and says its port.
+    pub async fn fail_over(&self, from: u16) -> u16 {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        // Two who stand for election at once need another try, and it is to come soon.
+        for sentinel in &self.sentinels {
+            while !sentinel.field("flags").contains("s_down") {
+                assert!(Instant::now() < give_up, "they do not see it is down");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let soon = ["SENTINEL", "SET", Self::NAME, "failover-timeout", "1500"];
+            sentinel.try_command(&soon).unwrap();
+        }
+        loop {
+            match self.primary() {
+                Some(port) if port != from => return port,
+                _ => assert!(Instant::now() < give_up, "nobody was promoted"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The port that a majority of them names.
-    pub fn primary(&self) -> Option<u16> {
+    fn primary(&self) -> Option<u16> {
         let named: Vec<u16> = self.sentinels.iter().filter_map(Sentinel::names).collect();
         let agree = |port: &&u16| named.iter().filter(|named| named == port).count() >= 2;
         named.iter().find(agree).copied()
@@ -170,7 +191,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 const WATCHER: &str =
     "user watcher on >geheim -@all +auth +sentinel|master +sentinel|get-master-addr-by-name";
 /// A replica that follows its primary through a link is left alone for so long: Sentinel would mend that. Milliseconds.
-const FAILOVER_TIMEOUT: u32 = 6000;
+const FAILOVER_TIMEOUT: u32 = 60_000;
 /// What else would take seconds; and a busy machine is no reason to stop watching.
 const HASTE: &[&str] = &[
     "SENTINEL",
