@@ -192,7 +192,8 @@ const WATCHER: &str =
     "user watcher on >geheim -@all +auth +sentinel|master +sentinel|get-master-addr-by-name";
 /// A replica that follows its primary through a link is left alone for so long: Sentinel would mend that. Milliseconds.
 const FAILOVER_TIMEOUT: u32 = 60_000;
-/// What else would take seconds; and a busy machine is no reason to stop watching.
+/// What else would take seconds; and a busy machine is no reason to stop watching. The period of pings stays as it is: a replica counts
+/// as well for five of them only.
 const HASTE: &[&str] = &[
     "SENTINEL",
     "DEBUG",
@@ -200,8 +201,6 @@ const HASTE: &[&str] = &[
     "100",
     "info-period",
     "200",
-    "ping-period",
-    "100",
     "ask-period",
     "100",
     "tilt-trigger",
