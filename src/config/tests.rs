@@ -581,6 +581,9 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     assert_eq!(of_redis("://h\""), 0);
     assert_eq!(of_redis("+sentinel://a,b/c\""), 1);
     assert_eq!(of_redis("+sentinel://a,b/c\"\nwait_replicas = 1"), 0);
+    let told = good("service = \"s\"\n[store]\nurl = \"redis+sentinel://u:hunter2@a,b/c\"");
+    let told = told.describe().to_string();
+    assert!(told.contains(" redis+sentinel://…\n"), "{told}");
 }
 
 const REFERENCE: &str = include_str!("../../config/idemproxy.toml");

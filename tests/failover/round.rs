@@ -119,7 +119,10 @@ fn judge(tally: &mut Tally, name: &str, number: usize, told: &Told, upstream: &U
         let last: Vec<String> = told
             .last
             .iter()
-            .map(|last| format!("{} {}", last.status, last.text()))
+            .map(|last| match last.field("x-idempotency-error") {
+                Some(error) => error,
+                None => last.text(),
+            })
             .collect();
         tally.wrong.push(format!(
             "{name}: ran {ran} times, stored {:?}, replayed {:?}, at last {last:?}",
@@ -167,7 +170,7 @@ impl Client {
 
     /// Sends the request until the answer is not that it should be sent again.
     async fn answered(&self, proxy: &mut usize, told: &mut Told) -> Answer {
-        patiently(async {
+        let insisting = async {
             loop {
                 let answer = self.proxies[*proxy].send(&self.request).await;
                 if answer.field("x-idempotency-replay").is_some() {
@@ -181,8 +184,9 @@ impl Client {
                 *proxy = 1 - *proxy;
                 sleep(Duration::from_millis(50)).await;
             }
-        })
-        .await
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(120), insisting).await;
+        answer.expect("an answer for good")
     }
 
     fn killed(&self) -> bool {

@@ -56,23 +56,27 @@ impl Sentinels {
         format!("redis+sentinel://{}/{}", hosts.join(","), Self::NAME)
     }
 
-    /// After the primary was killed: waits until a majority names another, and says its port.
+    /// After the primary was killed: waits until a majority names another, and says its port. Before this is called nobody is promoted,
+    /// however busy the machine.
     pub async fn fail_over(&self, from: u16) -> u16 {
-        let give_up = Instant::now() + Duration::from_secs(60);
-        // Two who stand for election at once need another try, and it is to come soon.
+        let give_up = Instant::now() + Duration::from_secs(90);
         for sentinel in &self.sentinels {
-            while !sentinel.field("flags").contains("s_down") {
-                assert!(Instant::now() < give_up, "they do not see it is down");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            let soon = ["SENTINEL", "SET", Self::NAME, "failover-timeout", "1500"];
-            sentinel.try_command(&soon).unwrap();
+            sentinel.set("down-after-milliseconds", 500);
         }
+        // Two who stand for election at once need another try, and it is to come soon.
+        let mut patient: Vec<&Sentinel> = self.sentinels.iter().collect();
         loop {
             match self.primary() {
                 Some(port) if port != from => return port,
                 _ => assert!(Instant::now() < give_up, "nobody was promoted"),
             }
+            patient.retain(|sentinel| {
+                let down = sentinel.field("flags").contains("s_down");
+                if down {
+                    sentinel.set("failover-timeout", 1500);
+                }
+                !down
+            });
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -107,7 +111,7 @@ impl Sentinel {
         let name = Sentinels::NAME;
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\nrequirepass \"{password}\"\n{WATCHER}\nsentinel monitor {name} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} {FAILOVER_TIMEOUT}\n"
+             sentinel down-after-milliseconds {name} {DOWN_AFTER}\nsentinel failover-timeout {name} {FAILOVER_TIMEOUT}\n"
         );
         std::fs::write(&file, configuration).unwrap();
         let child = Command::new("redis-server")
@@ -161,6 +165,12 @@ impl Sentinel {
         fields[at.unwrap_or_else(|| panic!("{name} in {fields:?}")) + 1].clone()
     }
 
+    fn set(&self, option: &str, milliseconds: u32) {
+        let value = milliseconds.to_string();
+        let set = ["SENTINEL", "SET", Sentinels::NAME, option, &value];
+        self.try_command(&set).unwrap();
+    }
+
     fn try_command(&self, words: &[&str]) -> redis::RedisResult<Value> {
         let login = match self.password {
             "" => String::new(),
@@ -190,10 +200,12 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 const WATCHER: &str =
     "user watcher on >geheim -@all +auth +sentinel|master +sentinel|get-master-addr-by-name";
+/// No server is taken for dead before it is. Milliseconds.
+const DOWN_AFTER: u32 = 60_000;
 /// A replica that follows its primary through a link is left alone for so long: Sentinel would mend that. Milliseconds.
 const FAILOVER_TIMEOUT: u32 = 60_000;
-/// What else would take seconds; and a busy machine is no reason to stop watching. The period of pings stays as it is: a replica counts
-/// as well for five of them only.
+/// What else would take seconds; and a busy machine is no reason to stop watching. The period of pings stays as it is: a replica that was
+/// not heard for five of them is not promoted.
 const HASTE: &[&str] = &[
     "SENTINEL",
     "DEBUG",
