@@ -53,6 +53,9 @@ async fn rounds(few: u64, confirmed: Confirmed) -> Tally {
     let mut tally = Tally::default();
     while let Some(one) = running.join_next().await {
         tally.add(&one.unwrap());
+        if tally.rounds % 20 == 0 {
+            println!("{confirmed:?}, so far: {tally}");
+        }
     }
     println!("confirmed {confirmed:?}: {tally}");
     assert_eq!(tally.rounds, rounds);
