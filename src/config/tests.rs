@@ -34,8 +34,7 @@ fn upstream_given() -> Overrides {
 const DURATION: &str = r#"expected a duration with its unit, such as "500ms", "30s" or "24h""#;
 const ADDRESS: &str = r#"expected an IP address and port, such as "127.0.0.1:8080" or "[::]:8080""#;
 const ORIGIN: &str = r#"expected http:// or https:// with a host and no more than a port, such as "http://127.0.0.1:3000""#;
-const STORE: &str =
-    "expected memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]";
+const STORE: &str = "expected memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE]";
 const METHOD: &str = r#"expected a request method in capitals, such as "POST""#;
 const PATTERN: &str =
     r#"expected a path such as "/orders/{id}", percent-encoded and without a query"#;
@@ -60,6 +59,9 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[store]\nurl = \"embeded:x\"", format!("3:7: \"embeded:x\": {STORE}")),
         ("[store]\nurl = \"embedded:\"", format!("3:7: \"embedded:\": {STORE}")),
         ("[store]\nurl = \"redis://u:pw@h:99999\"", format!("3:7: \"redis:…\": {STORE}")),
+        ("[store]\nurl = \"redis+sentinel://u:pw@h\"", format!("3:7: \"redis+sentinel:…\": {STORE}")),
+        ("[store]\nurl = \"redis+sentinel://h/p?sentinel_password=a&b\"", format!("3:7: \"redis+sentinel:…\": {STORE}")),
+        ("[store]\nurl = \"redis+sentinel://h/p\"", "3:7: \"redis+sentinel://h/p\": expected `service` with it: others may share this store, and the name keeps their keys apart".to_owned()),
         ("[store]\nurl = \"redis://h\"", "3:7: \"redis://h\": expected `service` with it: others may share this store, and the name keeps their keys apart".to_owned()),
         ("[store]\nprefix = \"a{b}\"", "3:10: \"a{b}\": expected 1 to 64 letters, digits and any of . _ : -".to_owned()),
         ("[store]\ntimeout = 500", format!("3:11: 500: {DURATION}")),
@@ -198,11 +200,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "[store]\nurl = \"rediss://h\"",
             "3:7: \"rediss://h\"",
             "rediss://",
-        ),
-        (
-            "[store]\nurl = \"redis+sentinel://a,b/c\"",
-            "3:7: \"redis+sentinel://a,b/c\"",
-            "redis+sentinel://",
         ),
         (
             "[store]\nurl = \"redis+cluster://a,b\"",
@@ -579,10 +576,14 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     );
     let of_store = |text: &str| good(text).warnings.len();
     assert_eq!(of_store("[store]\nsync = \"never\""), 1);
-    assert_eq!(
-        of_store("service = \"s\"\n[store]\nurl = \"redis://h\"\nallow_eviction = true"),
-        1
-    );
+    let of_redis = |rest: &str| of_store(&format!("service = \"s\"\n[store]\nurl = \"redis{rest}"));
+    assert_eq!(of_redis("://h\"\nallow_eviction = true"), 1);
+    assert_eq!(of_redis("://h\""), 0);
+    assert_eq!(of_redis("+sentinel://a,b/c\""), 1);
+    assert_eq!(of_redis("+sentinel://a,b/c\"\nwait_replicas = 1"), 0);
+    let told = good("service = \"s\"\n[store]\nurl = \"redis+sentinel://u:hunter2@a,b/c\"");
+    let told = told.describe().to_string();
+    assert!(told.contains(" redis+sentinel://…\n"), "{told}");
 }
 
 const REFERENCE: &str = include_str!("../../config/idemproxy.toml");

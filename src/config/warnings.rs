@@ -40,6 +40,10 @@ const OF_STORE: &[Weakness<StoreSettings>] = &[
         |store| matches!(store.location, Location::Redis(_)) && store.allow_eviction,
         "allow_eviction is true: a Redis that runs out of memory may forget keys, and their requests run again",
     ),
+    (
+        |store| store.location.fails_over() && store.wait_replicas == 0,
+        "wait_replicas is 0: a failover may forget the keys of its last moments, and their requests run again",
+    ),
 ];
 
 const OF_POLICY: &[Weakness<Policy>] = &[

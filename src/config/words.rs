@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::defaults::HEADER_NAME_MAX;
 use super::kind::{Read, Value, size, text, wrong};
 use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
-use crate::store::Location;
+use crate::store::{BadLocation, Location};
 
 /// An address to listen at.
 pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
@@ -62,10 +62,7 @@ fn names_a_host(authority: &Authority) -> bool {
 
 /// Which store.
 pub(super) fn location(value: &Value<'_>) -> Read<Location> {
-    text(
-        "memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]",
-        |text| text.parse().ok(),
-    )(value)
+    text(BadLocation::FORMS, |text| text.parse().ok())(value)
 }
 
 /// The first part of Redis keys: nothing that patterns, hash tags or people could misread.

@@ -268,7 +268,25 @@ impl Backoff {
     }
 
     async fn pause(&mut self) {
-        tokio::time::sleep(self.next.min(self.longest)).await;
+        self.next = self.next.min(self.longest);
+        tokio::time::sleep(self.next).await;
         self.next *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_store_may_be_away_for_any_number_of_tries() {
+        let lease = Duration::from_secs(3);
+        let mut wait = Backoff::new(lease);
+        // More than there are doublings in a duration.
+        for _ in 0..200 {
+            let before = tokio::time::Instant::now();
+            wait.pause().await;
+            assert!(before.elapsed() <= lease / 3 + Duration::from_millis(1));
+        }
     }
 }

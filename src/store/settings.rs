@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Redis;
+
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -29,14 +31,27 @@ pub enum Location {
     Memory,
     /// `embedded:DIR`, a database file of this process alone.
     Embedded(PathBuf),
-    /// `redis://…`, one server. Holds the URL, which may carry a password.
+    /// `redis://…`, one server, or `redis+sentinel://…`, the primary that sentinels name. Holds the URL, which may carry passwords.
     Redis(String),
 }
 
-/// The form is none of the three; says nothing of the text, which may carry a password.
+impl Location {
+    /// Whether another server takes over by itself where one fails.
+    pub fn fails_over(&self) -> bool {
+        matches!(self, Self::Redis(url) if url.starts_with("redis+"))
+    }
+}
+
+/// The form is none of these; says nothing of the text, which may carry a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")]
+#[error("expected {}", BadLocation::FORMS)]
 pub struct BadLocation;
+
+impl BadLocation {
+    /// The forms.
+    pub(crate) const FORMS: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or \
+        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE]";
+}
 
 impl std::str::FromStr for Location {
     type Err = BadLocation;
@@ -45,11 +60,7 @@ impl std::str::FromStr for Location {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("embedded", dir)) if !dir.is_empty() => Ok(Self::Embedded(dir.into())),
-            Some(("redis", rest)) if rest.starts_with("//") => {
-                let info = redis::IntoConnectionInfo::into_connection_info(text);
-                info.map(|_| Self::Redis(text.to_owned()))
-                    .map_err(|_| BadLocation)
-            }
+            _ if Redis::reads(text) => Ok(Self::Redis(text.to_owned())),
             _ => Err(BadLocation),
         }
     }
@@ -61,7 +72,10 @@ impl std::fmt::Debug for Location {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Embedded(dir) => write!(f, "embedded:{}", dir.display()),
-            Self::Redis(_) => f.write_str("redis://…"),
+            Self::Redis(url) => match url.split_once("://") {
+                Some((scheme, _)) => write!(f, "{scheme}://…"),
+                None => f.write_str("redis://…"),
+            },
         }
     }
 }

@@ -9,4 +9,5 @@ mod network;
 mod records;
 mod replicas;
 mod rules;
+mod sentinel;
 mod server;

@@ -9,5 +9,6 @@ mod embedded;
 mod memory;
 mod records;
 mod redis;
+mod sentinel;
 #[path = "../support/mod.rs"]
 mod support;

@@ -16,6 +16,7 @@ mod link;
 mod process;
 mod proxy;
 mod redis_server;
+mod sentinel;
 mod upstream;
 
 use std::future::Future;
@@ -26,6 +27,7 @@ pub use link::Link;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
+pub use sentinel::Sentinels;
 pub use upstream::{Act, Entry, Gate, Reading, Reply, Step, Upstream, chunk};
 
 /// Waits for what happens soon or never.

@@ -11,12 +11,14 @@
 
 mod link;
 mod redis_server;
+mod sentinel;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use link::Link;
 pub use redis_server::RedisServer;
+pub use sentinel::Sentinels;
 
 /// Waits until `condition` holds; panics, naming `what`, when it does not within half a minute.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {

@@ -1,8 +1,10 @@
 //! A real redis-server, of the test's own.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -152,12 +154,16 @@ impl Drop for RedisServer {
     }
 }
 
-/// A port below the ephemeral range: an outgoing connection would take one of those while a server restarts.
-fn free_port() -> u16 {
+/// A port below the ephemeral range: an outgoing connection would take one of those while a server restarts. None is given twice:
+/// sentinels would take a stranger for the server that they lost.
+pub(super) fn free_port() -> u16 {
     loop {
         let port = 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let unused = GIVEN.lock().unwrap().insert(port);
+        if unused && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
 }
+
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());

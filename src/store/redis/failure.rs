@@ -46,6 +46,14 @@ impl Failure {
         }
     }
 
+    /// In words, for operators.
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::NoConnection(why) => why,
+            other => StoreError::from(other).to_string(),
+        }
+    }
+
     /// Whether another connection may find a server that does better: roles or passwords changed.
     pub(super) fn asks_for_another_connection(&self) -> bool {
         match self {

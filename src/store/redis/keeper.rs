@@ -15,13 +15,13 @@ use super::facts::Facts;
 use super::failure::Failure;
 use super::known::Known;
 use super::line::{Line, Patience};
+use super::locator::Locator;
 use super::session::Session;
-use super::target::Target;
 use crate::store::{Health, StoreError, StoreSettings};
 
 /// Keeps a session with the server, and what is known of that.
 pub(super) struct Keeper {
-    target: Arc<Target>,
+    locator: Locator,
     timeout: Duration,
     wait_replicas: u32,
     allow_eviction: bool,
@@ -43,9 +43,9 @@ enum Standing {
 
 impl Keeper {
     /// Knows nothing yet.
-    pub(super) fn new(target: Target, settings: &StoreSettings) -> Self {
+    pub(super) fn new(locator: impl Into<Locator>, settings: &StoreSettings) -> Self {
         Self {
-            target: Arc::new(target),
+            locator: locator.into(),
             timeout: settings.timeout,
             wait_replicas: settings.wait_replicas,
             allow_eviction: settings.allow_eviction,
@@ -71,7 +71,7 @@ impl Keeper {
                         .send_replace(Standing::Up(Arc::clone(&session)));
                     let why = self.watch(&session).await;
                     self.shaken();
-                    tracing::warn!(server = %self.target, why, "the session with redis ended");
+                    tracing::warn!(server = %self.locator, why, "the session with redis ended");
                     if opened.elapsed() > MAX_BACKOFF {
                         backoff = MIN_BACKOFF;
                         // Commands wait for the first try, so that a restart of a connection refuses none.
@@ -87,7 +87,7 @@ impl Keeper {
                 Standing::Up(_) | Standing::Connecting => true,
             };
             if news {
-                tracing::warn!(server = %self.target, failure, "no session with redis");
+                tracing::warn!(server = %self.locator, failure, "no session with redis");
             }
             self.standing.send_replace(Standing::Down(failure));
             sleep(jitter(backoff)).await;
@@ -141,33 +141,36 @@ impl Keeper {
 
     /// How it stands.
     pub(super) fn health(&self) -> Health {
-        let (connected, state) = match &*self.standing.borrow() {
-            Standing::Up(_) => (true, "connected".to_owned()),
-            Standing::Connecting => (false, "connecting".to_owned()),
-            Standing::Down(why) => (false, why.clone()),
+        let standing = self.standing.borrow().clone();
+        let (session, state) = match standing {
+            Standing::Up(session) => (Some(session), "connected".to_owned()),
+            Standing::Connecting => (None, "connecting".to_owned()),
+            Standing::Down(why) => (None, why),
         };
         let evicts = self.evicts().is_some();
         let known = self.known();
-        let mut notes = vec![format!("redis at {}: {state}", self.target)];
+        let mut notes = vec![format!("redis at {}: {state}", self.locator)];
+        let target = session.as_ref().map(|session| &*session.target);
+        notes.extend(self.locator.notes(target));
         notes.extend(known.notes());
         Health {
-            up: connected && known.fresh(Instant::now()) && !evicts && !known.full(),
+            up: session.is_some() && known.fresh(Instant::now()) && !evicts && !known.full(),
             notes,
             epoch_changes: known.epoch_changes(),
         }
     }
 
     async fn open(&self) -> Result<Session, String> {
+        let target = self.locator.find().await?;
         let bound = self.timeout.max(CONNECT);
         let sent = Instant::now();
-        let opening = Session::open(&self.target, self.wait_replicas, Patience::of(bound));
+        let opening = Session::open(&target, self.wait_replicas, Patience::of(bound));
         match timeout(bound, opening).await {
             Ok(Ok((session, facts))) => {
                 self.learn(facts, sent);
                 Ok(session)
             }
-            Ok(Err(Failure::NoConnection(why))) => Err(why),
-            Ok(Err(failure)) => Err(StoreError::from(failure).to_string()),
+            Ok(Err(failure)) => Err(failure.why()),
             Err(_) => Err("it does not answer".to_owned()),
         }
     }
@@ -182,6 +185,7 @@ impl Keeper {
             why = self.attend(&session.front, &ping, |_, _| ()) => why,
             why = self.attend(&session.bulk, &ping, |_, _| ()) => why,
             why = self.inquire(session) => why,
+            why = self.locator.moved(&session.target) => why,
         }
     }
 
@@ -252,10 +256,10 @@ impl Keeper {
         let epoch = known.epoch_changes();
         let news = known.learn(facts);
         if known.epoch_changes() > epoch {
-            tracing::warn!(server = %self.target, "another redis, or a restarted one, stands in the place of the one before");
+            tracing::warn!(server = %self.locator, "another redis, or a restarted one, stands in the place of the one before");
         }
         if news {
-            tracing::info!(server = %self.target, notes = ?known.notes(), "redis");
+            tracing::info!(server = %self.locator, notes = ?known.notes(), "redis");
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The path of an operation: [`Redis`] encodes the record and takes the `session::Session` that stands; the session picks one
 //! of its three connections (`line`) and sends `SET NX GET` or a `script`; `answer` reads what came. `keeper` makes and
-//! judges sessions in the background. `replicated` is for `wait_replicas`.
+//! judges sessions in the background, with the server that the `locator` finds: the one of the URL, or the one that a `sentinel`
+//! names. `replicated` is for `wait_replicas`.
 //!
 //! What is to be known of it:
 //!
@@ -28,8 +29,10 @@ mod failure;
 mod keeper;
 mod known;
 mod line;
+mod locator;
 mod replicated;
 mod script;
+mod sentinel;
 mod session;
 mod target;
 
@@ -42,8 +45,8 @@ use tokio::task::AbortHandle;
 use self::failure::Failure;
 use self::keeper::Keeper;
 use self::line::Patience;
+use self::locator::Locator;
 use self::session::Session;
-use self::target::Target;
 use super::{Health, Inserted, Replaced, Store, StoreError, StoreSettings, encode};
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
 
@@ -58,11 +61,11 @@ pub struct Redis {
 /// Why a Redis store cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Not a URL of one server without TLS.
-    #[error("expected redis://[user:password@]host[:port][/database]")]
+    /// Not a URL of a server, or of sentinels, without TLS.
+    #[error("expected {FORMS}")]
     Scheme,
     /// Malformed. Not quoted: it may hold a password.
-    #[error("malformed redis URL; expected redis://[user:password@]host[:port][/database]")]
+    #[error("malformed redis URL; expected {FORMS}")]
     Url,
     /// The server may drop records, and a dropped record lets its key run again.
     #[error(
@@ -72,6 +75,11 @@ pub enum SetupError {
 }
 
 impl Redis {
+    /// Whether [`Redis::connect`] can read `url`.
+    pub(crate) fn reads(url: &str) -> bool {
+        Locator::parse(url).is_ok()
+    }
+
     /// Sets up the store at `url`. A server that cannot be reached is no error: it is looked for from then on. This waits for it two
     /// seconds at most.
     ///
@@ -79,7 +87,7 @@ impl Redis {
     ///
     /// A malformed URL, or a server that may evict records where that is not allowed.
     pub async fn connect(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
-        let keeper = Arc::new(Keeper::new(Target::parse(url)?, settings));
+        let keeper = Arc::new(Keeper::new(Locator::parse(url)?, settings));
         let background = Arc::clone(&keeper);
         let store = Self {
             keeping: tokio::spawn(async move { background.keep().await }).abort_handle(),
@@ -223,5 +231,8 @@ fn evicting(policy: &str) -> StoreError {
     StoreError::Refused(format!("redis may drop records: maxmemory-policy {policy}"))
 }
 
+/// What a URL may be.
+const FORMS: &str = "redis://[user:password@]host[:port][/database] or \
+    redis+sentinel://[user:password@]host[:port],…/primary[/database]";
 /// How long a start waits for the server to be reached, and checked.
 const SETUP: Duration = Duration::from_secs(2);

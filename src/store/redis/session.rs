@@ -29,6 +29,8 @@ use crate::store::Replaced;
 
 /// Three connections to one server.
 pub(super) struct Session {
+    /// Where it is.
+    pub(super) target: Arc<Target>,
     pub(super) front: Line,
     pub(super) express: Line,
     pub(super) bulk: Line,
@@ -66,6 +68,7 @@ impl Session {
         facts.snapshots = facts::ask_snapshots(&express, patience).await?;
         let modern = facts.modern();
         let session = Self {
+            target: Arc::clone(target),
             front,
             express,
             bulk,

@@ -34,6 +34,11 @@ impl Target {
         })
     }
 
+    /// The server at this place.
+    pub(super) fn at(host: String, port: u16, login: RedisConnectionInfo) -> Self {
+        Self { host, port, login }
+    }
+
     /// Where to connect to; a name is resolved anew each time.
     pub(super) fn address(&self) -> (&str, u16) {
         (self.host.trim_matches(['[', ']']), self.port)
@@ -47,7 +52,10 @@ impl Target {
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match self.address() {
+            (host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            (host, port) => write!(f, "{host}:{port}"),
+        }
     }
 }
 

@@ -1,0 +1,81 @@
+//! Where the server is, that is to be written to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::SetupError;
+use super::sentinel::{self, Sentinels};
+use super::target::Target;
+
+/// Where the server is, that is to be written to.
+pub(super) enum Locator {
+    /// Always there.
+    Server(Arc<Target>),
+    /// Where sentinels say.
+    Sentinels(Box<Sentinels>),
+}
+
+impl Locator {
+    /// Reads `redis://…` or `redis+sentinel://…`.
+    pub(super) fn parse(url: &str) -> Result<Self, SetupError> {
+        if url.starts_with(sentinel::SCHEME) {
+            Ok(Self::Sentinels(Box::new(Sentinels::parse(url)?)))
+        } else {
+            Ok(Target::parse(url)?.into())
+        }
+    }
+
+    /// The server that is to be written to; or why it is not known. The time is bounded.
+    pub(super) async fn find(&self) -> Result<Arc<Target>, String> {
+        match self {
+            Self::Server(target) => Ok(Arc::clone(target)),
+            Self::Sentinels(sentinels) => sentinels.primary().await.map(Arc::new),
+        }
+    }
+
+    /// Ready when another server than `target` is to be written to; says so.
+    pub(super) async fn moved(&self, target: &Target) -> String {
+        match self {
+            Self::Server(_) => std::future::pending().await,
+            Self::Sentinels(sentinels) => loop {
+                sleep(POLL).await;
+                if let Ok(primary) = sentinels.primary().await
+                    && primary.address() != target.address()
+                {
+                    return format!("the sentinels name another primary, {primary}");
+                }
+            },
+        }
+    }
+
+    /// What an operator should know beside its name, where `target` is written to.
+    pub(super) fn notes(&self, target: Option<&Target>) -> Vec<String> {
+        let Self::Sentinels(sentinels) = self else {
+            return Vec::new();
+        };
+        let primary = target.map(|target| format!("the primary is {target}"));
+        let trouble = sentinels.trouble();
+        let trouble = trouble.map(|why| format!("a failover would not be noticed: {why}"));
+        primary.into_iter().chain(trouble).collect()
+    }
+}
+
+impl From<Target> for Locator {
+    fn from(target: Target) -> Self {
+        Self::Server(Arc::new(target))
+    }
+}
+
+impl std::fmt::Display for Locator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server(target) => target.fmt(f),
+            Self::Sentinels(sentinels) => sentinels.fmt(f),
+        }
+    }
+}
+
+/// Between two questions to the sentinels, while all is well.
+const POLL: Duration = Duration::from_secs(1);
