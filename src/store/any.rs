@@ -85,8 +85,8 @@ impl Store for AnyStore {
         each!(self, store => store.look(id).await)
     }
 
-    fn steady(&self) -> Duration {
-        each!(self, store => store.steady())
+    fn steady(&self, id: RecordId) -> Duration {
+        each!(self, store => store.steady(id))
     }
 
     fn health(&self) -> Health {

@@ -204,7 +204,7 @@ impl Store for Redis {
         Ok(self.found(&self.key(id), patience).await?)
     }
 
-    fn steady(&self) -> Duration {
+    fn steady(&self, _: RecordId) -> Duration {
         self.keeper.steady()
     }
 
