@@ -67,11 +67,7 @@ type Row = (&'static str, &'static str, Unavailable);
 const TABLE: &[Row] = &[
     ("", "jwt", Always),
     ("", "errors", Always),
-    (
-        "store",
-        "url",
-        Values(&["rediss://", "redis+sentinel://", "redis+cluster://"]),
-    ),
+    ("store", "url", Values(&["rediss://", "redis+sentinel://"])),
     ("store", "ca_file", Always),
     ("store", "cert_file", Always),
     ("store", "key_file", Always),

@@ -63,7 +63,7 @@ fn names_a_host(authority: &Authority) -> bool {
 /// Which store.
 pub(super) fn location(value: &Value<'_>) -> Read<Location> {
     text(
-        "memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]",
+        "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…",
         |text| text.parse().ok(),
     )(value)
 }

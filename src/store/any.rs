@@ -14,7 +14,7 @@ pub enum AnyStore {
     Memory(Memory),
     /// In a file of this process alone.
     Embedded(Box<Embedded>),
-    /// On a Redis server.
+    /// On a Redis server, or on a cluster of them.
     Redis(Box<Redis>),
 }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Redis;
+
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -29,13 +31,15 @@ pub enum Location {
     Memory,
     /// `embedded:DIR`, a database file of this process alone.
     Embedded(PathBuf),
-    /// `redis://…`, one server. Holds the URL, which may carry a password.
+    /// `redis://…`, one server, or `redis+cluster://…`, a cluster. Holds the URL, which may carry a password.
     Redis(String),
 }
 
-/// The form is none of the three; says nothing of the text, which may carry a password.
+/// The form is none of these; says nothing of the text, which may carry a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected memory:, embedded:DIR or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")]
+#[error(
+    "expected memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…"
+)]
 pub struct BadLocation;
 
 impl std::str::FromStr for Location {
@@ -45,10 +49,9 @@ impl std::str::FromStr for Location {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("embedded", dir)) if !dir.is_empty() => Ok(Self::Embedded(dir.into())),
-            Some(("redis", rest)) if rest.starts_with("//") => {
-                let info = redis::IntoConnectionInfo::into_connection_info(text);
-                info.map(|_| Self::Redis(text.to_owned()))
-                    .map_err(|_| BadLocation)
+            Some(("redis" | "redis+cluster", rest)) if rest.starts_with("//") => {
+                Redis::check(text).map_err(|_| BadLocation)?;
+                Ok(Self::Redis(text.to_owned()))
             }
             _ => Err(BadLocation),
         }
@@ -61,7 +64,10 @@ impl std::fmt::Debug for Location {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Embedded(dir) => write!(f, "embedded:{}", dir.display()),
-            Self::Redis(_) => f.write_str("redis://…"),
+            Self::Redis(url) => {
+                let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
+                write!(f, "{scheme}://…")
+            }
         }
     }
 }

@@ -9,12 +9,14 @@
     reason = "each test binary uses a part of it, and a test fails by an unwrap"
 )]
 
+mod cluster;
 mod link;
 mod redis_server;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub use cluster::RedisCluster;
 pub use link::Link;
 pub use redis_server::RedisServer;
 

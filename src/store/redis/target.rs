@@ -3,8 +3,10 @@
 use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
 use super::SetupError;
+use super::address::Address;
 
 /// Which server, and as whom. Holds the password: it has no `Debug`.
+#[derive(Clone)]
 pub(super) struct Target {
     host: String,
     port: u16,
@@ -32,6 +34,15 @@ impl Target {
             port: *port,
             login,
         })
+    }
+
+    /// Another server, as the same user.
+    pub(super) fn at(&self, address: &Address) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: address.port,
+            login: self.login.clone(),
+        }
     }
 
     /// Where to connect to; a name is resolved anew each time.
