@@ -151,12 +151,29 @@ impl RedisCluster {
         keys.is_empty()
     }
 
-    /// Ends a move: the target has the slot. Both that are concerned are told, the target first.
+    /// Ends a move: the target has the slot. All primaries are told, the target first.
     pub fn end_move(&self, slot: u16, to: usize) {
-        let (from, slot) = (self.holder(slot), slot.to_string());
-        for node in [to, from] {
-            self.nodes[node].command(&["CLUSTER", "SETSLOT", &slot, "NODE", &self.ids[to]]);
+        let text = slot.to_string();
+        let words = ["CLUSTER", "SETSLOT", &text, "NODE", &self.ids[to]];
+        self.nodes[to].command(&words);
+        for node in &self.nodes {
+            // Replicas refuse it.
+            let _ = node.try_command(&words);
         }
+        wait("the slot has moved", || {
+            (0..PRIMARIES).all(|asked| self.holder_by(asked, slot) == Some(to))
+        });
+    }
+
+    /// How often nodes said no with this code since they started.
+    pub fn refusals(&self, code: &str) -> u64 {
+        let counted = self.nodes.iter().map(|node| {
+            let info = text(node.command(&["INFO", "errorstats"]));
+            let start = format!("errorstat_{code}:count=");
+            let count = info.lines().find_map(|line| line.strip_prefix(&start));
+            count.map_or(0, |count| count.trim_end().parse().unwrap())
+        });
+        counted.sum()
     }
 
     /// Moves a slot with all of its keys.
