@@ -38,6 +38,10 @@ impl RedisServer {
     pub fn on_two_ports(name: &str, arguments: &[&str]) -> Self {
         for _ in 0..100 {
             let mut server = Self::absent(arguments);
+            // Each change of a cluster is synced to the disk, and the node stands still meanwhile.
+            if let Ok(in_memory) = TempDir::new_in("/dev/shm") {
+                server.directory = in_memory;
+            }
             server.second_port = free_port();
             server
                 .arguments

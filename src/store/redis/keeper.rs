@@ -77,9 +77,10 @@ impl Keeper {
         &self.target
     }
 
-    /// Probes with this key from now on.
-    pub(super) fn probe_with(&self, key: &str) {
-        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(heartbeat(key));
+    /// Probes with this key from now on, or with none.
+    pub(super) fn probe_with(&self, key: Option<&str>) {
+        let probe = key.map_or_else(|| cmd("PING"), heartbeat);
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(probe);
     }
 
     /// Whether its probes met a slot that is not there any more, or not for long, since this was asked last.

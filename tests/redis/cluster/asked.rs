@@ -15,7 +15,6 @@ async fn a_record_lives_on_at_the_new_place_of_its_slot_before_that_has_moved() 
         let (settings, slot) = tagged(cluster, &format!("asked{wait_replicas}"));
         let settings = StoreSettings {
             wait_replicas,
-            timeout: TIMEOUT * 10,
             ..settings
         };
         let store = reach(cluster, &settings).await;

@@ -12,7 +12,7 @@ async fn a_replica_takes_the_place_of_a_killed_node_and_the_other_slots_never_st
     let mut cluster = tokio::task::spawn_blocking(RedisCluster::start)
         .await
         .unwrap();
-    let store = reach(&cluster, &settings()).await;
+    let store = reach(&cluster, &patient()).await;
     let slot_of = |number| cluster.slot(&key(number));
     let (lost, spared): (Vec<u8>, Vec<u8>) =
         (1..60).partition(|number| cluster.holder(slot_of(*number)) == 0);

@@ -23,13 +23,21 @@ async fn shared() -> (&'static RedisCluster, MutexGuard<'static, ()>) {
     (cluster.await.unwrap(), turn)
 }
 
-/// Settings with a hash tag in the prefix, and the slot of that.
+/// Settings with a timeout that is longer than a busy machine makes anyone wait: these tests are not about time.
+fn patient() -> StoreSettings {
+    StoreSettings {
+        timeout: TIMEOUT * 10,
+        ..settings()
+    }
+}
+
+/// The same with a hash tag in the prefix, and the slot of that.
 fn tagged(cluster: &RedisCluster, tag: &str) -> (StoreSettings, u16) {
     let prefix = format!("{{{tag}}}");
     let slot = cluster.slot(&prefix);
     let settings = StoreSettings {
         prefix,
-        ..settings()
+        ..patient()
     };
     (settings, slot)
 }

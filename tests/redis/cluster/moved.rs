@@ -90,7 +90,6 @@ async fn a_record_goes_through_its_life_while_its_slot_moves() {
         let (settings, slot) = tagged(cluster, &format!("life{wait_replicas}"));
         let settings = StoreSettings {
             wait_replicas,
-            timeout: TIMEOUT * 10,
             ..settings
         };
         let store = reach(cluster, &settings).await;
@@ -129,7 +128,7 @@ async fn a_slot_that_moved_is_seen_anew_and_the_others_are_not() {
     let (cluster, _turn) = shared().await;
     let (moving, slot) = tagged(cluster, "anew");
     let store: Redis = reach(cluster, &moving).await;
-    let all = reach(cluster, &settings()).await;
+    let all = reach(cluster, &patient()).await;
     let long = std::time::Duration::from_millis(1500);
     // One record of the other store is in the slots of each node.
     eventually("both are steady", || async {

@@ -14,7 +14,7 @@ async fn every_primary_is_named_and_any_node_tells_of_all() {
         "redis+cluster://127.0.0.1:{nobody},127.0.0.1:{}",
         cluster.node(4).port()
     );
-    let store = Redis::connect(&url, &settings()).await.unwrap();
+    let store = Redis::connect(&url, &patient()).await.unwrap();
     eventually("every node is reached", || async { store.health().up }).await;
     let notes = store.health().notes;
     assert_eq!(notes.len(), 3, "{notes:?}");
@@ -48,10 +48,10 @@ async fn one_node_that_may_drop_records_is_one_too_many() {
         cluster.node(2).command(&words);
     };
     policy("allkeys-lru");
-    let refused = Redis::connect(&cluster.url(), &settings()).await.err();
+    let refused = Redis::connect(&cluster.url(), &patient()).await.err();
     let allowed = StoreSettings {
         allow_eviction: true,
-        ..settings()
+        ..patient()
     };
     let store = Redis::connect(&cluster.url(), &allowed).await;
     policy("noeviction");
@@ -101,7 +101,7 @@ async fn a_cluster_that_is_away_or_none_is_said_to_be_and_takes_nothing() {
         } else {
             url.replace(":s3cret@", "")
         };
-        let store = Redis::connect(&url, &settings()).await.unwrap();
+        let store = Redis::connect(&url, &patient()).await.unwrap();
         let refused = store.insert(id(1), &claim()).await;
         assert!(
             matches!(refused, Err(StoreError::Refused(_))),

@@ -57,8 +57,10 @@ struct Kept {
     node: Arc<Node>,
     /// When somebody was last sent there by another node.
     sent: Option<Instant>,
-    /// Number of its probe's key.
+    /// Number of its probe's key; 0 where there is none.
     probe: u32,
+    /// The slots among which a key was looked for last.
+    searched: Vec<(u16, u16)>,
 }
 
 impl Inquiry {
@@ -327,7 +329,7 @@ impl Inquiry {
         known.epoch_changes += epoch_changes(&go);
         for (address, ranges) in ranges {
             let kept = self.kept(&mut known, &address);
-            kept.choose_probe(&self.settings.prefix, &ranges);
+            kept.choose_probe(&self.settings.prefix, ranges);
         }
     }
 
@@ -344,6 +346,7 @@ impl Inquiry {
                 node: Arc::new(Node::keep(keeper)),
                 sent: None,
                 probe: 0,
+                searched: Vec::new(),
             }
         })
     }
@@ -371,20 +374,25 @@ impl Known {
 
 impl Kept {
     /// Finds a key of a slot that the node has, and probes with that.
-    fn choose_probe(&mut self, prefix: &str, ranges: &[(u16, u16)]) {
+    fn choose_probe(&mut self, prefix: &str, ranges: Vec<(u16, u16)>) {
         let fits = |number: &u32| {
             let slot = slot_of(&probe_key(prefix, *number));
             let mut ranges = ranges.iter();
             ranges.any(|(first, last)| (*first..=*last).contains(&slot))
         };
-        if self.probe > 0 && !self.node.astray() && fits(&self.probe) {
+        let astray = self.node.astray();
+        if !astray && (self.searched == ranges || self.probe > 0 && fits(&self.probe)) {
             return;
         }
         // With a hash tag in the prefix, all keys have one slot.
-        if let Some(number) = (self.probe + 1..).take(PROBE_KEYS).find(fits) {
-            self.probe = number;
-            self.node.probe_with(&probe_key(prefix, number));
-        }
+        let tagged = slot_of(&probe_key(prefix, 1)) == slot_of(&probe_key(prefix, 2));
+        let keys = if tagged { 1 } else { PROBE_KEYS };
+        let from = if tagged { 1 } else { self.probe + 1 };
+        let found = (from..).take(keys).find(fits);
+        self.probe = found.unwrap_or_default();
+        let key = found.map(|number| probe_key(prefix, number));
+        self.node.probe_with(key.as_deref());
+        self.searched = ranges;
     }
 }
 
@@ -420,4 +428,4 @@ const HASTE: Duration = Duration::from_millis(250);
 /// For how long a node is kept that has no slots, after somebody was sent there.
 const GRACE: Duration = Duration::from_secs(60);
 /// How many keys are tried for one that is in a slot of the node.
-const PROBE_KEYS: usize = 1 << 17;
+const PROBE_KEYS: usize = 1 << 16;
