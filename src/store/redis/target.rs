@@ -58,7 +58,9 @@ impl Target {
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        let (host, port) = self.address();
+        let host = host.to_owned();
+        Address { host, port }.fmt(f)
     }
 }
 

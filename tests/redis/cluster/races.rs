@@ -75,15 +75,17 @@ async fn claim_until_told(store: Arc<Redis>, place: RecordId) -> (bool, u32) {
             Err(_) => again += 1,
         }
     };
+    if !won {
+        return (false, again);
+    }
     let done = completed(&own, 10);
-    while won {
+    loop {
         match store.replace(place, Expect::Held(own.token), &done).await {
             Ok(came_of_it) => {
                 assert_eq!(came_of_it, Replaced::Applied);
-                break;
+                return (true, again);
             }
             Err(_) => again += 1,
         }
     }
-    (won, again)
 }

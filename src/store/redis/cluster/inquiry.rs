@@ -266,7 +266,7 @@ impl Inquiry {
             }
         };
         let answer = timeout(bound, asking).await;
-        answer.unwrap_or_else(|_| Err(Failure::Late))
+        answer.unwrap_or(Err(Failure::Late))
     }
 
     /// Who may tell the map: who is said to know, nodes that do well, everyone that was ever named, and the seeds.
