@@ -145,8 +145,10 @@ impl RedisCluster {
         let most = most.to_string();
         let keys = ["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most];
         let keys: Vec<String> = redis::from_redis_value(self.nodes[from].command(&keys)).unwrap();
-        for key in &keys {
-            self.nodes[from].command(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+        if !keys.is_empty() {
+            let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            words.extend(keys.iter().map(String::as_str));
+            self.nodes[from].command(&words);
         }
         keys.is_empty()
     }

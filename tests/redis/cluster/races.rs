@@ -1,7 +1,7 @@
 //! Claims while slots go back and forth.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use idemproxy::idempotency::{Expect, RecordId};
@@ -22,21 +22,20 @@ async fn an_id_is_claimed_once_while_its_slot_goes_back_and_forth() {
     }
     let (moved, asked) = (cluster.refusals("MOVED"), cluster.refusals("ASK"));
     let over = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&over);
+    let moves = Arc::new(AtomicU32::new(0));
+    let (stop, count) = (Arc::clone(&over), Arc::clone(&moves));
     let moving = tokio::task::spawn_blocking(move || {
-        let mut moves = 0;
         while !stop.load(Ordering::Relaxed) {
             let to = other_than(cluster.holder(slot));
             cluster.begin_to_move(slot, to);
             while !cluster.move_keys(slot, to, 20) {}
             cluster.end_move(slot, to);
-            moves += 1;
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        moves
     });
     let (mut ids, mut refusals) = (0_u32, 0);
     let give_up = Instant::now() + Duration::from_secs(seconds);
-    while Instant::now() < give_up {
+    while Instant::now() < give_up || moves.load(Ordering::Relaxed) < 4 {
         let mut bytes = [0x55; 16];
         bytes[..4].copy_from_slice(&ids.to_be_bytes());
         let place = RecordId::from_bytes(bytes);
@@ -54,13 +53,14 @@ async fn an_id_is_claimed_once_while_its_slot_goes_back_and_forth() {
         assert_eq!(winners, 1, "id {ids}");
     }
     over.store(true, Ordering::Relaxed);
-    let moves = moving.await.unwrap();
+    moving.await.unwrap();
+    let moves = moves.load(Ordering::Relaxed);
     let moved = cluster.refusals("MOVED") - moved;
     let asked = cluster.refusals("ASK") - asked;
     println!(
         "{ids} ids, each claimed once by one of 3 stores; {moves} moves, {moved} MOVED, {asked} ASK, {refusals} tries again"
     );
-    assert!(ids > 20 && moves > 2 && moved > 5 && asked > 0);
+    assert!(ids > 20 && moved > 5 && asked > 0);
 }
 
 /// Whether it won the id, and settled it; and how often it had to ask again.
