@@ -34,7 +34,7 @@ fn upstream_given() -> Overrides {
 const DURATION: &str = r#"expected a duration with its unit, such as "500ms", "30s" or "24h""#;
 const ADDRESS: &str = r#"expected an IP address and port, such as "127.0.0.1:8080" or "[::]:8080""#;
 const ORIGIN: &str = r#"expected http:// or https:// with a host and no more than a port, such as "http://127.0.0.1:3000""#;
-const STORE: &str = "expected memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE]";
+const STORE: &str = "expected memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…";
 const METHOD: &str = r#"expected a request method in capitals, such as "POST""#;
 const PATTERN: &str =
     r#"expected a path such as "/orders/{id}", percent-encoded and without a query"#;
@@ -62,6 +62,8 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[store]\nurl = \"redis+sentinel://u:pw@h\"", format!("3:7: \"redis+sentinel:…\": {STORE}")),
         ("[store]\nurl = \"redis+sentinel://h/p?sentinel_password=a&b\"", format!("3:7: \"redis+sentinel:…\": {STORE}")),
         ("[store]\nurl = \"redis+sentinel://h/p\"", "3:7: \"redis+sentinel://h/p\": expected `service` with it: others may share this store, and the name keeps their keys apart".to_owned()),
+        ("[store]\nurl = \"redis+cluster://u:pw@h,g/1\"", format!("3:7: \"redis+cluster:…\": {STORE}")),
+        ("[store]\nurl = \"redis+cluster://h,g\"", "3:7: \"redis+cluster://h,g\": expected `service` with it: others may share this store, and the name keeps their keys apart".to_owned()),
         ("[store]\nurl = \"redis://h\"", "3:7: \"redis://h\": expected `service` with it: others may share this store, and the name keeps their keys apart".to_owned()),
         ("[store]\nprefix = \"a{b}\"", "3:10: \"a{b}\": expected 1 to 64 letters, digits and any of . _ : -".to_owned()),
         ("[store]\ntimeout = 500", format!("3:11: 500: {DURATION}")),
@@ -200,11 +202,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "[store]\nurl = \"rediss://h\"",
             "3:7: \"rediss://h\"",
             "rediss://",
-        ),
-        (
-            "[store]\nurl = \"redis+cluster://a,b\"",
-            "3:7: \"redis+cluster://a,b\"",
-            "redis+cluster://",
         ),
         (
             "[store]\nsecret_file = \"s\"",

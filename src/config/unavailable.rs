@@ -67,7 +67,7 @@ type Row = (&'static str, &'static str, Unavailable);
 const TABLE: &[Row] = &[
     ("", "jwt", Always),
     ("", "errors", Always),
-    ("store", "url", Values(&["rediss://", "redis+cluster://"])),
+    ("store", "url", Values(&["rediss://"])),
     ("store", "ca_file", Always),
     ("store", "cert_file", Always),
     ("store", "key_file", Always),

@@ -103,14 +103,14 @@ pub(super) async fn acquire<S: Store>(
                 }
             }
         };
-        let verdict = match decide(&met, &attempt, in_doubt, records.steady()) {
+        let verdict = match decide(&met, &attempt, in_doubt, records.steady(keyed.id)) {
             Verdict::Hash => {
                 let fingerprint = received
                     .consume(request, policy)
                     .await
                     .map_err(Denied::Refused)?;
                 attempt.payload = Payload::Consumed(fingerprint);
-                decide(&met, &attempt, in_doubt, records.steady())
+                decide(&met, &attempt, in_doubt, records.steady(keyed.id))
             }
             verdict => verdict,
         };

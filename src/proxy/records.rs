@@ -61,8 +61,8 @@ impl<S: Store> Records<S> {
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn steady(&self) -> Duration {
-        self.store.steady()
+    pub(super) fn steady(&self, id: RecordId) -> Duration {
+        self.store.steady(id)
     }
 
     pub(super) async fn insert(

@@ -14,7 +14,7 @@ pub enum AnyStore {
     Memory(Memory),
     /// In a file of this process alone.
     Embedded(Box<Embedded>),
-    /// On a Redis server.
+    /// On a Redis server, or on a cluster of them.
     Redis(Box<Redis>),
 }
 
@@ -85,8 +85,8 @@ impl Store for AnyStore {
         each!(self, store => store.look(id).await)
     }
 
-    fn steady(&self) -> Duration {
-        each!(self, store => store.steady())
+    fn steady(&self, id: RecordId) -> Duration {
+        each!(self, store => store.steady(id))
     }
 
     fn health(&self) -> Health {

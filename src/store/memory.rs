@@ -122,7 +122,7 @@ impl Store for Memory {
     }
 
     /// Always: nothing notices here that the process stood still, so after that a claim may be taken over whose heartbeat is only overdue.
-    fn steady(&self) -> Duration {
+    fn steady(&self, _: RecordId) -> Duration {
         Duration::MAX
     }
 

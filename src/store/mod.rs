@@ -54,8 +54,9 @@ pub trait Store: Send + std::marker::Sync + 'static {
     /// What is there, and whether its lease lapsed; never [`crate::idempotency::Lapse::Untold`].
     fn look(&self, id: RecordId) -> impl Future<Output = Result<Option<Seen>, StoreError>> + Send;
 
-    /// For how long the same store was seen without a break: [`Duration::MAX`] where it cannot go away on its own.
-    fn steady(&self) -> Duration;
+    /// For how long the same store was seen without a break where this record is kept: [`Duration::MAX`] where it cannot go away
+    /// on its own.
+    fn steady(&self, id: RecordId) -> Duration;
 
     /// Whether it answers, and what an operator should know of it.
     fn health(&self) -> Health;

@@ -31,7 +31,8 @@ pub enum Location {
     Memory,
     /// `embedded:DIR`, a database file of this process alone.
     Embedded(PathBuf),
-    /// `redis://…`, one server, or `redis+sentinel://…`, the primary that sentinels name. Holds the URL, which may carry passwords.
+    /// `redis://…`, one server, `redis+sentinel://…`, the primary that sentinels name, or `redis+cluster://…`, a cluster. Holds
+    /// the URL, which may carry passwords.
     Redis(String),
 }
 
@@ -49,8 +50,8 @@ pub struct BadLocation;
 
 impl BadLocation {
     /// The forms.
-    pub(crate) const FORMS: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or \
-        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE]";
+    pub(crate) const FORMS: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
+        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…";
 }
 
 impl std::str::FromStr for Location {
@@ -72,10 +73,10 @@ impl std::fmt::Debug for Location {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Embedded(dir) => write!(f, "embedded:{}", dir.display()),
-            Self::Redis(url) => match url.split_once("://") {
-                Some((scheme, _)) => write!(f, "{scheme}://…"),
-                None => f.write_str("redis://…"),
-            },
+            Self::Redis(url) => {
+                let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
+                write!(f, "{scheme}://…")
+            }
         }
     }
 }

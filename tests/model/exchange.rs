@@ -107,7 +107,12 @@ impl Exchange {
                 Err(_) => return self.take_back(None, record).await,
             };
             for _ in 0..4 {
-                match decide(&seen, &attempt, self.stage.policy, self.store().steady()) {
+                match decide(
+                    &seen,
+                    &attempt,
+                    self.stage.policy,
+                    self.store().steady(id(self.key)),
+                ) {
                     Verdict::Mine => {
                         let record = seen.record;
                         return Some(Claim { record, known });

@@ -155,8 +155,8 @@ impl Store for Flaky {
             .await?
     }
 
-    fn steady(&self) -> Duration {
-        self.memory().steady()
+    fn steady(&self, id: RecordId) -> Duration {
+        self.memory().steady(id)
     }
 
     fn health(&self) -> Health {

@@ -211,7 +211,7 @@ impl Store for FaultyStore {
             .await
     }
 
-    fn steady(&self) -> Duration {
+    fn steady(&self, _: RecordId) -> Duration {
         Duration::MAX
     }
 

@@ -107,7 +107,7 @@ async fn a_connection_that_was_closed_costs_no_operation() {
     for number in 1..=5 {
         // The keeper is patient with a session that lasted; a quick succession of losses is another matter.
         eventually("the session is settled", || async {
-            store.steady() > Duration::from_millis(1100)
+            store.steady(id(1)) > Duration::from_millis(1100)
         })
         .await;
         link.cut();
@@ -141,7 +141,7 @@ async fn a_refusal_of_the_second_try_says_nothing_of_a_first_that_was_lost() {
         .await
         .unwrap();
     eventually("the session is settled", || async {
-        store.steady() > Duration::from_millis(1100)
+        store.steady(id(1)) > Duration::from_millis(1100)
     })
     .await;
     link.delay_replies(Duration::from_secs(60));
@@ -231,7 +231,7 @@ async fn a_server_that_is_down_at_the_start_is_found_when_it_comes() {
         store.insert(id(1), &claim()).await,
         Err(StoreError::Refused(_))
     ));
-    assert!(!store.health().up && store.steady().is_zero());
+    assert!(!store.health().up && store.steady(id(1)).is_zero());
     server.restart();
     eventually("it is found", || works(&store)).await;
     assert_eq!(store.insert(id(1), &claim()).await, Ok(Inserted::Created));
@@ -248,12 +248,12 @@ async fn steadiness_ends_with_every_break_and_grows_on_its_own() {
     };
     let steady = |at_least: u64| {
         let store = &store;
-        move || async move { store.steady() > Duration::from_millis(at_least) }
+        move || async move { store.steady(id(1)) > Duration::from_millis(at_least) }
     };
     let begun = Instant::now();
     eventually("it grows while nothing is asked", steady(1500)).await;
-    assert!(store.steady() < begun.elapsed() + SOON);
-    let shaken = || async { store.steady() < Duration::from_millis(1000) };
+    assert!(store.steady(id(1)) < begun.elapsed() + SOON);
+    let shaken = || async { store.steady(id(1)) < Duration::from_millis(1000) };
     link.blackhole();
     eventually("silence ends it", shaken).await;
     link.pass();

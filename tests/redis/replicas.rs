@@ -164,7 +164,7 @@ async fn a_further_connection_that_leads_to_another_server_ends_the_session() {
     };
     let store = Redis::connect(&link.redis_url(), &patient).await.unwrap();
     eventually("the session is settled", || async {
-        store.steady() > std::time::Duration::from_millis(1100)
+        store.steady(id(1)) > std::time::Duration::from_millis(1100)
     })
     .await;
     let before = link.accepted();

@@ -69,7 +69,7 @@ async fn a_store_goes_through_a_failover_and_counts_it() {
     })
     .await;
     eventually("the server was seen for a while", || async {
-        store.steady() > Duration::from_secs(1)
+        store.steady(id(1)) > Duration::from_secs(1)
     })
     .await;
     primary.stop();
@@ -78,7 +78,7 @@ async fn a_store_goes_through_a_failover_and_counts_it() {
     assert!(replica.get(&key(2)).is_some());
     assert_eq!(store.health().epoch_changes, 1);
     assert!(
-        store.steady() < Duration::from_secs(1),
+        store.steady(id(1)) < Duration::from_secs(1),
         "another server was not seen for long"
     );
     assert!(says(

@@ -149,7 +149,7 @@ async fn a_server_that_becomes_a_replica_is_left_and_nothing_is_claimed_there() 
             .await
     ));
     eventually("it is said", || async { noted(&store, "replica") }).await;
-    assert!(store.steady().is_zero() && !store.health().up);
+    assert!(store.steady(id(1)).is_zero() && !store.health().up);
     assert!(
         refused(store.look(id(1)).await),
         "and what it holds is not believed"
@@ -228,10 +228,10 @@ async fn a_server_that_wants_more_replicas_than_it_has_takes_no_heartbeat_and_is
     );
     assert!(refused(store.renew(id(1), first.token).await));
     eventually("it is said", || async { noted(&store, "NOREPLICAS") }).await;
-    assert!(store.steady().is_zero());
+    assert!(store.steady(id(1)).is_zero());
     server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     eventually("it is well", || async {
-        store.health().up && !store.steady().is_zero()
+        store.health().up && !store.steady(id(1)).is_zero()
     })
     .await;
 }
@@ -250,9 +250,9 @@ async fn a_server_without_persistence_says_so() {
         line.and_then(|line| line.split(',').next()?.parse::<u64>().ok())
             .unwrap_or_default()
     };
-    let heard = store.steady() + std::time::Duration::from_secs(4);
+    let heard = store.steady(id(1)) + std::time::Duration::from_secs(4);
     eventually("it is asked about itself again", || async {
-        store.steady() > heard
+        store.steady(id(1)) > heard
     })
     .await;
     // A session begins with three times INFO.
@@ -287,16 +287,16 @@ async fn a_wall_clock_that_steps_forward_is_a_break() {
     let link = Link::to(server.port()).await;
     let store = connect(&link.redis_url()).await;
     eventually("it is steady", || async {
-        store.steady() > std::time::Duration::from_millis(1500)
+        store.steady(id(1)) > std::time::Duration::from_millis(1500)
     })
     .await;
     link.rewrite_replies("server_time_usec:1", "server_time_usec:2");
     eventually("the step is seen", || async {
-        store.steady() < std::time::Duration::from_millis(1000)
+        store.steady(id(1)) < std::time::Duration::from_millis(1000)
     })
     .await;
     eventually("it is steady again", || async {
-        store.steady() > std::time::Duration::from_millis(2500)
+        store.steady(id(1)) > std::time::Duration::from_millis(2500)
     })
     .await;
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod contract;
 mod embedded;
 mod memory;

@@ -9,6 +9,7 @@
     reason = "each test binary uses a part of it, and a test fails by an unwrap"
 )]
 
+mod cluster;
 mod link;
 mod redis_server;
 mod sentinel;
@@ -16,6 +17,7 @@ mod sentinel;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub use cluster::RedisCluster;
 pub use link::Link;
 pub use redis_server::RedisServer;
 pub use sentinel::Sentinels;

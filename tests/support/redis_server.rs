@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 /// A real redis-server on 127.0.0.1, killed when dropped. Without persistence, unless its arguments say otherwise.
 pub struct RedisServer {
     port: u16,
+    second_port: u16,
     arguments: Vec<String>,
     directory: TempDir,
     child: Option<Child>,
@@ -34,10 +36,30 @@ impl RedisServer {
         panic!("no redis-server came up");
     }
 
+    /// Starts a server that needs a second port, named by this argument (`--cluster-port`).
+    pub fn on_two_ports(name: &str, arguments: &[&str]) -> Self {
+        for _ in 0..100 {
+            let mut server = Self::absent(arguments);
+            // Each change of a cluster is synced to the disk, and the node stands still meanwhile.
+            if let Ok(in_memory) = TempDir::new_in("/dev/shm") {
+                server.directory = in_memory;
+            }
+            server.second_port = free_port();
+            server
+                .arguments
+                .extend([name.to_owned(), server.second_port.to_string()]);
+            if server.second_port != server.port && server.try_start() {
+                return server;
+            }
+        }
+        panic!("no redis-server came up");
+    }
+
     /// A server that is not started yet, with a port that is free.
     pub fn absent(arguments: &[&str]) -> Self {
         Self {
             port: free_port(),
+            second_port: 0,
             arguments: arguments
                 .iter()
                 .map(|&argument| argument.to_owned())
@@ -52,9 +74,24 @@ impl RedisServer {
         self.port
     }
 
+    /// Its second port; 0 where it has none.
+    pub fn second_port(&self) -> u16 {
+        self.second_port
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Where it keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Kills it, as a crash would.
@@ -142,7 +179,7 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let pid = self.pid().to_string();
         let status = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(status.success());
     }

@@ -294,7 +294,7 @@ impl Store for Embedded {
 
     /// For how long the writer went round without a pause of more than a second, which is a process that stood still or a disk
     /// that hung, and no write failed.
-    fn steady(&self) -> Duration {
+    fn steady(&self, _: RecordId) -> Duration {
         self.status.steady()
     }
 

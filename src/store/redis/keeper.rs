@@ -4,6 +4,7 @@
 //! made and judged here, and a command only ever takes the session that stands, or learns that there is none.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::known::Known;
 use super::line::{Line, Patience};
 use super::locator::Locator;
 use super::session::Session;
+use super::target::Target;
 use crate::store::{Health, StoreError, StoreSettings};
 
 /// Keeps a session with the server, and what is known of that.
@@ -25,7 +27,11 @@ pub(super) struct Keeper {
     timeout: Duration,
     wait_replicas: u32,
     allow_eviction: bool,
-    probe: Cmd,
+    probe: Mutex<Arc<Cmd>>,
+    /// Whether the server is one of several, and slots may leave it.
+    clustered: bool,
+    /// Whether a probe met a slot that is not there any more, or not for long.
+    astray: AtomicBool,
     standing: watch::Sender<Standing>,
     known: Mutex<Known>,
 }
@@ -50,13 +56,42 @@ impl Keeper {
             wait_replicas: settings.wait_replicas,
             allow_eviction: settings.allow_eviction,
             // What a heartbeat needs, asked of a key that is not there: it is refused where a heartbeat would be.
-            probe: cmd("PEXPIRE")
-                .arg(format!("{}:probe", settings.prefix))
-                .arg(1)
-                .to_owned(),
+            probe: Mutex::new(Arc::new(heartbeat(&format!("{}:probe", settings.prefix)))),
+            clustered: false,
+            astray: AtomicBool::new(false),
             standing: watch::Sender::new(Standing::Connecting),
             known: Mutex::default(),
         }
+    }
+
+    /// For a node of a cluster: which of its keys to probe with is to be said, and may change.
+    pub(super) fn of_a_node(target: Target, settings: &StoreSettings) -> Self {
+        Self {
+            probe: Mutex::new(Arc::new(cmd("PING"))),
+            clustered: true,
+            ..Self::new(target, settings)
+        }
+    }
+
+    /// Where the server is; empty where sentinels say.
+    pub(super) fn host(&self) -> &str {
+        self.locator.host()
+    }
+
+    /// What it is called in words for operators.
+    pub(super) fn name(&self) -> String {
+        self.locator.to_string()
+    }
+
+    /// Probes with this key from now on, or with none.
+    pub(super) fn probe_with(&self, key: Option<&str>) {
+        let probe = key.map_or_else(|| cmd("PING"), heartbeat);
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(probe);
+    }
+
+    /// Whether its probes met a slot that is not there any more, or not for long, since this was asked last.
+    pub(super) fn astray(&self) -> bool {
+        self.astray.swap(false, Ordering::Relaxed)
     }
 
     /// Connects, watches, connects again; for ever.
@@ -97,10 +132,18 @@ impl Keeper {
 
     /// The session that stands. Waits while a first try is under way, and not for a server that is known to be away.
     pub(super) async fn session(&self, patience: Patience) -> Result<Arc<Session>, Failure> {
-        if let Standing::Up(session) = &*self.standing.borrow() {
-            return Ok(Arc::clone(session));
+        if let Some(session) = self.standing() {
+            return Ok(session);
         }
         self.decided(patience.until(), |_| true).await
+    }
+
+    /// The session that stands, if there is one.
+    pub(super) fn standing(&self) -> Option<Arc<Session>> {
+        match &*self.standing.borrow() {
+            Standing::Up(session) => Some(Arc::clone(session)),
+            Standing::Connecting | Standing::Down(_) => None,
+        }
     }
 
     /// A session other than `lost`, which turned out to be of no more use.
@@ -177,13 +220,15 @@ impl Keeper {
 
     /// Attends to every connection of a session, until one of them is of no more use; says why.
     async fn watch(&self, session: &Session) -> String {
-        let ping = cmd("PING");
+        let heartbeat = || Arc::clone(&self.probe.lock().unwrap_or_else(PoisonError::into_inner));
+        let ping = Arc::new(cmd("PING"));
+        let ping = || Arc::clone(&ping);
         tokio::select! {
             biased;
             () = session.retired() => "a command found it broken".to_owned(),
-            why = self.attend(&session.express, &self.probe, |sent, heard| self.note(sent, heard)) => why,
-            why = self.attend(&session.front, &ping, |_, _| ()) => why,
-            why = self.attend(&session.bulk, &ping, |_, _| ()) => why,
+            why = self.attend(&session.express, heartbeat, |sent, heard| self.note(sent, heard)) => why,
+            why = self.attend(&session.front, ping, |_, _| ()) => why,
+            why = self.attend(&session.bulk, ping, |_, _| ()) => why,
             why = self.inquire(session) => why,
             why = self.locator.moved(&session.target) => why,
         }
@@ -193,17 +238,17 @@ impl Keeper {
     async fn attend(
         &self,
         line: &Line,
-        probe: &Cmd,
+        probe: impl Fn() -> Arc<Cmd>,
         mut note: impl FnMut(Instant, &Heard),
     ) -> String {
         let mut silent = 0;
         loop {
             let sent = Instant::now();
-            let heard = self.listen(line, probe).await;
+            let heard = self.listen(line, &probe()).await;
             note(sent, &heard);
             match heard {
                 Heard::No(code) if code == "READONLY" => return REPLICA.to_owned(),
-                Heard::Yes | Heard::No(_) | Heard::Slow => silent = 0,
+                Heard::Yes | Heard::Elsewhere | Heard::No(_) | Heard::Slow => silent = 0,
                 Heard::Silence => silent += 1,
                 Heard::Broken(why) => return why,
             }
@@ -219,6 +264,8 @@ impl Keeper {
         match line.ask(probe, Patience::of(self.timeout)).await {
             Ok(_) => Heard::Yes,
             Err(Failure::Refused(code)) => Heard::No(code),
+            Err(Failure::Moved { .. } | Failure::Ask { .. }) if self.clustered => Heard::Elsewhere,
+            Err(Failure::Moved { .. } | Failure::Ask { .. }) => Heard::No("MOVED".to_owned()),
             Err(Failure::Late) if line.heard() > heard => Heard::Slow,
             // Small commands may move into a buffer of this machine and no further; so much is a large write on its way.
             Err(Failure::Late) if line.moved() > moved + LARGE_WRITE => Heard::Slow,
@@ -231,6 +278,12 @@ impl Keeper {
         let mut known = self.known();
         match heard {
             Heard::Yes => known.answered(sent, Instant::now()),
+            // Whether slots were moved or the node was deposed is not known: it is seen anew from here.
+            Heard::Elsewhere => {
+                self.astray.store(true, Ordering::Relaxed);
+                known.shaken();
+                known.answered(sent, Instant::now());
+            }
             Heard::No(code) => known.refused(code.clone()),
             Heard::Slow | Heard::Silence | Heard::Broken(_) => known.shaken(),
         }
@@ -293,12 +346,18 @@ impl Keeper {
 /// What a probe heard.
 enum Heard {
     Yes,
+    /// It is there, and does not have the slot of the probe.
+    Elsewhere,
     /// The server said no, with this code.
     No(String),
     /// Not the answer yet, but bytes.
     Slow,
     Silence,
     Broken(String),
+}
+
+fn heartbeat(key: &str) -> Cmd {
+    cmd("PEXPIRE").arg(key).arg(1).to_owned()
 }
 
 /// Between three quarters and five quarters of a duration, so that proxies do not come back all at once.

@@ -12,22 +12,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Cmd, RedisResult, ScriptInvocation, Value};
+use ::redis::aio::{ConnectionLike, MultiplexedConnection};
+use ::redis::{
+    AsyncConnectionConfig, Cmd, Pipeline, RedisFuture, RedisResult, ScriptInvocation, Value,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::Failure;
 use super::target::Target;
 
-/// One connection, shared by any number of commands at a time; closed when dropped.
+/// One connection, shared by any number of commands at a time; closed when the last copy is dropped.
+#[derive(Clone)]
 pub(super) struct Line {
-    connection: MultiplexedConnection,
+    wire: Wire,
     traffic: Arc<Traffic>,
-    driver: AbortHandle,
+    /// The crate's driver would wait for the answers of a dead server for ever.
+    _driver: Arc<AbortOnDropHandle<()>>,
+}
+
+/// The crate's connection, and how commands are put on it.
+#[derive(Clone)]
+struct Wire {
+    connection: MultiplexedConnection,
+    /// Whether `ASKING` goes directly before each command.
+    asking: bool,
 }
 
 /// Until when an answer is waited for.
@@ -63,10 +75,20 @@ impl Line {
         let (connection, driver) =
             MultiplexedConnection::new_with_config(target.login(), metered, config).await?;
         Ok(Self {
-            connection,
+            wire: Wire {
+                connection,
+                asking: false,
+            },
             traffic,
-            driver: tokio::spawn(driver).abort_handle(),
+            _driver: Arc::new(AbortOnDropHandle::new(tokio::spawn(driver))),
         })
+    }
+
+    /// The same connection, for commands about a slot that is still on its way to this server (`ASKING`), or not.
+    pub(super) fn asking(&self, asking: bool) -> Self {
+        let mut line = self.clone();
+        line.wire.asking = asking;
+        line
     }
 
     /// Sends a command and waits for its answer.
@@ -80,14 +102,13 @@ impl Line {
         script: &ScriptInvocation<'_>,
         patience: Patience,
     ) -> Result<Value, Failure> {
-        let mut connection = self.connection.clone();
-        self.within(patience, script.invoke_async(&mut connection))
-            .await
+        let mut wire = self.wire.clone();
+        self.within(patience, script.invoke_async(&mut wire)).await
     }
 
     /// Sends a command, and waits for as long as it takes.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        command.query_async(&mut self.connection.clone()).await
+        command.query_async(&mut self.wire.clone()).await
     }
 
     /// Waits for an answer that comes over this connection.
@@ -121,10 +142,31 @@ impl Line {
     }
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        // The crate's driver would wait for the answers of a dead server for ever.
-        self.driver.abort();
+impl ConnectionLike for Wire {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        if !self.asking {
+            return self.connection.req_packed_command(command);
+        }
+        Box::pin(async move {
+            // One write, so that no other command of this connection comes between.
+            let mut both = Pipeline::with_capacity(2);
+            both.cmd("ASKING").add_command(command.clone());
+            let mut answers = self.connection.req_packed_commands(&both, 0, 2).await?;
+            answers.pop().unwrap_or(Value::Nil).extract_error()
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.connection.req_packed_commands(commands, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
     }
 }
 

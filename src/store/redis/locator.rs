@@ -27,6 +27,14 @@ impl Locator {
         }
     }
 
+    /// The host of the one server; empty where sentinels say.
+    pub(super) fn host(&self) -> &str {
+        match self {
+            Self::Server(target) => target.address().0,
+            Self::Sentinels(_) => "",
+        }
+    }
+
     /// The server that is to be written to; or why it is not known. The time is bounded.
     pub(super) async fn find(&self) -> Result<Arc<Target>, String> {
         match self {

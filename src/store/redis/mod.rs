@@ -1,9 +1,9 @@
-//! Records on a Redis server.
+//! Records on a Redis server, or on a cluster of them.
 //!
-//! The path of an operation: [`Redis`] encodes the record and takes the `session::Session` that stands; the session picks one
-//! of its three connections (`line`) and sends `SET NX GET` or a `script`; `answer` reads what came. `keeper` makes and
-//! judges sessions in the background, with the server that the `locator` finds: the one of the URL, or the one that a `sentinel`
-//! names. `replicated` is for `wait_replicas`.
+//! The path of an operation: [`Redis`] encodes the record, finds the server of its key (`servers`; of a cluster, `cluster`) and
+//! takes the `session::Session` that stands there; the session picks one of its three connections (`line`) and sends
+//! `SET NX GET` or a `script`; `answer` reads what came. `keeper` makes and judges sessions in the background, with the server that
+//! the `locator` finds: the one of the URL, or the one that a `sentinel` names. `replicated` is for `wait_replicas`.
 //!
 //! What is to be known of it:
 //!
@@ -15,24 +15,29 @@
 //!   that was lost, and a no to `WAIT` nothing of the write.
 //! - *A lost connection* is replaced, and the operation asked again once: with the same arguments it is the same operation. One
 //!   that timed out is not.
+//! - *A key that is elsewhere* in a cluster is asked for there, within the same time, five times at most.
 //! - *A silent connection* is replaced after two probes without a byte.
 //! - *Slow is not dead*: what tells them apart is whether bytes move (`line`).
 //! - *Large answers* travel apart from claims (`session`).
 //! - *A full server, or one that may evict*, takes no claims, still brings back what is there, and takes settlements.
 //!
 //! A user with the fewest rights that do: `~PREFIX:* +set +get +getrange +strlen +exists +pttl +pexpire +evalsha +script|load +info
-//! +ping`, and `+wait` for `wait_replicas`.
+//! +ping`, and `+wait` for `wait_replicas`; on a cluster `+asking +cluster|info +cluster|slots` too.
 
+mod address;
 mod answer;
+mod cluster;
 mod facts;
 mod failure;
 mod keeper;
 mod known;
 mod line;
 mod locator;
+mod node;
 mod replicated;
 mod script;
 mod sentinel;
+mod servers;
 mod session;
 mod target;
 
@@ -40,20 +45,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
-
+use self::cluster::Cluster;
 use self::failure::Failure;
-use self::keeper::Keeper;
 use self::line::Patience;
 use self::locator::Locator;
+use self::servers::Servers;
 use self::session::Session;
 use super::{Health, Inserted, Replaced, Store, StoreError, StoreSettings, encode};
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
 
-/// Records on a Redis server.
+/// Records on a Redis server, or on a cluster of them.
 pub struct Redis {
-    keeper: Arc<Keeper>,
-    keeping: AbortHandle,
+    servers: Servers,
     prefix: String,
     timeout: Duration,
 }
@@ -61,12 +64,15 @@ pub struct Redis {
 /// Why a Redis store cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Not a URL of a server, or of sentinels, without TLS.
+    /// Not a URL of servers without TLS.
     #[error("expected {FORMS}")]
     Scheme,
     /// Malformed. Not quoted: it may hold a password.
     #[error("malformed redis URL; expected {FORMS}")]
     Url,
+    /// A database other than 0, on a cluster.
+    #[error("a cluster has no database but 0")]
+    Database,
     /// The server may drop records, and a dropped record lets its key run again.
     #[error(
         "its maxmemory-policy is {0}, under which it may drop records: set noeviction, or allow_eviction = true"
@@ -77,7 +83,11 @@ pub enum SetupError {
 impl Redis {
     /// Whether [`Redis::connect`] can read `url`.
     pub(crate) fn reads(url: &str) -> bool {
-        Locator::parse(url).is_ok()
+        if Cluster::is_meant_by(url) {
+            Cluster::reads(url)
+        } else {
+            Locator::parse(url).is_ok()
+        }
     }
 
     /// Sets up the store at `url`. A server that cannot be reached is no error: it is looked for from then on. This waits for it two
@@ -87,16 +97,13 @@ impl Redis {
     ///
     /// A malformed URL, or a server that may evict records where that is not allowed.
     pub async fn connect(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
-        let keeper = Arc::new(Keeper::new(Locator::parse(url)?, settings));
-        let background = Arc::clone(&keeper);
         let store = Self {
-            keeping: tokio::spawn(async move { background.keep().await }).abort_handle(),
-            keeper,
+            servers: Servers::find(url, settings)?,
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
         };
-        store.keeper.settled(SETUP).await;
-        match store.keeper.evicts() {
+        store.servers.settled(SETUP).await;
+        match store.servers.evicts() {
             Some(policy) => Err(SetupError::Evicts(policy)),
             None => Ok(store),
         }
@@ -106,32 +113,65 @@ impl Redis {
         format!("{}:{id}", self.prefix)
     }
 
-    /// Carries an operation out; once more over a new connection, if its own was lost.
-    async fn carry_out<T, F, R>(&self, patience: Patience, operation: F) -> Result<T, Failure>
+    /// Carries an operation out; once more over a new connection, if its own was lost; elsewhere, if the key is there. A server that
+    /// may drop records takes no claims.
+    async fn carry_out<T, F, R>(
+        &self,
+        key: &str,
+        claims: bool,
+        patience: Patience,
+        operation: F,
+    ) -> Result<T, Failure>
     where
         F: Fn(Arc<Session>) -> R,
         R: Future<Output = Result<T, Failure>>,
     {
-        let session = self.keeper.session(patience).await?;
-        match operation(Arc::clone(&session)).await {
-            Err(Failure::Dropped) => {
-                let next = self.keeper.session_after(&session, patience).await;
-                let done = match next {
-                    Ok(next) => operation(next).await,
-                    Err(failure) => Err(failure),
-                };
-                done.map_err(Failure::after_a_loss)
+        let mut place = self.servers.place(key, patience).await?;
+        let mut lost: Option<Arc<Session>> = None;
+        let mut redirections = 0;
+        loop {
+            let session = match &lost {
+                None => place.node.session(patience).await,
+                Some(lost) => place.node.session_after(lost, patience).await,
+            };
+            let failure = match (&session, place.node.evicts()) {
+                (_, Some(policy)) if claims => Failure::Evicts(policy),
+                (Err(failure), _) => failure.clone(),
+                (Ok(session), _) => match operation(place.over(session)).await {
+                    Ok(done) => return Ok(done),
+                    Err(failure) => failure,
+                },
+            };
+            if let Some(next) = self.servers.redirected(&place, &failure)
+                && redirections < MAX_REDIRECTIONS
+            {
+                redirections += 1;
+                place = next;
+                continue;
             }
-            Err(failure) if failure.asks_for_another_connection() => {
-                session.retire();
-                Err(failure)
+            if failure.casts_doubt() {
+                self.servers.doubtful();
             }
-            done => done,
+            if let Ok(session) = session {
+                if failure == Failure::Dropped && lost.is_none() {
+                    lost = Some(session);
+                    let again = self.servers.place(key, patience).await;
+                    place = again.map_err(Failure::after_a_loss)?;
+                    continue;
+                }
+                if failure.asks_for_another_connection() {
+                    session.retire();
+                }
+            }
+            return Err(match lost {
+                Some(_) => failure.after_a_loss(),
+                None => failure,
+            });
         }
     }
 
     async fn found(&self, key: &str, patience: Patience) -> Result<Option<Seen>, Failure> {
-        self.carry_out(patience, |session| async move {
+        self.carry_out(key, false, patience, |session| async move {
             session.look(key, patience).await
         })
         .await
@@ -142,24 +182,19 @@ impl Store for Redis {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
         let patience = Patience::of(self.timeout);
         let (key, frame) = (&self.key(id), &encode(record));
-        let refusal = match self.keeper.evicts() {
-            Some(policy) => evicting(&policy),
-            None => {
-                let claimed = self
-                    .carry_out(patience, |session| async move {
-                        session.claim(key, record, frame, patience).await
-                    })
-                    .await;
-                match claimed {
-                    Ok(None) => return Ok(Inserted::Created),
-                    Ok(Some(seen)) => return Ok(Inserted::Occupied(seen)),
-                    // What became of a lost claim is not known, and what is there may be brought back all the same.
-                    Err(failure) if failure.forbids_writes() || failure == Failure::Dropped => {
-                        failure.into()
-                    }
-                    Err(failure) => return Err(failure.into()),
-                }
+        let claimed = self
+            .carry_out(key, true, patience, |session| async move {
+                session.claim(key, record, frame, patience).await
+            })
+            .await;
+        let refusal = match claimed {
+            Ok(None) => return Ok(Inserted::Created),
+            Ok(Some(seen)) => return Ok(Inserted::Occupied(seen)),
+            // What became of a lost claim is not known, and what is there may be brought back all the same.
+            Err(failure) if failure.forbids_writes() || failure == Failure::Dropped => {
+                failure.into()
             }
+            Err(failure) => return Err(failure.into()),
         };
         match self.found(key, patience).await {
             // An earlier try of this claim arrived, and nothing says that it holds: replicas may lack it.
@@ -179,14 +214,10 @@ impl Store for Redis {
         record: &Record,
     ) -> Result<Replaced, StoreError> {
         let patience = Patience::of(self.timeout);
-        if record.state == State::InFlight
-            && let Some(policy) = self.keeper.evicts()
-        {
-            return Err(evicting(&policy));
-        }
         let (key, frame) = (&self.key(id), &encode(record));
+        let claims = record.state == State::InFlight;
         let replaced = self
-            .carry_out(patience, |session| async move {
+            .carry_out(key, claims, patience, |session| async move {
                 session.replace(key, expect, record, frame, patience).await
             })
             .await;
@@ -197,12 +228,12 @@ impl Store for Redis {
         let patience = Patience::of(self.timeout);
         let key = &self.key(id);
         let renewed = self
-            .carry_out(patience, |session| async move {
+            .carry_out(key, false, patience, |session| async move {
                 session.renew(key, token, patience).await
             })
             .await;
         if !matches!(renewed, Ok(_) | Err(Failure::Unreadable(_))) {
-            self.keeper.shaken();
+            self.servers.shaken(key);
         }
         Ok(renewed?)
     }
@@ -212,27 +243,19 @@ impl Store for Redis {
         Ok(self.found(&self.key(id), patience).await?)
     }
 
-    fn steady(&self) -> Duration {
-        self.keeper.steady()
+    fn steady(&self, id: RecordId) -> Duration {
+        self.servers.steady(&self.key(id))
     }
 
     fn health(&self) -> Health {
-        self.keeper.health()
+        self.servers.health()
     }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.keeping.abort();
-    }
-}
-
-fn evicting(policy: &str) -> StoreError {
-    StoreError::Refused(format!("redis may drop records: maxmemory-policy {policy}"))
 }
 
 /// What a URL may be.
-const FORMS: &str = "redis://[user:password@]host[:port][/database] or \
-    redis+sentinel://[user:password@]host[:port],…/primary[/database]";
+const FORMS: &str = "redis://[user:password@]host[:port][/database], \
+    redis+sentinel://[user:password@]host[:port],…/primary[/database] or redis+cluster://[user:password@]host[:port],…";
 /// How long a start waits for the server to be reached, and checked.
 const SETUP: Duration = Duration::from_secs(2);
+/// How often in a row an operation is sent to another node of a cluster.
+const MAX_REDIRECTIONS: u32 = 5;

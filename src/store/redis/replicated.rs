@@ -43,8 +43,8 @@ impl Replicated {
         }
     }
 
-    /// A connection for one write.
-    pub(super) async fn line(&self, patience: Patience) -> Result<Own, Failure> {
+    /// A connection for one write, in a slot that is on its way to this server or not.
+    pub(super) async fn line(&self, asking: bool, patience: Patience) -> Result<Own, Failure> {
         let opening = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
             let permit = permit.ok_or_else(|| Failure::NoConnection("closed".to_owned()))?;
@@ -54,7 +54,7 @@ impl Replicated {
                 None => self.open(patience).await?,
             };
             Ok(Own {
-                line,
+                line: line.asking(asking),
                 _permit: permit,
             })
         };

@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::SetupError;
+use super::address::Address;
 use super::failure::Failure;
 use super::line::{Line, Patience};
 use super::target::Target;
@@ -96,7 +97,11 @@ impl Sentinels {
         learnt.trouble = decided.as_ref().err().cloned();
         let named = decided?;
         learnt.epoch = named.epoch;
-        Ok(Target::at(named.host, named.port, self.login.clone()))
+        let address = Address {
+            host: named.host,
+            port: named.port,
+        };
+        Ok(Target::at(address, self.login.clone()))
     }
 
     /// Why the last question brought nothing, if it brought nothing.

@@ -27,20 +27,23 @@ use super::target::Target;
 use crate::idempotency::{Expect, Record, Seen, State, Token};
 use crate::store::Replaced;
 
-/// Three connections to one server.
+/// Three connections to one server. A copy shares them.
+#[derive(Clone)]
 pub(super) struct Session {
     /// Where it is.
     pub(super) target: Arc<Target>,
     pub(super) front: Line,
     pub(super) express: Line,
     pub(super) bulk: Line,
-    replicated: Option<Replicated>,
-    scripts: Scripts,
+    replicated: Option<Arc<Replicated>>,
+    scripts: Arc<Scripts>,
     modern: bool,
+    /// Whether what it is asked is about slots that are on their way to this server.
+    asking: bool,
     /// Asked for once: a user who may not ask would fill the server's log of refusals.
     snapshots: Option<String>,
     /// Claims on the front that wait longer than usual.
-    behind: AtomicUsize,
+    behind: Arc<AtomicUsize>,
     retired: CancellationToken,
 }
 
@@ -73,15 +76,28 @@ impl Session {
             express,
             bulk,
             replicated: (wait_replicas > 0).then(|| {
-                Replicated::new(Arc::clone(target), facts.identity.clone(), wait_replicas)
+                let identity = facts.identity.clone();
+                Arc::new(Replicated::new(Arc::clone(target), identity, wait_replicas))
             }),
             snapshots: facts.snapshots.clone(),
-            scripts: Scripts::new(modern),
+            scripts: Arc::new(Scripts::new(modern)),
             modern,
-            behind: AtomicUsize::new(0),
+            asking: false,
+            behind: Arc::default(),
             retired: CancellationToken::new(),
         };
         Ok((session, facts))
+    }
+
+    /// The same connections, for a slot that is on its way to this server.
+    pub(super) fn asking(&self) -> Self {
+        Self {
+            front: self.front.asking(true),
+            express: self.express.asking(true),
+            bulk: self.bulk.asking(true),
+            asking: true,
+            ..self.clone()
+        }
     }
 
     /// Asks the server about itself.
@@ -168,7 +184,7 @@ impl Session {
             } else {
                 patience
             };
-            let line = replicated.line(patience).await?;
+            let line = replicated.line(self.asking, patience).await?;
             let came_of_it = replaced(line.run(&invocation, patience).await?)?;
             if came_of_it == Replaced::Stale {
                 replicated.give_back(line);
@@ -243,7 +259,7 @@ impl Session {
         ttl: i64,
         patience: Patience,
     ) -> Result<Option<Seen>, Failure> {
-        let line = replicated.line(patience).await?;
+        let line = replicated.line(self.asking, patience).await?;
         let bulk = patience.while_moving();
         let found = if self.modern {
             found(line.ask(&set_nx_get(key, frame, ttl), bulk).await?)?

@@ -3,8 +3,10 @@
 use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
 use super::SetupError;
+use super::address::Address;
 
 /// Which server, and as whom. Holds the password: it has no `Debug`.
+#[derive(Clone)]
 pub(super) struct Target {
     host: String,
     port: u16,
@@ -35,8 +37,14 @@ impl Target {
     }
 
     /// The server at this place.
-    pub(super) fn at(host: String, port: u16, login: RedisConnectionInfo) -> Self {
+    pub(super) fn at(address: Address, login: RedisConnectionInfo) -> Self {
+        let Address { host, port } = address;
         Self { host, port, login }
+    }
+
+    /// Another server, as the same user.
+    pub(super) fn beside(&self, address: &Address) -> Self {
+        Self::at(address.clone(), self.login.clone())
     }
 
     /// Where to connect to; a name is resolved anew each time.
@@ -52,10 +60,9 @@ impl Target {
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.address() {
-            (host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            (host, port) => write!(f, "{host}:{port}"),
-        }
+        let (host, port) = self.address();
+        let host = host.to_owned();
+        Address { host, port }.fmt(f)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::records::*;
 async fn a_writer_that_stood_still_is_steady_only_from_then_on() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(Disk::default()));
     let store = Arc::new(disk.open(dir.path(), &settings(dir.path())));
-    let grown = || async { store.steady() > Duration::from_millis(300) };
+    let grown = || async { store.steady(fresh_id()) > Duration::from_millis(300) };
     eventually("it grows while nothing is asked", grown).await;
 
     disk.hold(true);
@@ -25,12 +25,15 @@ async fn a_writer_that_stood_still_is_steady_only_from_then_on() {
         let store = Arc::clone(&store);
         async move { store.insert(fresh_id(), &claim()).await }
     });
-    eventually("it stands still", || async { store.steady().is_zero() }).await;
+    eventually("it stands still", || async {
+        store.steady(fresh_id()).is_zero()
+    })
+    .await;
     let resumed = Instant::now();
     disk.hold(false);
     assert_eq!(insert.await.unwrap(), Ok(Inserted::Created));
     eventually("it grows again", grown).await;
-    assert!(store.steady() <= resumed.elapsed());
+    assert!(store.steady(fresh_id()) <= resumed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +54,7 @@ async fn while_the_file_is_closed_an_insert_is_refused_and_afterwards_taken() {
         "{refused:?}"
     );
     eventually("it is not steady", || async {
-        store.steady() < Duration::from_millis(300)
+        store.steady(fresh_id()) < Duration::from_millis(300)
     })
     .await;
     disk.read(Reads::Whole);
