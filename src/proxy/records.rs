@@ -72,7 +72,7 @@ impl<S: Store> Records<S> {
         record: &Record,
     ) -> Result<Inserted, StoreError> {
         let began = Instant::now();
-        if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await? == None {
+        if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await?.is_none() {
             let (store, record) = (self.store.clone(), record.clone());
             self.tasks
                 .spawn(async move { store.insert(id, &record).await });
