@@ -49,7 +49,7 @@ pub(crate) enum Place {
     AfterBody,
     /// The end of the claim is about to be written.
     BeforeSettle,
-    /// The store has taken it.
+    /// The store has taken it, or is going to be told again.
     AfterSettle,
     /// There is an answer.
     BeforeAnswer,
