@@ -10,7 +10,7 @@ use idemproxy::config::{Given, Overrides};
 ///
 /// Exit codes: 0 done, 1 failed at run time, 2 bad usage or configuration.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 120)]
+#[command(version = VERSION, max_term_width = 120)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Cmd,
@@ -63,6 +63,12 @@ impl Cli {
 /// variable that the value came by.
 #[derive(Debug)]
 pub(crate) struct Flags(pub(crate) Overrides);
+
+const VERSION: &str = if cfg!(feature = "faults") {
+    concat!(env!("CARGO_PKG_VERSION"), " with faults, for tests only")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
 
 /// Flag, its variable, what it takes, help.
 type Flag = (&'static str, &'static str, &'static str, &'static str);

@@ -24,6 +24,7 @@
 //! upstream       store
 //! telemetry      wire
 //! idempotency    the core: pure, time is an argument
+//! fault          deaths and faults on purpose, in builds for tests
 //! ```
 //!
 //! # Where to start reading
@@ -34,6 +35,7 @@ pub mod admin;
 pub mod app;
 pub mod config;
 pub mod downstream;
+mod fault;
 pub mod idempotency;
 pub mod proxy;
 pub mod store;

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{Admin, serve_admin};
 use crate::config::{LogSettings, Settings};
 use crate::downstream::{ServerSettings, Shutdown, serve};
+use crate::fault;
 use crate::proxy::{Idempotency, Parameters, Stop};
 use crate::store::{AnyStore, Location, SetupError, Store};
 use crate::telemetry::{self, Metrics};
@@ -268,6 +269,11 @@ impl App {
     }
 
     fn announce(&self, settings: &Settings) {
+        if fault::BUILT_IN {
+            tracing::warn!(
+                "THIS BUILD CAN DIE AND GO WRONG ON PURPOSE: it has the feature `faults`, and is for tests only"
+            );
+        }
         if let Ok(address) = self.address() {
             tracing::info!(%address, upstream = %settings.upstreams[0].origin, "listening");
         }

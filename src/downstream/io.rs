@@ -28,6 +28,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::ServerSettings;
 use super::head::HeadScan;
 use super::link::Link;
+use crate::fault::{self, Place};
 
 /// A client's socket, with `P` released when it closes.
 pub(super) struct ClientIo<T, P> {
@@ -141,6 +142,7 @@ where
         written: Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if written.is_ready() {
+            fault::reach(Place::AfterAnswer);
             self.write.set(None);
             return written;
         }

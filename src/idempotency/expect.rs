@@ -2,6 +2,7 @@
 
 use super::record::{Record, State};
 use super::token::Token;
+use crate::fault::{Seeded, seeded};
 
 /// What a write asks of the record that it replaces; checked and written by the store in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,10 +58,13 @@ impl Expect {
             Self::Released(token) => current.token == token && current.state == State::Released,
             Self::Unknown(token) => current.token == token && current.state == State::Unknown,
             Self::Lapsed(token) => {
-                current.token == token && current.state == State::InFlight && current.lapsed
+                current.token == token
+                    && current.state == State::InFlight
+                    && (current.lapsed || seeded(Seeded::TakeOverAsksForNoLapse))
             }
             Self::Held(token) => {
-                current.token == token && matches!(current.state, State::InFlight | State::Unknown)
+                (current.token == token || seeded(Seeded::SettleComparesNoToken))
+                    && matches!(current.state, State::InFlight | State::Unknown)
             }
         };
         if met { Ruling::Write } else { Ruling::Stale }
@@ -69,7 +73,10 @@ impl Expect {
 
 /// Whether a heartbeat of `token` may renew the lease: only its own, and only in flight.
 pub fn may_renew(current: Option<Standing>, token: Token) -> bool {
-    current.is_some_and(|current| current.token == token && current.state == State::InFlight)
+    current.is_some_and(|current| {
+        current.token == token
+            && (current.state == State::InFlight || seeded(Seeded::RenewComparesNoState))
+    })
 }
 
 #[cfg(test)]

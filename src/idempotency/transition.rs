@@ -7,6 +7,7 @@ use super::expect::Expect;
 use super::fingerprint::Fingerprint;
 use super::record::{Origin, Record, State, StoredResponse, UnixMillis};
 use super::token::Token;
+use crate::fault::{Seeded, seeded};
 
 /// The durations that a claim writes into its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +143,11 @@ impl Attempt {
         Record {
             token: self.token,
             state: State::InFlight,
-            ttl: self.terms.unknown_retention,
+            ttl: if seeded(Seeded::ExpiryIsTheLease) {
+                self.terms.lease
+            } else {
+                self.terms.unknown_retention
+            },
             lease: self.terms.lease,
             attempts: 1,
             in_doubt: false,
@@ -165,7 +170,7 @@ impl Attempt {
     pub fn claim_over(&self, earlier: &Record) -> Record {
         Record {
             attempts: earlier.attempts.saturating_add(1),
-            in_doubt: earlier.state != State::Released,
+            in_doubt: earlier.state != State::Released && !seeded(Seeded::DoubtForgotten),
             created: earlier.created,
             status: earlier.status,
             error: earlier.error.clone(),
@@ -215,7 +220,9 @@ pub fn decide(
         && comparable
         && matches!(attempt.payload, Payload::Whole(_));
     match (record.state, seen.lapse) {
-        (State::Completed, _) if record.credentials != attempt.credentials => {
+        (State::Completed, _)
+            if record.credentials != attempt.credentials && !seeded(Seeded::CredentialsIgnored) =>
+        {
             Verdict::Refuse(Refusal::CredentialsChanged(record.status))
         }
         (State::Completed, _) if record.response.is_none() => {
@@ -224,7 +231,9 @@ pub fn decide(
         (State::Completed, _) => Verdict::Replay,
         (State::InFlight, Lapse::Untold) => Verdict::Look,
         (State::InFlight, Lapse::Live) => Verdict::Refuse(Refusal::InProgress),
-        (State::InFlight, Lapse::Lapsed) if retry && steady < record.lease => {
+        (State::InFlight, Lapse::Lapsed)
+            if retry && steady < record.lease && !seeded(Seeded::DowntimeIsLapse) =>
+        {
             Verdict::Refuse(Refusal::InProgress)
         }
         (State::InFlight, Lapse::Lapsed) if retry => Verdict::Claim(Expect::Lapsed(record.token)),

@@ -12,6 +12,7 @@ use super::payload::Received;
 use super::policy::{Policy, StoreFailure};
 use super::problem;
 use super::records::{LostClaim, Records};
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{Attempt, Expect, Origin, Outcome, Record, State, Token, Verdict, decide};
 use crate::store::{Inserted, Replaced, Store, StoreError};
@@ -167,7 +168,7 @@ fn give_up<S: Store>(
 ) -> Denied {
     let forwarded =
         !lost.seen_before && !error.is_unreadable() && policy.store_error == StoreFailure::Forward;
-    if matches!(error, StoreError::Unanswered(_)) {
+    if matches!(error, StoreError::Unanswered(_)) && !seeded(Seeded::LostClaimLeft) {
         // Where the request is forwarded all the same, nobody will know what became of the key.
         let outcome = if forwarded {
             Outcome::Unknown {

@@ -8,6 +8,7 @@ use super::policy::{CutUpload, Policy};
 use super::relay::RelaySender;
 use super::send::Failed;
 use super::upload::Stage;
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::Outcome;
 use crate::upstream::{NotSentReason, SendError};
 use crate::wire::{Body, Code};
@@ -103,7 +104,8 @@ pub(super) fn failed(Failed { error, answered }: Failed, policy: &Policy, upload
                 ),
             };
             let cut = matches!(upload, Stage::Cut | Stage::Idle | Stage::TooLarge);
-            if cut && policy.cut_upload == CutUpload::Release {
+            let released = cut && policy.cut_upload == CutUpload::Release;
+            if released || seeded(Seeded::UnansweredReleased) {
                 Ended::released("the upload ended early", then)
             } else {
                 let why = if cut {

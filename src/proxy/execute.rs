@@ -22,6 +22,7 @@ use super::respond::{self, Answer};
 use super::send::send;
 use super::upload::{Progress, Stage};
 use super::{Forward, Shared};
+use crate::fault::{self, Place};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State, built_in};
 use crate::store::Store;
 use crate::telemetry;
@@ -90,10 +91,12 @@ pub(super) async fn execute<F: Forward, S: Store>(
         fingerprint
     });
     let Ended { outcome, then } = ended;
+    fault::reach(Place::BeforeSettle);
     let (settled, held) = proxy
         .records
         .settle(claim, outcome, fingerprint, held)
         .await;
+    fault::reach(Place::AfterSettle);
     let (state, expires) = match &settled {
         Settled::Done(state, expires) => (*state, *expires),
         // The end is not told yet, so that the key is still in flight for everyone.
@@ -105,6 +108,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         State::Released => telemetry::Outcome::Released,
         State::Unknown => telemetry::Outcome::OutcomeUnknown,
     };
+    fault::reach(Place::BeforeAnswer);
     let answer = match then {
         Then::Answer(response, trailers) => {
             let (mut head, body) = response.into_parts();
@@ -163,6 +167,7 @@ async fn work<F: Forward, S: Store>(
         Ok(response) => response,
         Err(error) => return failed(error, policy, progress.stage()),
     };
+    fault::reach(Place::AfterResponseHead);
     proxy.metrics.upstream_took(began.elapsed());
     headers::prepare_response(response.headers_mut());
     let status = response.status().as_u16();
@@ -190,12 +195,14 @@ async fn work<F: Forward, S: Store>(
         }
         Finality::Store => {}
     }
+    fault::reach(Place::BeforeBody);
     let (head, mut body) = response.into_parts();
     let ahead = if is_event_stream(&head.headers) {
         Pieces::default()
     } else {
         match collect(&mut body, policy, held).await {
             Collected::Whole(bytes, trailers) => {
+                fault::reach(Place::AfterBody);
                 let kept = respond::keep(
                     head.status,
                     &head.headers,
@@ -233,13 +240,16 @@ async fn work<F: Forward, S: Store>(
         });
     }
     match pump(ahead, &mut body, &mut stream, policy.upstream_timeout, held).await {
-        Ok(last) => Ended {
-            outcome: Outcome::Completed {
-                status,
-                response: None,
-            },
-            then: Then::EndStream(stream, last),
-        },
+        Ok(last) => {
+            fault::reach(Place::AfterBody);
+            Ended {
+                outcome: Outcome::Completed {
+                    status,
+                    response: None,
+                },
+                then: Then::EndStream(stream, last),
+            }
+        }
         Err(_) => {
             let then = Then::Abort(stream);
             Ended::unknown(Some(status), "the upstream's answer broke off", then)

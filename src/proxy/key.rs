@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::policy::{KeySource, Policy, ScopePart};
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{Caller, Key, RecordId, Scope};
 use crate::wire::{Code, Problem};
@@ -50,7 +51,9 @@ pub(super) fn extract(
     if policy.scope.contains(&ScopePart::Path) {
         scope.with("path", request.uri.path().as_bytes());
     }
-    if let Some(caller) = &caller {
+    if let Some(caller) = &caller
+        && !seeded(Seeded::CallerLeftOut)
+    {
         scope.with("caller", &caller.identity);
     }
     let mut digest = Hasher::new("key");

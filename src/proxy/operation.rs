@@ -18,6 +18,7 @@ use super::payload::{self, Received};
 use super::policy::Policy;
 use super::respond::{self, Answer};
 use super::{Forward, Shared, problem};
+use crate::fault::{self, Place};
 use crate::idempotency::{Fingerprint, State};
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
@@ -86,10 +87,12 @@ impl Operation {
             permit,
         } = self;
         let id = keyed.id;
+        fault::reach(Place::BeforeClaim);
         let answer = match acquire(&proxy.records, &keyed, &head, &mut received, &policy, slot)
             .await
         {
             Ok(Acquired::Execute(claim)) => {
+                fault::reach(Place::AfterClaim);
                 let fingerprint = match &received {
                     Received::Streamed(_) => payload::fingerprint(&head, &policy, None),
                     Received::Whole { .. } | Received::Gone => Fingerprint::default(),
@@ -147,6 +150,7 @@ impl Operation {
             }
             Err(denied) => Answer::problem(problem::denied(denied, id)),
         };
+        fault::reach(Place::BeforeAnswer);
         tell.tell(answer);
     }
 }

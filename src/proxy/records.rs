@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::claim::Claim;
 use super::limits::{Buffered, ClaimSlot};
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::{
     Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis, settle,
 };
@@ -71,6 +72,12 @@ impl<S: Store> Records<S> {
         record: &Record,
     ) -> Result<Inserted, StoreError> {
         let began = Instant::now();
+        if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await?.is_none() {
+            let (store, record) = (self.store.clone(), record.clone());
+            self.tasks
+                .spawn(async move { store.insert(id, &record).await });
+            return Ok(Inserted::Created);
+        }
         let result = self.store.insert(id, record).await;
         self.took(Operation::Insert, began);
         result
@@ -138,9 +145,18 @@ impl<S: Store> Records<S> {
     ) -> (Settled, Option<Buffered>) {
         let (id, record, policy, slot) = claim.into_parts();
         let settled = settle(&record, policy.terms(), outcome, fingerprint, self.now());
-        match self.end_alive(id, &settled).await {
+        let ended = if seeded(Seeded::AnswerBeforeStore) {
+            let (records, settled) = (self.clone(), settled.clone());
+            self.tasks
+                .spawn(async move { records.end_until_acknowledged(id, &settled).await });
+            Ok(true)
+        } else {
+            self.end_alive(id, &settled).await
+        };
+        match ended {
             Ok(true) => (Settled::Done(settled.state, settled.expires), Some(held)),
             Ok(false) => (Settled::Lost, Some(held)),
+            Err(_) if seeded(Seeded::SettlementForgotten) => (Settled::Later, None),
             Err(error) => {
                 tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
                 let records = self.clone();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::{Record, RecordId, State, StoredResponse, UnixMillis};
 use crate::telemetry::Outcome;
 use crate::wire::{self, Body, Code, Problem};
@@ -93,7 +94,8 @@ pub(super) fn keep(
 ) -> StoredResponse {
     let kept = |name: &HeaderName| {
         let ours = [&REPLAY, &STORED, &ID, &STATE, &EXPIRES, &ERROR].contains(&name);
-        !ours && name != DATE && (set_cookie || name != SET_COOKIE)
+        let cookies = set_cookie || seeded(Seeded::CookiesStored);
+        !ours && name != DATE && (cookies || name != SET_COOKIE)
     };
     StoredResponse {
         status: status.as_u16(),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::claim::Claim;
 use super::payload::Received;
 use super::{Forward, Shared, Target, retry};
+use crate::fault::{Seeded, seeded};
 use crate::store::Store;
 use crate::upstream::{Gate, NotSentReason, Reuse, SendError};
 use crate::wire;
@@ -40,7 +41,7 @@ pub(super) async fn send<F: Forward, S: Store>(
         // Nobody claims for a body that went by already.
         Received::Gone => (Request::from_parts(head, wire::empty()), None),
         Received::Whole { bytes, trailers } => {
-            let again = (!policy.retry.on_status.is_empty())
+            let again = (!policy.retry.on_status.is_empty() || seeded(Seeded::UnansweredSentAgain))
                 .then(|| (head.clone(), bytes.clone(), trailers.clone()));
             (
                 Request::from_parts(head, wire::with_trailers(bytes, trailers)),
@@ -68,6 +69,12 @@ pub(super) async fn send<F: Forward, S: Store>(
                     head.clone(),
                     wire::with_trailers(bytes.clone(), trailers.clone()),
                 )
+            }
+            (Err(SendError::Unanswered(_)), Some((head, bytes, trailers)))
+                if may_retry && seeded(Seeded::UnansweredSentAgain) =>
+            {
+                let body = wire::with_trailers(bytes.clone(), trailers.clone());
+                Request::from_parts(head.clone(), body)
             }
             (answer, _) => return answer.map_err(|error| Failed { error, answered }),
         };

@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::Loan;
+use crate::fault::{self, Place};
 use crate::wire::{self, BoxError};
 
 /// The body of the upstream's answer. Its clean end gives the connection back; dropped before, it closes the
@@ -94,7 +95,11 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            fault::reach(Place::BeforeLastByte);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

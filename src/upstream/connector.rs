@@ -18,6 +18,7 @@ use super::pool::{Connection, Pool};
 use super::settings::UpstreamSettings;
 use super::socket::{Socket, SocketIo};
 use super::tls;
+use crate::fault::{self, Place};
 
 /// Knows the way to one upstream.
 pub(super) struct Connector {
@@ -67,9 +68,10 @@ impl Connector {
         deadline: Instant,
         pool: &Arc<Pool>,
     ) -> Result<Connection, NotSentReason> {
+        fault::reach(Place::BeforeConnection);
         let socket = Socket::new(self.dial(deadline).await?, permit);
         let io = SocketIo(Arc::clone(&socket));
-        match &self.tls {
+        let connected = match &self.tls {
             None => self.handshake(io, socket, pool).await,
             Some((tls, name)) => {
                 let io = timeout_at(deadline, tls.connect(name.clone(), io))
@@ -78,7 +80,9 @@ impl Connector {
                     .map_err(NotSentReason::Tls)?;
                 self.handshake(io, socket, pool).await
             }
-        }
+        };
+        fault::reach(Place::AfterConnection);
+        connected
     }
 
     /// Tries the addresses in turn; one that hangs leaves the others their share of the time.

@@ -12,6 +12,7 @@ use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option};
 use super::pool::Loan;
+use crate::fault::{self, Place, Seeded};
 use crate::wire;
 
 impl Loan {
@@ -33,6 +34,7 @@ impl Loan {
         }
         if let Some(gate) = request.extensions().get::<Gate>().cloned()
             && Instant::now() > gate.fresh_until
+            && !fault::seeded(Seeded::NoLookAtTheClock)
         {
             // Renewing takes its time too, and this process may sleep through any of it.
             let mut fresh_until = gate.fresh_until;
@@ -51,6 +53,7 @@ impl Loan {
         let (upload, under_way) = Upload::new(body);
         self.watch(under_way);
         let begun = Instant::now();
+        fault::reach(Place::BeforeFirstByte);
         // hyper hands the request back exactly if it was never put into the write buffer.
         match self
             .sender()

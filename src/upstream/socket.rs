@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::fault::{self, Place};
+
 /// The socket as the pool sees it.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -81,7 +83,12 @@ impl AsyncRead for SocketIo {
             ready!(tcp.poll_read_ready(context))?;
             match tcp.try_read_buf(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(|_| ())),
+                read => {
+                    if matches!(read, Ok(1..)) {
+                        fault::reach(Place::BeforeResponseHead);
+                    }
+                    return Poll::Ready(read.map(|_| ()));
+                }
             }
         }
     }
@@ -98,7 +105,10 @@ impl AsyncWrite for SocketIo {
             ready!(tcp.poll_write_ready(context))?;
             match tcp.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
+                written => {
+                    fault::reach(Place::AfterFirstByte);
+                    return Poll::Ready(written);
+                }
             }
         }
     }
@@ -113,7 +123,10 @@ impl AsyncWrite for SocketIo {
             ready!(tcp.poll_write_ready(context))?;
             match tcp.try_write_vectored(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
+                written => {
+                    fault::reach(Place::AfterFirstByte);
+                    return Poll::Ready(written);
+                }
             }
         }
     }
@@ -123,6 +136,7 @@ impl AsyncWrite for SocketIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fault::reach(Place::AfterLastByte);
         Poll::Ready(Ok(()))
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Source, sources};
 
 /// From the top; modules of one floor are strangers to each other.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["main"],
     &["app"],
     &["config"],
@@ -17,6 +17,7 @@ const FLOORS: [&[&str]; 7] = [
     &["upstream", "store"],
     &["telemetry", "wire"],
     &["idempotency"],
+    &["fault"],
 ];
 
 /// Modules of the program and not of the library; together one floor.

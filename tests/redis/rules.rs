@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use idemproxy::idempotency::{Expect, Lapse, Record, State};
 use idemproxy::store::{Inserted, Redis, Replaced, Store, StoreError};
 
@@ -225,6 +226,34 @@ async fn a_lapsed_lease_is_taken_over_and_a_live_one_is_not() {
         Ok(Replaced::Stale)
     );
     assert_eq!(store.look(id(1)).await.unwrap().unwrap().record, next);
+}
+
+#[tokio::test]
+async fn a_look_that_meets_a_settlement_takes_no_claim_for_lapsed() {
+    let (_server, store) = fresh().await;
+    let mut met = [0; 2];
+    for number in 0..200 {
+        let first = claim();
+        let done = Record {
+            // What is left of this, beside the claim's own time to live, would look like a lease long gone.
+            ttl: first.ttl / 2,
+            ..completed(&first, 1)
+        };
+        let id = id(number);
+        store.insert(id, &first).await.unwrap();
+        let settled = store.replace(id, Expect::Held(first.token), &done);
+        let looks = join_all((0..8).map(|_| store.look(id)));
+        let (looks, settled) = join(looks, settled).await;
+        assert_eq!(settled, Ok(Replaced::Applied));
+        for seen in looks {
+            let seen = seen.unwrap().unwrap();
+            assert_eq!(seen.lapse, Lapse::Live, "{:?}", seen.record.state);
+            met[usize::from(seen.record.state == State::Completed)] += 1;
+        }
+        let seen = store.look(id).await.unwrap().unwrap();
+        met[usize::from(seen.record.state == State::Completed)] += 1;
+    }
+    assert!(met.iter().all(|times| *times > 0), "{met:?}");
 }
 
 #[tokio::test]

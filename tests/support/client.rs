@@ -126,6 +126,18 @@ impl Client {
         client.answer_to(&request.method).await
     }
 
+    /// The same with a server that may be dying: its answer, as far as any came.
+    pub async fn try_once(address: SocketAddr, request: &Request) -> Option<Answer> {
+        let stream = patiently(TcpStream::connect(address)).await.ok()?;
+        let mut client = Self {
+            stream,
+            unread: Vec::new(),
+        };
+        client.send(&request.bytes()).await;
+        let head = patiently(client.until(b"\r\n\r\n")).await?;
+        Some(client.rest_of(parse(&head)).await)
+    }
+
     /// Sends bytes; a peer that does not take them any more is found at the answer.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = patiently(self.stream.write_all(bytes)).await;

@@ -25,6 +25,11 @@ impl Process {
     /// Runs `program` with this configuration, whose `listen` and `admin.listen` have port 0, until it listens. `program`
     /// is `env!("CARGO_BIN_EXE_idemproxy")`, which only the test binary itself knows.
     pub async fn start(program: &str, toml: &str) -> Self {
+        Self::start_with(program, toml, &[]).await
+    }
+
+    /// The same, with these environment variables, and those by which this process was told to have a fault.
+    pub async fn start_with(program: &str, toml: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let config = directory.path().join("idemproxy.toml");
         std::fs::write(&config, toml).unwrap();
@@ -32,6 +37,8 @@ impl Process {
             .args(["run", "--log-format", "json", "--log", LOG, "--config"])
             .arg(&config)
             .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| HANDED_ON.contains(&name.as_str())))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -137,6 +144,9 @@ impl Process {
         assert!(kill.await.unwrap().success());
     }
 }
+
+/// Which faults are built in, where the program was built with the feature `faults`, and where it says so.
+const HANDED_ON: [&str; 2] = ["IDEMPROXY_SEEDED_FAULT", "IDEMPROXY_FAULT_LOG"];
 
 /// All that the program itself has to say.
 const LOG: &str = "info,idemproxy=trace";

@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::clock::Clock;
 use super::leases::Leases;
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
 use crate::idempotency::{Lapse, Record, RecordId, Seen, State};
 use crate::store::{StoreError, decode, encode};
@@ -76,7 +77,8 @@ impl Witness {
             Err(error) => return Err(StoreError::Unreadable(error.to_string())),
         };
         let mut lapse = Lapse::Live;
-        if record.state == State::InFlight && cell.owner != self.owner {
+        let dead = cell.owner != self.owner && !seeded(Seeded::DeadClaimsLive);
+        if record.state == State::InFlight && dead {
             record.state = State::Unknown;
         } else if record.state == State::InFlight
             && let Some(lease) = self.leases.of(id, record.token)

@@ -8,6 +8,7 @@
 
 use ::redis::Script;
 
+use crate::fault::seed_script;
 use crate::idempotency::{Expect, State};
 use crate::store::header;
 
@@ -32,7 +33,7 @@ impl Scripts {
     pub(super) fn new(modern: bool) -> Self {
         let script = |flags: &str, body: &str| {
             let shebang = if modern { flags } else { "" };
-            Script::new(&format!("{shebang}{}{body}", prelude()))
+            Script::new(&seed_script(format!("{shebang}{}{body}", prelude())))
         };
         Self {
             claim: script("#!lua\n", CLAIM),

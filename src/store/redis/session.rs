@@ -24,6 +24,7 @@ use super::line::{Line, Patience};
 use super::replicated::Replicated;
 use super::script::{self, MAX_TTL, Scripts};
 use super::target::Target;
+use crate::fault::{Seeded, seeded};
 use crate::idempotency::{Expect, Record, Seen, State, Token};
 use crate::store::Replaced;
 
@@ -291,6 +292,14 @@ impl Session {
     }
 
     async fn look_small(&self, key: &str, patience: Patience) -> Result<Value, Failure> {
+        if seeded(Seeded::LapseOfTwoReplies) {
+            let frame = self.express.ask(cmd("GET").arg(key), patience).await?;
+            let left = self.express.ask(cmd("PTTL").arg(key), patience).await?;
+            return Ok(match frame {
+                Value::Nil => Value::Array(vec![Value::Int(script::NOTHING)]),
+                frame => Value::Array(vec![Value::Int(script::FOUND), left, frame]),
+            });
+        }
         let mut look = self.scripts.look.key(key);
         look.arg(SMALL);
         self.express.run(&look, patience).await

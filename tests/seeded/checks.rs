@@ -1,0 +1,200 @@
+//! Which check has to find which fault.
+
+/// One fault, and one check that has to find it.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// As `IDEMPROXY_SEEDED_FAULT` has it.
+    pub fault: &'static str,
+    /// A test binary; `lib` has the unit tests.
+    pub suite: &'static str,
+    /// A test of it.
+    pub test: &'static str,
+}
+
+const fn check(fault: &'static str, suite: &'static str, test: &'static str) -> Check {
+    Check { fault, suite, test }
+}
+
+/// Of each fault the most direct check first; then some that find it from further away.
+pub const CHECKS: [Check; 36] = [
+    check(
+        "settle-compares-no-token",
+        "lib",
+        "idempotency::expect::tests::a_write_goes_through_only_where_the_record_is_as_expected",
+    ),
+    check(
+        "settle-compares-no-token",
+        "path",
+        "store_faults::a_holder_that_lost_its_lease_does_not_overwrite_the_next_one",
+    ),
+    check(
+        "settle-compares-no-token",
+        "redis",
+        "rules::a_lapsed_lease_is_taken_over_and_a_live_one_is_not",
+    ),
+    check(
+        "settle-compares-no-token",
+        "model",
+        "interleavings::under_retry_no_run_has_two_at_once",
+    ),
+    check(
+        "renew-compares-no-state",
+        "lib",
+        "idempotency::expect::tests::a_heartbeat_renews_its_own_claim_in_flight_lapsed_or_not",
+    ),
+    check(
+        "renew-compares-no-state",
+        "redis",
+        "rules::a_heartbeat_needs_the_token_and_a_claim_in_flight",
+    ),
+    check(
+        "expiry-is-the-lease",
+        "path",
+        "store_faults::a_claim_without_a_heartbeat_outlives_a_short_retention",
+    ),
+    check(
+        "expiry-is-the-lease",
+        "path",
+        "redis::killed::what_ran_when_the_proxy_was_killed_is_unknown",
+    ),
+    check(
+        "expiry-is-the-lease",
+        "model",
+        "interleavings::under_retry_no_run_has_two_at_once",
+    ),
+    check(
+        "lapse-of-two-replies",
+        "redis",
+        "rules::a_look_that_meets_a_settlement_takes_no_claim_for_lapsed",
+    ),
+    check(
+        "take-over-asks-for-no-lapse",
+        "lib",
+        "idempotency::expect::tests::a_write_goes_through_only_where_the_record_is_as_expected",
+    ),
+    check(
+        "take-over-asks-for-no-lapse",
+        "redis",
+        "rules::a_lapsed_lease_is_taken_over_and_a_live_one_is_not",
+    ),
+    check(
+        "take-over-asks-for-no-lapse",
+        "model",
+        "interleavings::under_retry_no_run_has_two_at_once",
+    ),
+    check(
+        "downtime-is-lapse",
+        "lib",
+        "idempotency::transition::tests::nothing_is_taken_over_before_the_store_was_watched_for_the_lease_of_the_record",
+    ),
+    check(
+        "downtime-is-lapse",
+        "model",
+        "a_store_that_was_away_takes_no_claim_from_the_living",
+    ),
+    check(
+        "doubt-forgotten",
+        "lib",
+        "idempotency::transition::tests::an_attempt_that_took_over_cannot_say_that_the_one_before_was_not_carried_out",
+    ),
+    check(
+        "doubt-forgotten",
+        "model",
+        "another_body_never_runs_over_one_that_is_in_doubt",
+    ),
+    check(
+        "fingerprint-off",
+        "path",
+        "memory::found::a_completed_key_refuses_another_request",
+    ),
+    check(
+        "caller-left-out",
+        "path",
+        "memory::keys::other_callers_have_keys_of_their_own",
+    ),
+    check(
+        "credentials-ignored",
+        "path",
+        "memory::keys::a_refreshed_token_meets_its_record_and_is_not_shown_the_answer",
+    ),
+    check(
+        "cookies-stored",
+        "path",
+        "memory::answers::cookies_are_not_replayed",
+    ),
+    check(
+        "forward-before-claim",
+        "path",
+        "store_faults::nothing_is_forwarded_before_the_claim_is_in_the_store",
+    ),
+    check(
+        "forward-before-claim",
+        "path",
+        "redis::found::sixty_four_duplicates_at_once_execute_once",
+    ),
+    check(
+        "lost-claim-left",
+        "path",
+        "redis_faults::a_claim_whose_reply_the_network_lost_is_not_forwarded_and_usable_again",
+    ),
+    check(
+        "no-look-at-the-clock",
+        "path",
+        "redis_faults::a_holder_that_slept_before_the_first_byte_gives_up",
+    ),
+    check(
+        "unanswered-sent-again",
+        "path",
+        "memory::settled::a_connection_lost_after_the_request_leaves_the_outcome_unknown",
+    ),
+    check(
+        "unanswered-released",
+        "path",
+        "memory::settled::a_connection_lost_after_the_request_leaves_the_outcome_unknown",
+    ),
+    check(
+        "cut-answer-stored",
+        "path",
+        "memory::settled::an_answer_that_breaks_off_before_it_could_be_kept_leaves_the_outcome_unknown",
+    ),
+    check(
+        "cut-upload-is-whole",
+        "path",
+        "memory::uploads::an_upload_that_is_cut_leaves_the_outcome_unknown",
+    ),
+    check(
+        "answer-before-store",
+        "path",
+        "store_faults::an_answer_is_not_with_the_client_before_it_is_in_the_store",
+    ),
+    check(
+        "answer-before-store",
+        "crash",
+        "wherever_the_program_dies_nothing_runs_twice_and_what_was_told_stays_true_embedded",
+    ),
+    check(
+        "settlement-forgotten",
+        "path",
+        "store_faults::whichever_operation_fails_nothing_runs_twice_and_the_key_ends_somewhere",
+    ),
+    check(
+        "replicas-not-awaited",
+        "redis",
+        "replicas::what_a_replica_lacks_is_unanswered_however_often_it_is_asked",
+    ),
+    check(
+        "acknowledged-before-commit",
+        "crash",
+        "wherever_the_program_dies_nothing_runs_twice_and_what_was_told_stays_true_embedded",
+    ),
+    check(
+        "dead-claims-live",
+        "path",
+        "embedded::killed::what_ran_when_the_proxy_was_killed_is_unknown",
+    ),
+    check(
+        "dead-claims-live",
+        "crash",
+        "wherever_the_program_dies_nothing_runs_twice_and_what_was_told_stays_true_embedded",
+    ),
+];
