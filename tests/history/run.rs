@@ -1,0 +1,145 @@
+//! A run: waves of operations under faults, a sweep after each, and the verdict.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{join, join3};
+use tokio::time::sleep;
+
+use super::checks::check;
+use super::evidence::{Evidence, Violation};
+use super::faults::{Fault, On};
+use super::figures::Figures;
+use super::history::now;
+use super::nemesis::{Nemesis, required};
+use super::options::Options;
+use super::workload;
+use super::world::{Backing, Times, World};
+
+/// So many operations while everything goes wrong; panics where something does not hold, or where not everything went wrong.
+pub async fn under_faults(backing: Backing, options: &Options, keys: usize) {
+    println!("{backing:?}: {keys} operations, IDEMPROXY_HISTORY_SEED={}", options.seed);
+    let mut world = World::start(backing, Times::HARSH, options).await;
+    let mut nemesis = Nemesis::new(&world);
+    let over = AtomicBool::new(false);
+    let whole = async {
+        let (mut begun, mut since_flush) = (0, 0);
+        for wave in 0.. {
+            let count = wave_of(keys).min(keys - begun);
+            if count == 0 {
+                break;
+            }
+            let first = world.history.cells().len();
+            if wave % 4 == 1 && backing == Backing::Redis {
+                since_flush = first;
+            }
+            run_wave(&world, &mut nemesis, wave, count).await;
+            workload::sweep(&world, first..world.history.cells().len()).await;
+            begun += count;
+        }
+        workload::sweep(&world, since_flush..world.history.cells().len()).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    join(whole, watch_the_clock(&world, &over)).await;
+    let figures = judge(&mut world);
+    let (dealt, deck) = nemesis.dealt(&world);
+    assert!(dealt >= deck, "{dealt} of {deck} blows were dealt: too few keys");
+    for kind in required(&world) {
+        assert!(figures.fired(&kind) > 0, "it never fired: {kind}");
+    }
+    figures.require_answers();
+}
+
+/// So many operations while nothing goes wrong: no outcome is unknown, as nothing explains one.
+pub async fn in_peace(backing: Backing, options: &Options, keys: usize) {
+    println!("{backing:?}, in peace: {keys} operations");
+    let mut world = World::start(backing, Times::CALM, options).await;
+    world.upstream.behave(true);
+    let over = AtomicBool::new(false);
+    workload::run(&world, 0, keys, Duration::from_secs(2), &over).await;
+    workload::sweep(&world, 0..world.history.cells().len()).await;
+    let figures = judge(&mut world);
+    assert_eq!(figures.unknowns(), 0);
+    figures.require_answers();
+}
+
+/// The operations of a wave under faults, until all is healed and every holder has had time to end.
+async fn run_wave(world: &World, nemesis: &mut Nemesis, wave: u64, count: usize) {
+    world.upstream.behave(false);
+    let over = AtomicBool::new(false);
+    let lasts = Duration::from_secs_f64(count as f64 / workload::rate(world.backing));
+    let flush = async {
+        if wave % 4 == 1 && world.backing == Backing::Redis {
+            sleep(Duration::from_secs(1)).await;
+            world.flush();
+        }
+    };
+    join3(
+        workload::run(world, wave, count, lasts, &over),
+        nemesis.run(world, &over),
+        flush,
+    )
+    .await;
+    world.heal().await;
+    world.upstream.behave(true);
+    sleep(world.times.lease * 2).await;
+}
+
+/// Waves are long enough for faults to meet each other, and short enough that a flush leaves most keys checked to their end.
+fn wave_of(keys: usize) -> usize {
+    (keys / 2).clamp(1, 2_000)
+}
+
+/// A machine that does not run us in time may not run the proxies in time either: that explains a lapsed lease.
+async fn watch_the_clock(world: &World, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        let from = now();
+        sleep(Duration::from_millis(20)).await;
+        if now() - from > Duration::from_millis(300) {
+            world.faults.add(Fault {
+                on: On::Machine,
+                kind: "this machine stood still".to_owned(),
+                from,
+                until: now(),
+                fired: true,
+            });
+        }
+    }
+}
+
+fn judge(world: &mut World) -> Figures {
+    let evidence = Evidence {
+        cells: world.history.cells(),
+        asked: world.history.asked(),
+        visits: world.upstream.ledger().visits(),
+        faults: world.faults.all(),
+        linger: world.times.upstream + world.times.client + world.times.lease * 2,
+    };
+    let (violations, exempt) = check(&evidence);
+    let figures = Figures::of(world.backing, &evidence, exempt, violations.len());
+    println!("{figures}");
+    if !violations.is_empty() {
+        let kept = world.keep();
+        panic!(
+            "{}\nlogs and records: {kept:?}",
+            tell(&evidence, &violations)
+        );
+    }
+    figures
+}
+
+/// The first violations with the whole story of their keys, and how many there are of each check.
+fn tell(evidence: &Evidence, violations: &[Violation]) -> String {
+    let mut text = String::new();
+    let mut checks: Vec<_> = violations.iter().map(|found| found.check).collect();
+    checks.sort_unstable();
+    checks.dedup();
+    for check in checks {
+        let found: Vec<_> = violations.iter().filter(|found| found.check == check).collect();
+        text += &format!("\n== {check}: {} violations\n", found.len());
+        for violation in found.iter().take(3) {
+            text += &format!("\n{}\n{}", violation.what, evidence.story(violation.cell));
+        }
+    }
+    text
+}
