@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join3;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::faults::{Fault, On};
 use super::history::now;
 use super::options::Dice;
 use super::scenarios;
-use super::toxics::Toxic;
-use super::world::{Backing, PROXIES, World};
+use super::toxics::{Toxic, ToxicLink};
+use super::world::{Backing, PROXIES, World, change};
 
 /// Deals faults until a run is over.
 pub struct Nemesis {
@@ -73,14 +74,10 @@ impl Nemesis {
         }
     }
 
-    /// How many cycles there were, and how many deal every blow once.
-    pub fn dealt(&self, world: &World) -> (usize, usize) {
-        (self.dealt, blows(world.backing).len())
-    }
-
-    /// Deals blows until `over`, and heals.
-    pub async fn run(&mut self, world: &World, over: &AtomicBool) {
-        while !over.load(Ordering::Relaxed) {
+    /// Deals blows until `over`, and, the `last` time, until each was dealt; and heals.
+    pub async fn run(&mut self, world: &World, over: &AtomicBool, last: bool) {
+        let least = if last { blows(world.backing).len() } else { 0 };
+        while self.dealt < least || !over.load(Ordering::Relaxed) {
             if self.deck.is_empty() {
                 self.deck = blows(world.backing).to_vec();
                 self.dice.shuffle(&mut self.deck);
@@ -247,32 +244,28 @@ impl Churn {
                 Place::Upstream => (&world.up[number], On::Upstream(number)),
                 Place::Store => (&world.store[number], On::StoreLink(number)),
             };
-            let lasts = Duration::from_millis(self.dice.between(150, 600));
-            let toxic = self.toxic(kind);
-            let before = link.fired().await;
-            let from = now();
-            match toxic {
-                Some(toxic) => {
-                    let name = link.add(toxic).await;
-                    sleep(lasts).await;
-                    link.remove(&name).await;
-                }
-                None => {
-                    link.enable(false).await;
-                    sleep(lasts).await;
-                    link.enable(true).await;
-                }
-            }
-            let after = link.fired().await;
-            let name = format!("{place:?} link: {kind}").to_lowercase();
-            let fired = before.get(kind) != after.get(kind) || kind == "disabled";
-            world.faults.add(Fault {
+            let fault = Fault {
                 on,
-                kind: name,
-                from,
+                kind: format!("{place:?} link: {kind}").to_lowercase(),
+                from: now(),
                 until: now(),
-                fired: fired || after.is_empty(),
-            });
+                fired: false,
+            };
+            let lasts = Duration::from_millis(self.dice.between(150, 600));
+            let fired = match self.toxic(kind) {
+                Some(toxic) => suffer(link, toxic, lasts).await,
+                None => {
+                    change(link, json!({"enabled": false})).await;
+                    sleep(lasts).await;
+                    change(link, json!({"enabled": true})).await;
+                    true
+                }
+            };
+            if !fired {
+                self.deck.insert(0, (place, kind));
+            }
+            let until = now();
+            world.faults.add(Fault { until, fired, ..fault });
             sleep(Duration::from_millis(self.dice.between(20, 200))).await;
         }
     }
@@ -305,6 +298,25 @@ impl Churn {
             toxic.down()
         })
     }
+}
+
+/// A toxic for this time, or longer where it has not touched anything yet. Whether it did; a real Toxiproxy does not tell.
+async fn suffer(link: &ToxicLink, toxic: Toxic, lasts: Duration) -> bool {
+    let kind = toxic.kind;
+    let before = link.fired().await;
+    let name = link.add(toxic).await;
+    sleep(lasts).await;
+    let give_up = now() + 4 * lasts;
+    let fired = loop {
+        let fired = link.fired().await;
+        let fired = fired.is_empty() || fired.get(kind) != before.get(kind);
+        if fired || now() > give_up {
+            break fired;
+        }
+        sleep(Duration::from_millis(100)).await;
+    };
+    link.remove(&name).await;
+    fired
 }
 
 fn deck(world: &World) -> Vec<(Place, &'static str)> {

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use super::faults::{Faults, On};
-use super::history::{CALLERS, Cell, CellId, History, Route};
+use super::history::{CALLERS, Cell, CellId, History, Route, now};
 use super::options::{Dice, Options};
 use super::proxies::Proxy;
 use super::support::RedisServer;
@@ -148,7 +149,8 @@ impl World {
         let fault = self.faults.begin(On::Killed(proxy), "proxy killed");
         let ran = process.kill();
         tokio::time::sleep(away).await;
-        self.front[proxy].lead_to(process.start().await).await;
+        let upstream = process.start().await.to_string();
+        change(&self.front[proxy], json!({"upstream": upstream, "enabled": true})).await;
         self.faults.end_as(fault, ran);
     }
 
@@ -217,6 +219,19 @@ impl World {
 
     fn redis(&self) -> std::sync::MutexGuard<'_, RedisServer> {
         self.redis.as_ref().expect("a run over Redis").lock().unwrap()
+    }
+}
+
+/// Changes a link. A program that is being started holds our sockets for a moment, so that an address may still be in use.
+pub async fn change(link: &ToxicLink, change: Value) {
+    let give_up = now() + Duration::from_secs(20);
+    loop {
+        let (status, answer) = link.call("POST", "", Some(&change)).await;
+        if status == 200 {
+            return;
+        }
+        assert!(now() < give_up, "{status} {answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
