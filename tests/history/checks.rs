@@ -42,7 +42,11 @@ pub fn at_most_one_effect(evidence: &Evidence) -> Vec<Violation> {
     for (cell, visits) in evidence.visits_of() {
         let effects = visits.iter().filter(|visit| visit.effect.is_some()).count();
         if effects > 1 && evidence.cells[cell].route == Route::Once {
-            violations.push(violation("at most one effect", cell, format!("{effects} effects")));
+            violations.push(violation(
+                "at most one effect",
+                cell,
+                format!("{effects} effects"),
+            ));
         }
     }
     violations
@@ -77,8 +81,14 @@ pub fn as_it_was_sent(evidence: &Evidence) -> Vec<Violation> {
     each_answer(evidence, |asked, visit| {
         let answer = asked.answer()?;
         let sent = visit.answer.as_ref()?;
-        let same = (answer.status, answer.body, answer.headers) == (sent.status, sent.body, sent.headers);
-        (!same).then(|| ("as it was sent", format!("request {} got another answer than was sent", asked.id)))
+        let same =
+            (answer.status, answer.body, answer.headers) == (sent.status, sent.body, sent.headers);
+        (!same).then(|| {
+            (
+                "as it was sent",
+                format!("request {} got another answer than was sent", asked.id),
+            )
+        })
     })
 }
 
@@ -108,17 +118,26 @@ pub fn stored_stays(evidence: &Evidence) -> Vec<Violation> {
         let Some((since, visit, first)) = told.min() else {
             continue;
         };
-        let later = asked.iter().filter(|asked| asked.start > since && !asked.other_body);
+        let later = asked
+            .iter()
+            .filter(|asked| asked.start > since && !asked.other_body);
         for again in later.clone() {
-            if !matches!(again.class(), Class::NotNow | Class::None) && again.class() != Class::Replay(visit) {
-                let what = format!("request {first} was told that it is stored, request {} got {:?}", again.id, again.class());
+            if !matches!(again.class(), Class::NotNow | Class::GoesOn | Class::None)
+                && again.class() != Class::Replay(visit)
+            {
+                let what = format!(
+                    "request {first} was told that it is stored, request {} got {:?}",
+                    again.id,
+                    again.class()
+                );
                 violations.push(violation("stored stays", cell, what));
                 break;
             }
         }
         let swept = later.rev().find(|again| again.sweep);
         if swept.is_some_and(|last| last.class() != Class::Replay(visit)) {
-            let what = format!("request {first} was told that it is stored, and the sweep did not get it");
+            let what =
+                format!("request {first} was told that it is stored, and the sweep did not get it");
             violations.push(violation("stored stays", cell, what));
         }
     }
@@ -134,9 +153,14 @@ pub fn unknowns_are_explained(evidence: &Evidence) -> Vec<Violation> {
     for (cell, asked) in by_cell(&evidence.asked) {
         let visits = visits.get(&cell).map_or(&[][..], Vec::as_slice);
         for told in asked.iter().filter(|asked| asked.class() == Class::Unknown) {
-            let upstream = visits.iter().any(|visit| visit.received <= told.end && may_be_lost(visit));
+            let upstream = visits
+                .iter()
+                .any(|visit| visit.received <= told.end && may_be_lost(visit));
             if !upstream && !by_fault(evidence, &asked, told) {
-                let what = format!("request {}: nothing explains that the outcome is unknown", told.id);
+                let what = format!(
+                    "request {}: nothing explains that the outcome is unknown",
+                    told.id
+                );
                 violations.push(violation("unknowns are explained", cell, what));
                 break;
             }
@@ -156,8 +180,14 @@ pub fn released_is_true(evidence: &Evidence) -> Vec<Violation> {
         }
         for visit in visits.get(&asked.cell).into_iter().flatten() {
             let own = visit.request == asked.id;
-            if visit.effect.is_some_and(|effect| own || effect < asked.start) {
-                let what = format!("request {} says released, visit {} had an effect", asked.id, visit.number);
+            if visit
+                .effect
+                .is_some_and(|effect| own || effect < asked.start)
+            {
+                let what = format!(
+                    "request {} says released, visit {} had an effect",
+                    asked.id, visit.number
+                );
                 violations.push(violation("released is true", asked.cell, what));
             }
         }
@@ -175,12 +205,19 @@ pub fn not_forwarded(evidence: &Evidence) -> Vec<Violation> {
     for asked in &evidence.asked {
         let arrived = arrived.get(&asked.id).map_or(&[][..], Vec::as_slice);
         let says_not = asked.answer().is_some_and(|answer| {
-            let refused = matches!(asked.class(), Class::Replay(_) | Class::KeyReused | Class::NotNow);
+            let refused = matches!(
+                asked.class(),
+                Class::Replay(_) | Class::KeyReused | Class::NotNow
+            );
             let not_sent = answer.error.as_deref() == Some("upstream-unreachable");
             refused || not_sent || (answer.status == 409 && answer.error.is_some())
         });
         if arrived.len() > usize::from(!says_not) {
-            let what = format!("request {} ({:?}) arrived as {arrived:?}", asked.id, asked.class());
+            let what = format!(
+                "request {} ({:?}) arrived as {arrived:?}",
+                asked.id,
+                asked.class()
+            );
             violations.push(violation("not forwarded", asked.cell, what));
         }
     }
@@ -195,10 +232,12 @@ pub fn refusals_are_due(evidence: &Evidence) -> Vec<Violation> {
         for asked in asked {
             let wrong = match asked.class() {
                 Class::Odd => true,
-                Class::KeyReused => !asked.other_body,
-                Class::NotNow | Class::None => false,
-                // Sent only after an answer that is stored.
-                _ => asked.other_body && !evidence.flushed_between(began, asked.end),
+                Class::NotNow | Class::GoesOn | Class::None => false,
+                // Another body is sent only after an answer that is stored.
+                class => {
+                    asked.other_body != (class == Class::KeyReused)
+                        && !evidence.flushed_between(began, asked.end)
+                }
             };
             if wrong {
                 let what = format!("request {}: {:?} {:?}", asked.id, asked.class(), asked.said);
@@ -271,7 +310,10 @@ fn each_answer(
         };
         let found = match evidence.visit(number) {
             Some(visit) => wrong(asked, visit),
-            None => Some(("as it was sent", format!("request {} got visit {number}, which never was", asked.id))),
+            None => Some((
+                "as it was sent",
+                format!("request {} got visit {number}, which never was", asked.id),
+            )),
         };
         if let Some((check, what)) = found {
             violations.push(violation(check, asked.cell, what));

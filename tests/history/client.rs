@@ -29,7 +29,9 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<
     let text = |error: &dyn std::error::Error| error.to_string();
     let stream = TcpStream::connect(address).await.map_err(|e| text(&e))?;
     stream.set_nodelay(true).map_err(|e| text(&e))?;
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| text(&e))?;
     // Ends with this future.
     let mut connections = JoinSet::new();
     connections.spawn(connection);

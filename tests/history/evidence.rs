@@ -31,7 +31,8 @@ pub struct Violation {
 
 impl Evidence {
     pub fn visit(&self, number: u64) -> Option<&Visit> {
-        self.visits.get(usize::try_from(number).ok()?.checked_sub(1)?)
+        self.visits
+            .get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
     /// The visits of each cell.
@@ -50,7 +51,11 @@ impl Evidence {
     /// What was before records were dropped, for every key that was there then: nothing is promised of it afterwards. Tells how many
     /// keys lost a part of their history by it. Keys that came after are whole.
     pub fn before_flushes(&self) -> (Self, usize) {
-        let flushes: Vec<&Fault> = self.faults.iter().filter(|fault| fault.on == On::Flush).collect();
+        let flushes: Vec<&Fault> = self
+            .faults
+            .iter()
+            .filter(|fault| fault.on == On::Flush)
+            .collect();
         let mut first: BTreeMap<CellId, At> = BTreeMap::new();
         for asked in &self.asked {
             let start = first.entry(asked.cell).or_insert(asked.start);
@@ -106,7 +111,8 @@ impl Evidence {
     pub fn story(&self, cell: CellId) -> String {
         let named = &self.cells[cell];
         let mut lines: Vec<(At, String)> = Vec::new();
-        for asked in by_cell(&self.asked).remove(&cell).unwrap_or_default() {
+        let of_cell = by_cell(&self.asked).remove(&cell).unwrap_or_default();
+        for asked in &of_cell {
             let mut line = format!("ask {} proxy {}", asked.id, asked.proxy);
             for (is, what) in [(asked.other_body, "other body"), (asked.sweep, "sweep")] {
                 if is {
@@ -147,13 +153,20 @@ impl Evidence {
                 lines.push((sent.at, line));
             }
         }
-        let (from, until) = (
-            lines.iter().map(|line| line.0).min().unwrap_or_default(),
-            lines.iter().map(|line| line.0).max().unwrap_or_default(),
-        );
-        for fault in self.faults.iter().filter(|fault| fault.overlaps(from, until)) {
-            lines.push((fault.from, format!("        {} {:?} begins", fault.kind, fault.on)));
-            lines.push((fault.until, format!("        {} {:?} ends", fault.kind, fault.on)));
+        for fault in &self.faults {
+            let meets = |asked: &&Asked| {
+                !asked.sweep && fault.overlaps(asked.start, asked.end + self.linger)
+            };
+            if of_cell.iter().any(meets) {
+                lines.push((
+                    fault.from,
+                    format!("        {} {:?} begins", fault.kind, fault.on),
+                ));
+                lines.push((
+                    fault.until,
+                    format!("        {} {:?} ends", fault.kind, fault.on),
+                ));
+            }
         }
         lines.sort_by_key(|line| line.0);
         let mut story = format!("cell {cell}: {named:?}\n");
@@ -186,6 +199,7 @@ fn name_of(class: &Class) -> &'static str {
         Class::Released => "released",
         Class::Unknown => "unknown",
         Class::InProgress => "in progress",
+        Class::GoesOn => "goes on",
         Class::KeyReused => "key reused",
         Class::NotNow => "store unavailable",
         Class::None => "no answer",

@@ -49,10 +49,18 @@ impl Figures {
             keys: evidence.cells.len(),
             requests: evidence.asked.len(),
             classes: evidence.classes(),
-            effects: evidence.visits.iter().filter(|visit| visit.effect.is_some()).count(),
+            effects: evidence
+                .visits
+                .iter()
+                .filter(|visit| visit.effect.is_some())
+                .count(),
             fired,
             acts,
-            misbehaved: evidence.visits.iter().filter(|visit| visit.act.is_misbehaviour()).count(),
+            misbehaved: evidence
+                .visits
+                .iter()
+                .filter(|visit| visit.act.is_misbehaviour())
+                .count(),
             kills: count(|on| matches!(on, On::Killed(_))),
             freezes: count(|on| matches!(on, On::Frozen(_))),
             lasted: ends.max().unwrap_or_default().as_secs_f64()
@@ -74,7 +82,11 @@ impl Figures {
     /// A history in which nobody was answered passes every check.
     pub fn require_answers(&self) {
         let answered = self.class("stored") + self.class("replayed");
-        assert!(answered >= self.keys, "{answered} answers to {} keys", self.keys);
+        assert!(
+            answered >= self.keys,
+            "{answered} answers to {} keys",
+            self.keys
+        );
         assert!(self.class("replayed") * 4 >= self.keys, "too few replays");
         assert!(self.class("key reused") > 0, "no key was used twice");
         assert!(self.effects * 2 >= self.keys, "too few effects");
@@ -101,12 +113,19 @@ impl fmt::Display for Figures {
             self.misbehaved, self.kills, self.freezes
         )?;
         writeln!(f, "  by kind: {}", list(&self.fired))?;
-        writeln!(f, "  keys that a flush left out of what came after it: {}", self.exempt)?;
+        writeln!(
+            f,
+            "  keys that a flush left out of what came after it: {}",
+            self.exempt
+        )?;
         write!(f, "  violations: {}", self.violations)
     }
 }
 
 fn list<K: fmt::Display, V: fmt::Display>(counts: &BTreeMap<K, V>) -> String {
-    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     counts.join(", ")
 }

@@ -93,6 +93,8 @@ pub enum Class {
     Released,
     Unknown,
     InProgress,
+    /// This request goes on without its client: it may not even know yet what the store says of its key.
+    GoesOn,
     KeyReused,
     /// Nothing was claimed, and nothing is said of the key.
     NotNow,
@@ -163,7 +165,8 @@ impl Answer {
     pub fn class(&self) -> Class {
         let state = self.state.as_deref();
         match (self.error.as_deref(), self.visit) {
-            (Some("in-progress" | "still-processing"), _) => Class::InProgress,
+            (Some("in-progress"), _) => Class::InProgress,
+            (Some("still-processing"), _) => Class::GoesOn,
             (Some("outcome-unknown" | "upstream-failed" | "upstream-timeout"), _) => Class::Unknown,
             (Some("upstream-unreachable"), _) => Class::Released,
             (Some("key-reused"), _) => Class::KeyReused,

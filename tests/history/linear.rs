@@ -14,7 +14,7 @@
 //! - `Reused`, for another body: only after the first one was seen.
 //! - A request that the upstream answered for good, whose own client did not hear of it, may complete the key at any time after its start, or never (`Late`).
 //!
-//! What says nothing of the key (no answer, 503) is left out. Real time is what the tester adds: an answer that ended before a request began comes before it.
+//! What says nothing of the key (no answer, 503, a request that goes on without its client) is left out. Real time is what the tester adds: an answer that ended before a request began comes before it.
 
 use std::collections::BTreeMap;
 
@@ -87,10 +87,14 @@ impl SequentialSpec for Key {
     fn is_valid_step(&mut self, _: &Op, ret: &Ret) -> bool {
         let next = match (self.state, *ret) {
             (State::Open, Ret::Stored(visit)) => State::Done(visit),
-            (State::Told(told), Ret::Stored(visit)) if told == visit || self.retry => State::Done(visit),
+            (State::Told(told), Ret::Stored(visit)) if told == visit || self.retry => {
+                State::Done(visit)
+            }
             (State::Open, Ret::Told(visit)) => State::Told(visit),
             (state, Ret::Told(_)) if self.retry => state,
-            (State::Told(told) | State::Done(told), Ret::Replay(visit)) if told == visit => State::Done(visit),
+            (State::Told(told) | State::Done(told), Ret::Replay(visit)) if told == visit => {
+                State::Done(visit)
+            }
             (state @ (State::Open | State::Told(_)), Ret::NotDone) => state,
             (state, Ret::Reused) => state,
             _ => return false,
@@ -108,14 +112,19 @@ struct Thread<'a> {
 fn can_be(asked: &[&Asked], visits: &[&Visit], retry: bool) -> bool {
     let mut threads: Vec<Thread<'_>> = Vec::new();
     for asked in asked.iter().filter(|asked| ret(&asked.class()).is_some()) {
-        let free = threads
-            .iter_mut()
-            .find(|thread| thread.asked.last().is_none_or(|last| last.end < asked.start));
+        let free = threads.iter_mut().find(|thread| {
+            thread
+                .asked
+                .last()
+                .is_none_or(|last| last.end < asked.start)
+        });
         match free {
             Some(thread) => {
                 // What comes after on the same thread says the same, and says it longer.
                 let same = |last: &&Asked| ret(&last.class()) == ret(&asked.class());
-                if thread.asked.last().is_some_and(same) && ret(&asked.class()) == Some(Ret::NotDone) {
+                if thread.asked.last().is_some_and(same)
+                    && ret(&asked.class()) == Some(Ret::NotDone)
+                {
                     thread.asked.pop();
                 }
                 thread.asked.push(asked);
@@ -138,10 +147,21 @@ fn can_be(asked: &[&Asked], visits: &[&Visit], retry: bool) -> bool {
         .collect();
     let starts: BTreeMap<u64, At> = asked.iter().map(|asked| (asked.id, asked.start)).collect();
     for (number, visit) in visits.iter().enumerate() {
-        let last = visit.answer.as_ref().is_some_and(|sent| outcome_of(sent.status) == Outcome::Final);
+        let last = visit
+            .answer
+            .as_ref()
+            .is_some_and(|sent| outcome_of(sent.status) == Outcome::Final);
         if last && !told.contains(&visit.request) {
-            let start = starts.get(&visit.request).copied().unwrap_or(visit.received);
-            events.push((start, true, threads.len() + number, Step::Invoke(Op::Late(visit.number))));
+            let start = starts
+                .get(&visit.request)
+                .copied()
+                .unwrap_or(visit.received);
+            events.push((
+                start,
+                true,
+                threads.len() + number,
+                Step::Invoke(Op::Late(visit.number)),
+            ));
         }
     }
     // An answer and a request of the same moment are taken for concurrent.
@@ -171,6 +191,6 @@ fn ret(class: &Class) -> Option<Ret> {
         Class::Replay(visit) => Ret::Replay(*visit),
         Class::Released | Class::Unknown | Class::InProgress => Ret::NotDone,
         Class::KeyReused => Ret::Reused,
-        Class::NotNow | Class::None | Class::Odd => return None,
+        Class::NotNow | Class::GoesOn | Class::None | Class::Odd => return None,
     })
 }

@@ -265,7 +265,11 @@ impl Churn {
                 self.deck.insert(0, (place, kind));
             }
             let until = now();
-            world.faults.add(Fault { until, fired, ..fault });
+            world.faults.add(Fault {
+                until,
+                fired,
+                ..fault
+            });
             sleep(Duration::from_millis(self.dice.between(20, 200))).await;
         }
     }

@@ -18,12 +18,15 @@ use super::world::{Backing, Times, World};
 
 /// So many operations while everything goes wrong; panics where something does not hold, or where not everything went wrong.
 pub async fn under_faults(backing: Backing, options: &Options, keys: usize) {
-    println!("{backing:?}: {keys} operations, IDEMPROXY_HISTORY_SEED={}", options.seed);
+    println!(
+        "{backing:?}: {keys} operations, IDEMPROXY_HISTORY_SEED={}",
+        options.seed
+    );
     let mut world = World::start(backing, Times::HARSH, options).await;
     let mut nemesis = Nemesis::new(&world);
     let over = AtomicBool::new(false);
     let whole = async {
-        let (mut begun, mut since_flush) = (0, 0);
+        let (mut begun, mut since_flush, mut swept) = (0, 0, 0);
         for wave in 0.. {
             let count = wave_of(keys).min(keys - begun);
             if count == 0 {
@@ -37,8 +40,10 @@ pub async fn under_faults(backing: Backing, options: &Options, keys: usize) {
             run_wave(&world, &mut nemesis, wave, count, last).await;
             workload::sweep(&world, first..world.history.cells().len()).await;
             begun += count;
+            swept = first;
         }
-        workload::sweep(&world, since_flush..world.history.cells().len()).await;
+        // The last wave was asked just now.
+        workload::sweep(&world, since_flush..swept).await;
         over.store(true, Ordering::Relaxed);
     };
     join(whole, watch_the_clock(&world, &over)).await;
@@ -134,7 +139,10 @@ fn tell(evidence: &Evidence, violations: &[Violation]) -> String {
     checks.sort_unstable();
     checks.dedup();
     for check in checks {
-        let found: Vec<_> = violations.iter().filter(|found| found.check == check).collect();
+        let found: Vec<_> = violations
+            .iter()
+            .filter(|found| found.check == check)
+            .collect();
         text += &format!("\n== {check}: {} violations\n", found.len());
         for violation in found.iter().take(3) {
             text += &format!("\n{}\n{}", violation.what, evidence.story(violation.cell));

@@ -18,7 +18,9 @@ pub async fn lost_claim(world: &World, proxy: usize) {
     let fault = world
         .faults
         .begin(On::StoreLink(proxy), "a claim's reply swallowed");
-    world.store[proxy].add(Toxic::timeout(Duration::ZERO).down()).await;
+    world.store[proxy]
+        .add(Toxic::timeout(Duration::ZERO).down())
+        .await;
     let duplicates = async {
         sleep(Duration::from_millis(50)).await;
         insist(world, cell, &others(proxy), Duration::from_millis(800)).await;
@@ -33,8 +35,12 @@ pub async fn lost_claim(world: &World, proxy: usize) {
 /// another one executes.
 pub async fn deaf_proxy(world: &World, proxy: usize) {
     let (cell, _) = own_key(world, Route::Once, Act::Slow(600, 0));
-    let fault = world.faults.begin(On::StoreLink(proxy), "a proxy deaf to its store");
-    world.store[proxy].add(Toxic::timeout(Duration::ZERO).down()).await;
+    let fault = world
+        .faults
+        .begin(On::StoreLink(proxy), "a proxy deaf to its store");
+    world.store[proxy]
+        .add(Toxic::timeout(Duration::ZERO).down())
+        .await;
     let deaf = async {
         ask(world, cell, proxy, Manner::PATIENT).await;
         sleep(Duration::from_millis(600)).await;
@@ -68,7 +74,9 @@ pub async fn unsettled_holder(world: &World, proxy: usize) {
         }
         let kind = "a settlement's way blocked";
         let fault = world.faults.begin(On::StoreLink(proxy), kind);
-        world.store[proxy].add(Toxic::timeout(Duration::ZERO).up()).await;
+        world.store[proxy]
+            .add(Toxic::timeout(Duration::ZERO).up())
+            .await;
         Some(fault)
     };
     if let ((), Some(fault)) = join(answered, lost).await {
@@ -100,7 +108,13 @@ async fn holder(world: &World, proxy: usize, route: Route, redis_stops: bool) {
             if redis_stops {
                 world.crash_redis(lease + Duration::from_millis(100)).await;
             }
-            insist(world, cell, &others(proxy), lease * 2 + Duration::from_millis(500)).await;
+            insist(
+                world,
+                cell,
+                &others(proxy),
+                lease * 2 + Duration::from_millis(500),
+            )
+            .await;
         };
         world.frozen(proxy, meanwhile).await;
     };

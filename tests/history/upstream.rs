@@ -123,7 +123,10 @@ impl Shared {
                 }
                 return self.answer(stream, head, number, status).await;
             }
-            Act::Close { effect: done, reset } => {
+            Act::Close {
+                effect: done,
+                reset,
+            } => {
                 if done {
                     effect();
                 }
@@ -215,7 +218,9 @@ impl Head {
                 "authorization" => head.caller = value.to_owned(),
                 "x-request" => head.request = value.parse().unwrap(),
                 "content-length" => head.length = value.parse().unwrap(),
-                "transfer-encoding" => panic!("bodies of these clients are small, and have a length"),
+                "transfer-encoding" => {
+                    panic!("bodies of these clients are small, and have a length")
+                }
                 _ => {}
             }
         }

@@ -92,7 +92,7 @@ pub async fn run(world: &World, wave: u64, keys: usize, over: Duration, done: &A
 /// Asks each of these once more, after everything is healed, until the answer says what became of the key.
 pub async fn sweep(world: &World, cells: std::ops::Range<CellId>) {
     let swept = iter(cells).map(|cell| async move {
-        let give_up = now() + PATIENCE * 2;
+        let give_up = now() + Duration::from_secs(60);
         let manner = Manner {
             sweep: true,
             ..Manner::PATIENT
@@ -101,15 +101,20 @@ pub async fn sweep(world: &World, cells: std::ops::Range<CellId>) {
             let class = ask(world, cell, cell % PROXIES, manner).await.class();
             let waits = matches!(
                 class,
-                Class::InProgress | Class::NotNow | Class::None | Class::Released | Class::Told(_)
+                Class::InProgress
+                    | Class::GoesOn
+                    | Class::NotNow
+                    | Class::None
+                    | Class::Released
+                    | Class::Told(_)
             );
             if !waits || now() > give_up {
                 return;
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(200)).await;
         }
     });
-    swept.buffer_unordered(WORKERS).collect::<()>().await;
+    swept.buffer_unordered(SWEEPERS).collect::<()>().await;
 }
 
 /// One key from its first request to its last; or a key that two callers use at once.
@@ -126,7 +131,11 @@ async fn operation(world: &World, mut dice: Dice) {
         let other = (caller + 1 + dice.below(CALLERS.len() - 1)) % CALLERS.len();
         let other = world.cell_of(&key, other, route, home.unwrap_or(0));
         let others = Dice::new(dice.next(), &[b"other caller"]);
-        join(carry_through(world, cell, dice), carry_through(world, other, others)).await;
+        join(
+            carry_through(world, cell, dice),
+            carry_through(world, other, others),
+        )
+        .await;
     } else {
         carry_through(world, cell, dice).await;
     }
@@ -204,6 +213,8 @@ fn body(seed: u64, key: &str, other: bool) -> Vec<u8> {
 /// Longer than any answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 const WORKERS: usize = 64;
+/// Few, so that a busy machine is no outage.
+const SWEEPERS: usize = 12;
 
 /// How many operations a second are begun.
 pub fn rate(backing: Backing) -> f64 {

@@ -60,7 +60,7 @@ impl Times {
         lease: Duration::from_millis(1_500),
         upstream: Duration::from_millis(1_000),
         client: Duration::from_millis(2_000),
-        store: Duration::from_millis(300),
+        store: Duration::from_millis(400),
     };
     /// So long that only a fault could reach them.
     pub const CALM: Self = Self {
@@ -150,7 +150,11 @@ impl World {
         let ran = process.kill();
         tokio::time::sleep(away).await;
         let upstream = process.start().await.to_string();
-        change(&self.front[proxy], json!({"upstream": upstream, "enabled": true})).await;
+        change(
+            &self.front[proxy],
+            json!({"upstream": upstream, "enabled": true}),
+        )
+        .await;
         self.faults.end_as(fault, ran);
     }
 
@@ -218,7 +222,11 @@ impl World {
     }
 
     fn redis(&self) -> std::sync::MutexGuard<'_, RedisServer> {
-        self.redis.as_ref().expect("a run over Redis").lock().unwrap()
+        self.redis
+            .as_ref()
+            .expect("a run over Redis")
+            .lock()
+            .unwrap()
     }
 }
 
