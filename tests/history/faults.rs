@@ -80,3 +80,6 @@ impl Fault {
         self.fired && self.from <= until && from <= self.until
     }
 }
+
+/// The kind of fault that nobody made.
+pub const STALL: &str = "this machine stood still";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::evidence::Evidence;
-use super::faults::On;
+use super::faults::{On, STALL};
 use super::world::Backing;
 
 /// What happened in a run, in numbers.
@@ -99,7 +99,8 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nemesis: u64 = self.fired.values().sum();
+        let made = self.fired.iter().filter(|(kind, _)| *kind != STALL);
+        let nemesis: u64 = made.map(|(_, count)| count).sum();
         writeln!(
             f,
             "{:?}: {} keys, {} requests, {} effects in {:.0} s",

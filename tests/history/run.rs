@@ -1,14 +1,16 @@
 //! A run: waves of operations under faults, a sweep after each, and the verdict.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{join, join3};
+use futures_util::future::join;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::checks::check;
 use super::evidence::{Evidence, Violation};
-use super::faults::{Fault, On};
+use super::faults::{Fault, On, STALL};
 use super::figures::Figures;
 use super::history::now;
 use super::nemesis::{Nemesis, required};
@@ -22,32 +24,29 @@ pub async fn under_faults(backing: Backing, options: &Options, keys: usize) {
         "{backing:?}: {keys} operations, IDEMPROXY_HISTORY_SEED={}",
         options.seed
     );
-    let mut world = World::start(backing, Times::HARSH, options).await;
+    let world = Arc::new(World::start(backing, Times::HARSH, options).await);
+    let watch = AbortOnDropHandle::new(tokio::spawn(watch_the_clock(world.clone())));
     let mut nemesis = Nemesis::new(&world);
-    let over = AtomicBool::new(false);
-    let whole = async {
-        let (mut begun, mut since_flush, mut swept) = (0, 0, 0);
-        for wave in 0.. {
-            let count = wave_of(keys).min(keys - begun);
-            if count == 0 {
-                break;
-            }
-            let first = world.history.cells().len();
-            if wave % 4 == 1 && backing == Backing::Redis {
-                since_flush = first;
-            }
-            let last = begun + count == keys;
-            run_wave(&world, &mut nemesis, wave, count, last).await;
-            workload::sweep(&world, first..world.history.cells().len()).await;
-            begun += count;
-            swept = first;
+    let (mut begun, mut since_flush, mut swept) = (0, 0, 0);
+    for wave in 0.. {
+        let count = wave_of(keys).min(keys - begun);
+        if count == 0 {
+            break;
         }
-        // The last wave was asked just now.
-        workload::sweep(&world, since_flush..swept).await;
-        over.store(true, Ordering::Relaxed);
-    };
-    join(whole, watch_the_clock(&world, &over)).await;
-    let figures = judge(&mut world);
+        let first = world.history.cells().len();
+        if wave % 4 == 1 && backing == Backing::Redis {
+            since_flush = first;
+        }
+        let last = begun + count == keys;
+        nemesis = run_wave(&world, nemesis, wave, count, last).await;
+        workload::sweep(&world, first..world.history.cells().len()).await;
+        begun += count;
+        swept = first;
+    }
+    // The last wave was asked just now.
+    workload::sweep(&world, since_flush..swept).await;
+    drop(watch);
+    let figures = judge(&world);
     for kind in required(&world) {
         assert!(figures.fired(&kind) > 0, "it never fired: {kind}");
     }
@@ -57,20 +56,25 @@ pub async fn under_faults(backing: Backing, options: &Options, keys: usize) {
 /// So many operations while nothing goes wrong: no outcome is unknown, as nothing explains one.
 pub async fn in_peace(backing: Backing, options: &Options, keys: usize) {
     println!("{backing:?}, in peace: {keys} operations");
-    let mut world = World::start(backing, Times::CALM, options).await;
+    let world = Arc::new(World::start(backing, Times::CALM, options).await);
     world.upstream.behave(true);
-    let over = AtomicBool::new(false);
-    workload::run(&world, 0, keys, Duration::from_secs(2), &over).await;
+    workload::run(&world, 0, keys, Duration::from_secs(2)).await;
     workload::sweep(&world, 0..world.history.cells().len()).await;
-    let figures = judge(&mut world);
+    let figures = judge(&world);
     assert_eq!(figures.unknowns(), 0);
     figures.require_answers();
 }
 
 /// The operations of a wave under faults, until all is healed and every holder has had time to end.
-async fn run_wave(world: &World, nemesis: &mut Nemesis, wave: u64, count: usize, last: bool) {
+async fn run_wave(
+    world: &Arc<World>,
+    mut nemesis: Nemesis,
+    wave: u64,
+    count: usize,
+    last: bool,
+) -> Nemesis {
     world.upstream.behave(false);
-    let over = AtomicBool::new(false);
+    let over = Arc::new(AtomicBool::new(false));
     let lasts = Duration::from_secs_f64(count as f64 / workload::rate(world.backing));
     let flush = async {
         if wave % 4 == 1 && world.backing == Backing::Redis {
@@ -78,15 +82,21 @@ async fn run_wave(world: &World, nemesis: &mut Nemesis, wave: u64, count: usize,
             world.flush();
         }
     };
-    join3(
-        workload::run(world, wave, count, lasts, &over),
-        nemesis.run(world, &over, last),
-        flush,
-    )
-    .await;
+    // A task of its own: it waits for processes, and clients must not wait for that.
+    let striking = AbortOnDropHandle::new(tokio::spawn({
+        let (world, over) = (world.clone(), over.clone());
+        async move {
+            nemesis.run(&world, &over, last).await;
+            nemesis
+        }
+    }));
+    join(workload::run(world, wave, count, lasts), flush).await;
+    over.store(true, Ordering::Relaxed);
+    let nemesis = striking.await.unwrap();
     world.heal().await;
     world.upstream.behave(true);
     sleep(world.times.lease * 2).await;
+    nemesis
 }
 
 /// Waves are long enough for faults to meet each other, and short enough that a flush leaves most keys checked to their end.
@@ -95,14 +105,14 @@ fn wave_of(keys: usize) -> usize {
 }
 
 /// A machine that does not run us in time may not run the proxies in time either: that explains a lapsed lease.
-async fn watch_the_clock(world: &World, over: &AtomicBool) {
-    while !over.load(Ordering::Relaxed) {
+async fn watch_the_clock(world: Arc<World>) {
+    loop {
         let from = now();
         sleep(Duration::from_millis(20)).await;
         if now() - from > Duration::from_millis(300) {
             world.faults.add(Fault {
                 on: On::Machine,
-                kind: "this machine stood still".to_owned(),
+                kind: STALL.to_owned(),
                 from,
                 until: now(),
                 fired: true,
@@ -111,7 +121,7 @@ async fn watch_the_clock(world: &World, over: &AtomicBool) {
     }
 }
 
-fn judge(world: &mut World) -> Figures {
+fn judge(world: &World) -> Figures {
     let evidence = Evidence {
         cells: world.history.cells(),
         asked: world.history.asked(),

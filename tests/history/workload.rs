@@ -1,14 +1,16 @@
 //! Clients that retry until they are answered for good, click twice, leave early, and come back later.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join;
-use futures_util::stream::{FuturesUnordered, iter};
+use futures_util::stream::iter;
 use http::Request;
 use http_body_util::Full;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::client;
@@ -68,25 +70,27 @@ pub async fn ask(world: &World, cell: CellId, proxy: usize, manner: Manner) -> A
     asked
 }
 
-/// Runs so many operations, evenly over this time, and waits for the last; then says so.
-pub async fn run(world: &World, wave: u64, keys: usize, over: Duration, done: &AtomicBool) {
-    let next = AtomicUsize::new(0);
+/// Runs so many operations, evenly over this time, and waits for the last.
+pub async fn run(world: &Arc<World>, wave: u64, keys: usize, over: Duration) {
+    let next = Arc::new(AtomicUsize::new(0));
     let began = now();
-    let worker = || async {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= keys {
-                return;
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        let (world, next) = (world.clone(), next.clone());
+        workers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= keys {
+                    return;
+                }
+                let due = began + over.mul_f64(number as f64 / keys as f64);
+                sleep(due.saturating_sub(now())).await;
+                let name = format!("operation {number} of wave {wave}");
+                operation(&world, Dice::new(world.seed, &[name.as_bytes()])).await;
             }
-            let due = began + over.mul_f64(number as f64 / keys as f64);
-            sleep(due.saturating_sub(now())).await;
-            let name = format!("operation {number} of wave {wave}");
-            operation(world, Dice::new(world.seed, &[name.as_bytes()])).await;
-        }
-    };
-    let workers: FuturesUnordered<_> = (0..WORKERS).map(|_| worker()).collect();
-    workers.collect::<()>().await;
-    done.store(true, Ordering::Relaxed);
+        });
+    }
+    workers.join_all().await;
 }
 
 /// Asks each of these once more, after everything is healed, until the answer says what became of the key.

@@ -51,7 +51,7 @@ pub struct World {
     proxies: Vec<tokio::sync::Mutex<Proxy>>,
     redis: Option<Mutex<RedisServer>>,
     toxics: Toxics,
-    directory: Option<TempDir>,
+    directory: Mutex<Option<TempDir>>,
 }
 
 impl Times {
@@ -121,7 +121,7 @@ impl World {
             proxies,
             redis: redis.map(Mutex::new),
             toxics,
-            directory: Some(directory),
+            directory: Mutex::new(Some(directory)),
         }
     }
 
@@ -217,8 +217,8 @@ impl World {
     }
 
     /// Keeps configurations, logs and records of the proxies, and tells where.
-    pub fn keep(&mut self) -> Option<PathBuf> {
-        self.directory.take().map(TempDir::keep)
+    pub fn keep(&self) -> Option<PathBuf> {
+        self.directory.lock().unwrap().take().map(TempDir::keep)
     }
 
     fn redis(&self) -> std::sync::MutexGuard<'_, RedisServer> {
