@@ -33,6 +33,7 @@ mod toxics;
 
 mod bad_histories;
 mod checks;
+mod churn;
 mod client;
 mod evidence;
 mod faults;
