@@ -1,6 +1,7 @@
 //! What links suffer: one toxic after another, dealt from a shuffled deck.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
@@ -15,30 +16,36 @@ use super::world::{Backing, PROXIES, World, change};
 /// Faults on links, one after another.
 pub struct Churn {
     dice: Dice,
-    deck: Vec<(Place, &'static str)>,
+    deck: Deck,
 }
 
+/// What several of them have still to deal, so that every kind has its turn soon.
+pub type Deck = Arc<Mutex<Vec<(Place, &'static str)>>>;
+
+/// Which of the three links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     Front,
     Upstream,
     Store,
 }
 
 impl Churn {
-    pub fn new(dice: Dice) -> Self {
-        let deck = Vec::new();
+    pub fn new(dice: Dice, deck: Deck) -> Self {
         Self { dice, deck }
     }
 
     /// One fault after another, until `over`.
     pub async fn run(&mut self, world: &World, over: &AtomicBool) {
         while !over.load(Ordering::Relaxed) {
-            if self.deck.is_empty() {
-                self.deck = deck(world);
-                self.dice.shuffle(&mut self.deck);
-            }
-            let (place, kind) = self.deck.pop().expect("a full deck");
+            let (place, kind) = {
+                let mut left = self.deck.lock().unwrap();
+                if left.is_empty() {
+                    *left = deck(world);
+                    self.dice.shuffle(&mut left);
+                }
+                left.pop().expect("a full deck")
+            };
             let number = self.dice.below(PROXIES);
             let (link, on) = match place {
                 Place::Front => (&world.front[number], On::Front(number)),
@@ -63,7 +70,7 @@ impl Churn {
                 }
             };
             if !fired {
-                self.deck.insert(0, (place, kind));
+                self.deck.lock().unwrap().insert(0, (place, kind));
             }
             let until = now();
             world.faults.add(Fault {

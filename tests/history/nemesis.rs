@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::join4;
 use tokio::time::sleep;
 
-use super::churn::{self, Churn};
+use super::churn::{self, Churn, Deck};
 use super::faults::On;
 use super::options::Dice;
 use super::scenarios;
@@ -18,7 +18,7 @@ pub struct Nemesis {
     dice: Dice,
     deck: Vec<Blow>,
     /// What links suffer meanwhile.
-    links: [Churn; 2],
+    links: [Churn; 3],
     dealt: usize,
 }
 
@@ -49,10 +49,11 @@ enum Blow {
 impl Nemesis {
     pub fn new(world: &World) -> Self {
         let dice = |name: &[u8]| Dice::new(world.seed, &[b"nemesis", name]);
+        let deck = Deck::default();
         Self {
             dice: dice(b"blows"),
             deck: Vec::new(),
-            links: [b"1", b"2"].map(|name| Churn::new(dice(name))),
+            links: [b"1", b"2", b"3"].map(|name| Churn::new(dice(name), deck.clone())),
             dealt: 0,
         }
     }
@@ -71,11 +72,12 @@ impl Nemesis {
             if blow.is_alone() {
                 strike(world, blow, &mut self.dice, &ended).await;
             } else {
-                let [first, second] = &mut self.links;
-                join3(
+                let [first, second, third] = &mut self.links;
+                join4(
                     strike(world, blow, &mut self.dice, &ended),
                     first.run(world, &ended),
                     second.run(world, &ended),
+                    third.run(world, &ended),
                 )
                 .await;
             }
