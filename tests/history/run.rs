@@ -79,7 +79,7 @@ async fn run_wave(
     let flush = async {
         if wave % 4 == 1 && world.backing == Backing::Redis {
             sleep(Duration::from_secs(1)).await;
-            world.flush();
+            world.flush().await;
         }
     };
     // A task of its own: it waits for processes, and clients must not wait for that.

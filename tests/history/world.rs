@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
 use super::faults::{Faults, On};
 use super::history::{CALLERS, Cell, CellId, History, Route, now};
@@ -49,7 +50,7 @@ pub struct World {
     pub faults: Faults,
     /// Declared before what they use, so that they end first.
     proxies: Vec<tokio::sync::Mutex<Proxy>>,
-    redis: Option<Mutex<RedisServer>>,
+    redis: Option<tokio::sync::Mutex<RedisServer>>,
     toxics: Toxics,
     directory: Mutex<Option<TempDir>>,
 }
@@ -119,7 +120,7 @@ impl World {
             history: History::default(),
             faults: Faults::default(),
             proxies,
-            redis: redis.map(Mutex::new),
+            redis: redis.map(tokio::sync::Mutex::new),
             toxics,
             directory: Mutex::new(Some(directory)),
         }
@@ -148,7 +149,7 @@ impl World {
         let mut process = self.proxies[proxy].lock().await;
         let fault = self.faults.begin(On::Killed(proxy), "proxy killed");
         let ran = process.kill();
-        tokio::time::sleep(away).await;
+        sleep(away).await;
         let upstream = process.start().await.to_string();
         change(
             &self.front[proxy],
@@ -171,35 +172,39 @@ impl World {
 
     /// Stops Redis as a crash would, for this time.
     pub async fn crash_redis(&self, away: Duration) {
+        let mut redis = self.redis().await;
         let fault = self.faults.begin(On::Store, "redis killed and restarted");
-        block_in_place(|| self.redis().stop());
-        tokio::time::sleep(away).await;
-        block_in_place(|| self.redis().restart());
+        block_in_place(|| redis.stop());
+        sleep(away).await;
+        block_in_place(|| redis.restart());
         self.faults.end(fault);
     }
 
     /// Freezes Redis for this time.
     pub async fn freeze_redis(&self, asleep: Duration) {
+        let redis = self.redis().await;
         let fault = self.faults.begin(On::Store, "redis frozen");
-        block_in_place(|| self.redis().freeze());
-        tokio::time::sleep(asleep).await;
-        block_in_place(|| self.redis().thaw());
+        block_in_place(|| redis.freeze());
+        sleep(asleep).await;
+        block_in_place(|| redis.thaw());
         self.faults.end(fault);
     }
 
     /// Gives Redis an order, for this time, and then another.
     pub async fn order_redis(&self, kind: &str, order: &[&str], after: Duration, undo: &[&str]) {
+        let redis = self.redis().await;
         let fault = self.faults.begin(On::Store, kind);
-        block_in_place(|| self.redis().command(order));
-        tokio::time::sleep(after).await;
-        block_in_place(|| self.redis().command(undo));
+        block_in_place(|| redis.command(order));
+        sleep(after).await;
+        block_in_place(|| redis.command(undo));
         self.faults.end(fault);
     }
 
     /// Redis forgets all records.
-    pub fn flush(&self) {
+    pub async fn flush(&self) {
+        let redis = self.redis().await;
         let fault = self.faults.begin(On::Flush, "redis flushed of its data");
-        block_in_place(|| self.redis().command(&["FLUSHALL"]));
+        block_in_place(|| redis.command(&["FLUSHALL"]));
         self.faults.end(fault);
     }
 
@@ -221,12 +226,9 @@ impl World {
         self.directory.lock().unwrap().take().map(TempDir::keep)
     }
 
-    fn redis(&self) -> std::sync::MutexGuard<'_, RedisServer> {
-        self.redis
-            .as_ref()
-            .expect("a run over Redis")
-            .lock()
-            .unwrap()
+    /// One thing at a time is done to Redis itself: nobody gives orders to one that is frozen or away.
+    async fn redis(&self) -> tokio::sync::MutexGuard<'_, RedisServer> {
+        self.redis.as_ref().expect("a run over Redis").lock().await
     }
 }
 
@@ -239,7 +241,7 @@ pub async fn change(link: &ToxicLink, change: Value) {
             return;
         }
         assert!(now() < give_up, "{status} {answer}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
