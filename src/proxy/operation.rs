@@ -4,6 +4,7 @@
 //! claim is executed and settled, and the retry finds the answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
 use http::request::Parts;
@@ -54,7 +55,10 @@ impl Operation {
         let progress = self.received.progress();
         let policy = self.policy.clone();
         let (tell, told) = Tell::new(account);
-        proxy.tasks.spawn(self.run(proxy.clone(), tell));
+        let claimed = Arc::new(AtomicBool::new(false));
+        proxy
+            .tasks
+            .spawn(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
         let answer = tokio::select! {
             biased;
             answer = told => answer.unwrap_or_else(|_| {
@@ -70,13 +74,24 @@ impl Operation {
                     Code::StillProcessing,
                     "The request is still being worked on. A retry with the same key gets its answer.",
                 );
-                Answer::problem(problem.with_id(id.to_string()).with_state(State::InFlight.name()))
+                let problem = problem.with_id(id.to_string());
+                // Before the store answered nobody knows: another instance may have settled it.
+                Answer::problem(if claimed.load(Ordering::Acquire) {
+                    problem.with_state(State::InFlight.name())
+                } else {
+                    problem
+                })
             }
         };
         answer.response
     }
 
-    async fn run<F: Forward, S: Store>(self, proxy: Arc<Shared<F, S>>, tell: Tell) {
+    async fn run<F: Forward, S: Store>(
+        self,
+        proxy: Arc<Shared<F, S>>,
+        tell: Tell,
+        claimed: Arc<AtomicBool>,
+    ) {
         let Self {
             keyed,
             policy,
@@ -93,6 +108,7 @@ impl Operation {
         {
             Ok(Acquired::Execute(claim)) => {
                 fault::reach(Place::AfterClaim);
+                claimed.store(true, Ordering::Release);
                 let fingerprint = match &received {
                     Received::Streamed(_) => payload::fingerprint(&head, &policy, None),
                     Received::Whole { .. } | Received::Gone => Fingerprint::default(),

@@ -521,3 +521,23 @@ async fn scenario(world: &Faulty, request: &Request) {
         world.send(request).await;
     }
 }
+
+#[tokio::test]
+async fn a_client_that_has_waited_long_enough_for_the_store_is_told_no_state() {
+    let world = Faulty::policy("client_timeout = \"200ms\"").await;
+    let first = world.post("k", "a").await;
+    first.is_first(201, true, "completed");
+    let gate = Gate::new();
+    world
+        .store
+        .once(Operation::Insert, Fault::Held(gate.clone()));
+    let late = world.post("k", "a").await;
+    late.is_problem(504, "still-processing");
+    assert!(late.all("x-idempotency-state").is_empty(), "{late:?}");
+    gate.cancel();
+    world
+        .settled(&post("/orders", "k", "a"))
+        .await
+        .replays(&first);
+    assert_eq!(world.upstream.asked(), 1);
+}
