@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    VIA,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, request};
@@ -62,8 +63,12 @@ pub fn prepare_request(parts: &mut request::Parts, context: &ForwardContext<'_>)
     parts.uri = Uri::from(target);
 }
 
-/// Makes an upstream's answer one for the client: takes the hop-by-hop headers off, and nothing else.
+/// Makes an upstream's answer one for the client: takes the hop-by-hop headers off, and a `Content-Length` that
+/// `Transfer-Encoding` overrode (RFC 9112, section 6.3): the body is not of that length.
 pub fn prepare_response(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
 }
 
@@ -118,7 +123,7 @@ pub(super) fn list<'a>(
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .filter_map(|element| std::str::from_utf8(element).ok())
-        .map(str::trim)
+        .map(|element| element.trim_matches([' ', '\t']))
         .filter(|element| !element.is_empty())
 }
 
@@ -306,6 +311,16 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["proxy-authorization", "trailer", "x-three"]);
+    }
+
+    #[test]
+    fn a_length_beside_chunked_is_not_passed_on() {
+        let mut both = headers(&[("content-length", "99"), ("transfer-encoding", "chunked")]);
+        prepare_response(&mut both);
+        assert!(both.is_empty());
+        let mut sized = headers(&[("content-length", "5")]);
+        prepare_response(&mut sized);
+        assert_eq!(values(&sized, "content-length"), ["5"]);
     }
 
     #[test]

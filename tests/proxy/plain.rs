@@ -117,6 +117,32 @@ async fn an_old_client_gets_an_answer_without_chunks_and_a_close() {
 }
 
 #[tokio::test]
+async fn a_length_that_an_upstream_says_beside_chunks_is_not_passed_on() {
+    let between = Between::start().await;
+    for key in ["", "Idempotency-Key: k\r\n"] {
+        let request = format!("POST /a HTTP/1.1\r\nHost: a\r\n{key}Content-Length: 0\r\n");
+        let request = format!("{request}Connection: close\r\n\r\n");
+        let mut client = between.sent(&request).await;
+        let mut upstream = between.accept().await;
+        upstream.head().await;
+        let both = "Content-Length: 2\r\nTransfer-Encoding: chunked\r\nConnection: close";
+        upstream
+            .send(&format!(
+                "HTTP/1.1 200 OK\r\n{both}\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"
+            ))
+            .await;
+        let mut answers = vec![client.rest().await];
+        if !key.is_empty() {
+            answers.push(between.sent(&request).await.rest().await);
+        }
+        for answer in answers {
+            assert!(!answer.contains("content-length: 2"), "{answer}");
+            assert!(answer.contains("abcde"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_form_of_a_target_reaches_the_upstream_as_a_path() {
     let upstream = Upstream::start().await;
     let proxy = crate::support::Proxy::start(&configuration(&upstream.url(), "")).await;
