@@ -102,9 +102,14 @@ pub(super) fn shown(text: &str, span: Range<usize>) -> Option<String> {
     let raw = text.get(span)?;
     let line = raw.lines().next()?.trim();
     let quote = if line.starts_with('"') { "\"" } else { "" };
-    let secret = line.contains('@') || (line.contains("://") && line.contains('?'));
+    // An escape may spell what tells a password.
+    let escaped = ["\\u", "\\U", "\\x"]
+        .iter()
+        .any(|escape| raw.contains(escape));
+    let secret = raw.contains('@') || (raw.contains(':') && (raw.contains('?') || escaped));
     let line = match line.split_once(':') {
         Some((scheme, _)) if secret => format!("{scheme}:…{quote}"),
+        None if raw.contains('@') => "…".to_owned(),
         _ => line.to_owned(),
     };
     let mut shown: String = line
