@@ -106,11 +106,11 @@ pub(super) fn shown(text: &str, span: Range<usize>) -> Option<String> {
     let escaped = ["\\u", "\\U", "\\x"]
         .iter()
         .any(|escape| raw.contains(escape));
-    let secret = raw.contains('@') || (raw.contains(':') && (raw.contains('?') || escaped));
-    let line = match line.split_once(':') {
-        Some((scheme, _)) if secret => format!("{scheme}:…{quote}"),
-        None if raw.contains('@') => "…".to_owned(),
-        _ => line.to_owned(),
+    let secret = raw.contains(['@', '?']) || (raw.contains(':') && escaped);
+    let line = match line.find([':', '?', '@']) {
+        _ if !secret => line.to_owned(),
+        Some(at) if !line[at..].starts_with('@') => format!("{}…{quote}", &line[..=at]),
+        _ => "…".to_owned(),
     };
     let mut shown: String = line
         .chars()

@@ -82,10 +82,10 @@ fn bearer_subject(value: &[u8]) -> Option<Subject> {
     else {
         return None;
     };
-    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?;
+    let claims = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     // An array would be read as the fields in their order, and is no set of claims (RFC 7519, section 4).
-    let is_object = claims.trim_ascii_start().starts_with(b"{");
-    is_object.then(|| serde_json::from_slice(&claims).ok())?
+    let is_object = claims.trim_ascii_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(&claims).ok())?
 }
 
 fn basic_user(value: &[u8]) -> Option<Vec<u8>> {

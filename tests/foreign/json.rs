@@ -202,7 +202,10 @@ fn stay_apart(numbers: &[&str]) {
 /// Sign, digits before and digits after the point; nothing for what would be too long.
 fn plain(literal: &str) -> Option<(bool, String, String)> {
     let (mantissa, exponent) = literal.split_once(['e', 'E']).unwrap_or((literal, "0"));
-    let exponent: i32 = exponent.parse().ok().filter(|e: &i32| e.abs() <= 400)?;
+    let exponent: i32 = exponent
+        .parse()
+        .ok()
+        .filter(|e: &i32| e.unsigned_abs() <= 400)?;
     let digits = mantissa.trim_start_matches('-');
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let zeros = "0".repeat(400);

@@ -81,10 +81,10 @@ fn held(record: &Record) -> usize {
     texts
         .into_iter()
         .chain(&record.error)
-        .map(String::capacity)
+        .map(String::len)
         .sum::<usize>()
         + parts
-            .map(|part| part.name.capacity() + part.digest.len())
+            .map(|part| part.name.len() + part.digest.len())
             .sum::<usize>()
         + fields
             .map(|(name, value)| name.len() + value.len())
