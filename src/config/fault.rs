@@ -106,7 +106,9 @@ pub(super) fn shown(text: &str, span: Range<usize>) -> Option<String> {
     let escaped = ["\\u", "\\U", "\\x"]
         .iter()
         .any(|escape| raw.contains(escape));
-    let secret = raw.contains(['@', '?']) || (raw.contains(':') && escaped);
+    let secret = raw.contains('@')
+        || (raw.contains(':') && raw.contains('?'))
+        || (raw.contains([':', '?']) && escaped);
     let line = match line.find([':', '?', '@']) {
         _ if !secret => line.to_owned(),
         Some(at) if !line[at..].starts_with('@') => format!("{}…{quote}", &line[..=at]),

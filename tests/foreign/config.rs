@@ -68,9 +68,9 @@ fn carries_password(url: &str) -> bool {
             .and_then(|(login, _)| login.split_once(':'));
         login.is_some_and(|(_, password)| password.contains(PASSWORD))
     });
-    let in_query = url
-        .split_once("pass=")
-        .is_some_and(|(path, password)| path.contains('?') && password.contains(PASSWORD));
+    let in_query = url.split_once("pass=").is_some_and(|(path, password)| {
+        path.contains(':') && path.contains('?') && password.contains(PASSWORD)
+    });
     in_authority || in_query
 }
 
