@@ -102,10 +102,17 @@ pub(super) fn shown(text: &str, span: Range<usize>) -> Option<String> {
     let raw = text.get(span)?;
     let line = raw.lines().next()?.trim();
     let quote = if line.starts_with('"') { "\"" } else { "" };
-    let secret = line.contains('@') || (line.contains("://") && line.contains('?'));
-    let line = match line.split_once(':') {
-        Some((scheme, _)) if secret => format!("{scheme}:…{quote}"),
-        _ => line.to_owned(),
+    // An escape may spell what tells a password.
+    let escaped = ["\\u", "\\U", "\\x"]
+        .iter()
+        .any(|escape| raw.contains(escape));
+    let secret = raw.contains('@')
+        || (raw.contains(':') && raw.contains('?'))
+        || (raw.contains([':', '?']) && escaped);
+    let line = match line.find([':', '?', '@']) {
+        _ if !secret => line.to_owned(),
+        Some(at) if !line[at..].starts_with('@') => format!("{}…{quote}", &line[..=at]),
+        _ => "…".to_owned(),
     };
     let mut shown: String = line
         .chars()

@@ -37,10 +37,14 @@ impl<'a> Source<'a> {
     pub(super) fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> Option<T> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         for error in errors.iter().take(NOT_TOML_MAX) {
-            self.fault(
-                self.in_file(error.span().unwrap_or(0..0)),
-                format!("not TOML: {}", error.message().replace('\n', ", ")),
-            );
+            let span = error.span().unwrap_or(0..0);
+            let mut spot = self.in_file(span.clone());
+            // A slip may cut an address in pieces, of which none tells that it is part of a password.
+            if line_at(self.text, span.start).contains(['@', '?']) {
+                spot.text = None;
+            }
+            let message = error.message().replace('\n', ", ");
+            self.fault(spot, format!("not TOML: {message}"));
         }
         errors
             .is_empty()
@@ -308,6 +312,16 @@ impl Given {
             text: shown(&quoted, 0..quoted.len()),
         }
     }
+}
+
+/// The whole line of byte `offset`.
+fn line_at(text: &str, offset: usize) -> &str {
+    let (before, after) = text.split_at_checked(offset).unwrap_or((text, ""));
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let end = after
+        .find('\n')
+        .map_or(text.len(), |newline| offset + newline);
+    &text[start..end]
 }
 
 /// Faults told of a text that is not TOML: one slip can make thousands of them.

@@ -82,7 +82,10 @@ fn bearer_subject(value: &[u8]) -> Option<Subject> {
     else {
         return None;
     };
-    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    let claims = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    // An array would be read as the fields in their order, and is no set of claims (RFC 7519, section 4).
+    let is_object = claims.trim_ascii_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(&claims).ok())?
 }
 
 fn basic_user(value: &[u8]) -> Option<Vec<u8>> {
@@ -167,6 +170,15 @@ mod tests {
             assert_eq!(opaque.identity, caller(&token(1)).identity, "{claims}");
             assert_ne!(opaque.identity, caller(&token(2)).identity, "{claims}");
         }
+    }
+
+    #[test]
+    fn claims_that_are_no_object_name_nobody() {
+        let claims = r#"["a","u1"]"#;
+        assert_ne!(
+            caller(&jwt(claims, "s1")).identity,
+            caller(&jwt(claims, "s2")).identity
+        );
     }
 
     #[test]

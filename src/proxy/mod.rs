@@ -62,6 +62,8 @@ use crate::wire::{Body, BoxError, Code, Peer, Problem};
 
 pub use forward::{Forward, Target};
 pub use policy::Policy;
+#[doc(hidden)]
+pub use respond::rebuild;
 pub use routes::{Found, RouteError, Routes};
 
 /// Gives the requests of its routes one effect a key, round a service that forwards.

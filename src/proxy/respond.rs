@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{DATE, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::fault::{Seeded, seeded};
@@ -131,23 +131,29 @@ fn fields<'a>(
         .collect()
 }
 
-/// Checks names and values again: a store that others can write to must not split an answer.
-fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
+/// Checks names, values and length again: a store that others can write to must not split an answer.
+pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
     let map = |fields: Vec<(Bytes, Bytes)>| {
-        let mut headers = HeaderMap::with_capacity(fields.len());
+        let mut headers = HeaderMap::try_with_capacity(fields.len()).ok()?;
         for (name, value) in fields {
-            headers.append(
-                HeaderName::from_bytes(&name).ok()?,
-                HeaderValue::from_maybe_shared(value).ok()?,
-            );
+            let name = HeaderName::from_bytes(&name).ok()?;
+            let value = HeaderValue::from_maybe_shared(value).ok()?;
+            headers.try_append(name, value).ok()?;
         }
         Some(headers)
     };
+    let headers = map(stored.headers)?;
+    // An answer to HEAD tells a length and has no body.
+    let length = stored.body.len().to_string();
+    let told = headers.get_all(CONTENT_LENGTH);
+    if !stored.body.is_empty() && told.iter().any(|told| *told != *length) {
+        return None;
+    }
     let mut response = Response::new(wire::with_trailers(stored.body, map(stored.trailers)?));
     *response.status_mut() = StatusCode::from_u16(stored.status)
         .ok()
         .filter(|status| status.as_u16() >= 200)?;
-    *response.headers_mut() = map(stored.headers)?;
+    *response.headers_mut() = headers;
     crate::upstream::headers::strip_hop_by_hop(response.headers_mut());
     Some(response)
 }
@@ -210,6 +216,12 @@ mod tests {
         for (fields, status) in [
             (vec![("x-a", &b"b\r\nset-cookie: stolen=1"[..])], 201),
             (vec![("x a", &b"b"[..])], 201),
+            (vec![("content-length", &b"1"[..])], 201),
+            (
+                vec![("content-length", &b"2"[..]), ("content-length", b"1")],
+                201,
+            ),
+            (vec![("x-a", &b"b"[..]); 40_000], 201),
             (vec![], 100),
             (vec![], 7),
         ] {

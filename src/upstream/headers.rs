@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    VIA,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, request};
@@ -62,8 +63,16 @@ pub fn prepare_request(parts: &mut request::Parts, context: &ForwardContext<'_>)
     parts.uri = Uri::from(target);
 }
 
-/// Makes an upstream's answer one for the client: takes the hop-by-hop headers off, and nothing else.
+/// Makes an upstream's answer one for the client: takes the hop-by-hop headers off, and leaves of `Content-Length` one number
+/// (RFC 9110, section 8.6), or none where `Transfer-Encoding` overrode it (RFC 9112, section 6.3).
 pub fn prepare_response(headers: &mut HeaderMap) {
+    if headers.contains_key(CONTENT_LENGTH) {
+        let overridden = headers.contains_key(TRANSFER_ENCODING);
+        match one_length(headers).filter(|_| !overridden) {
+            Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
+            None => headers.remove(CONTENT_LENGTH),
+        };
+    }
     strip_hop_by_hop(headers);
 }
 
@@ -118,8 +127,18 @@ pub(super) fn list<'a>(
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .filter_map(|element| std::str::from_utf8(element).ok())
-        .map(str::trim)
+        .map(|element| element.trim_matches([' ', '\t']))
         .filter(|element| !element.is_empty())
+}
+
+/// The number that every element of `Content-Length` is.
+fn one_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = list(headers, "content-length").map(|digits| {
+        let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+        digits.parse().ok().filter(|_| plain)
+    });
+    let first = lengths.next()??;
+    lengths.all(|other| other == Some(first)).then_some(first)
 }
 
 /// The authority the client asked for: of an absolute target, else `Host` (RFC 9112, 3.2.2).
@@ -306,6 +325,33 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["proxy-authorization", "trailer", "x-three"]);
+    }
+
+    #[test]
+    fn a_length_beside_chunked_is_not_passed_on() {
+        let mut both = headers(&[("content-length", "99"), ("transfer-encoding", "chunked")]);
+        prepare_response(&mut both);
+        assert!(both.is_empty());
+    }
+
+    #[test]
+    fn of_a_length_one_number_is_passed_on() {
+        for (lines, left) in [
+            (&["5"][..], &["5"][..]),
+            (&["005"], &["5"]),
+            (&["5, 5"], &["5"]),
+            (&["5", "5"], &["5"]),
+            (&["5, 6"], &[]),
+            (&["+5"], &[]),
+            (&[""], &[]),
+        ] {
+            let mut answer = HeaderMap::new();
+            for line in lines {
+                answer.append(CONTENT_LENGTH, line.parse().unwrap());
+            }
+            prepare_response(&mut answer);
+            assert_eq!(values(&answer, "content-length"), left, "{lines:?}");
+        }
     }
 
     #[test]

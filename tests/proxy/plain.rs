@@ -117,6 +117,44 @@ async fn an_old_client_gets_an_answer_without_chunks_and_a_close() {
 }
 
 #[tokio::test]
+async fn an_answer_is_framed_once_whatever_lengths_an_upstream_tells() {
+    let between = Between::start().await;
+    let both = "Content-Length: 2\r\nTransfer-Encoding: chunked";
+    let chunks = "5\r\nabcde\r\n0\r\n\r\n";
+    for (key, framing, body) in [
+        ("", both, chunks),
+        ("Idempotency-Key: a\r\n", both, chunks),
+        ("", "Content-Length: 5, 5", "abcde"),
+        ("Idempotency-Key: b\r\n", "Content-Length: 5, 5", "abcde"),
+        ("Idempotency-Key: c\r\n", "Content-Length: 005", "abcde"),
+    ] {
+        let request = format!(
+            "POST /a HTTP/1.1\r\nHost: a\r\n{key}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let mut client = between.sent(&request).await;
+        let mut upstream = between.accept().await;
+        upstream.head().await;
+        upstream
+            .send(format!(
+                "HTTP/1.1 200 OK\r\n{framing}\r\nConnection: close\r\n\r\n{body}"
+            ))
+            .await;
+        let mut answers = vec![client.rest().await];
+        if !key.is_empty() {
+            answers.push(between.sent(&request).await.rest().await);
+        }
+        for answer in answers {
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(body.contains("abcde"), "{answer}");
+            let length = values(head, "content-length");
+            let chunked = values(head, "transfer-encoding");
+            let framed = [length, chunked].concat();
+            assert!(framed == ["5"] || framed == ["chunked"], "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_form_of_a_target_reaches_the_upstream_as_a_path() {
     let upstream = Upstream::start().await;
     let proxy = crate::support::Proxy::start(&configuration(&upstream.url(), "")).await;

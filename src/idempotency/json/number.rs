@@ -16,11 +16,11 @@ pub(super) fn canonical(literal: &str) -> String {
     exact.to_string()
 }
 
-/// Whether the exponent is one that a number may have.
+/// Whether the exponent is one that a number may have, as it is written and in its canonical text.
 pub(super) fn is_bounded(literal: &str) -> bool {
-    literal
-        .split_once(['e', 'E'])
-        .is_none_or(|(_, exponent)| exponent.parse::<i32>().is_ok())
+    literal.split_once(['e', 'E']).is_none_or(|(_, exponent)| {
+        exponent.parse::<i32>().is_ok() && i32::try_from(Decimal::of(literal).exponent).is_ok()
+    })
 }
 
 /// A number, exactly: `digits` × 10 to the power of `exponent`. The digits neither begin nor end with a zero.
@@ -116,6 +116,19 @@ mod tests {
             ("1e-400", "1e-400"),
         ] {
             assert_eq!(canonical(literal), text, "{literal}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_bounded_if_its_canonical_text_is() {
+        for bounded in ["1e2147483647", "15e-2147483648", "0e2147483647"] {
+            assert!(
+                is_bounded(bounded) && is_bounded(&canonical(bounded)),
+                "{bounded}"
+            );
+        }
+        for unbounded in ["1e2147483648", "10e2147483647", "1.5e-2147483648"] {
+            assert!(!is_bounded(unbounded), "{unbounded}");
         }
     }
 
