@@ -55,6 +55,14 @@ fn an_answer_that_was_altered_is_found() {
 }
 
 #[test]
+fn an_answer_that_was_never_sent_whole_is_found() {
+    let mut bad = good();
+    bad.visits[0].answer = None;
+    let names = names(checks::as_it_was_sent(&bad));
+    assert!(!names.is_empty() && names.iter().all(|name| *name == "as it was sent"));
+}
+
+#[test]
 fn an_answer_to_another_caller_is_found() {
     let mut bad = good();
     bad.cells.push(Cell {

@@ -76,13 +76,13 @@ pub fn one_answer(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// Every answer of the upstream, first or again, has the status, the bytes and the end-to-end headers that the upstream sent.
+/// Every answer of the upstream, first or again, has the status, the bytes and the end-to-end headers that the upstream sent; and it did send all of it.
 pub fn as_it_was_sent(evidence: &Evidence) -> Vec<Violation> {
     each_answer(evidence, |asked, visit| {
         let answer = asked.answer()?;
-        let sent = visit.answer.as_ref()?;
-        let same =
-            (answer.status, answer.body, answer.headers) == (sent.status, sent.body, sent.headers);
+        let same = visit.answer.as_ref().is_some_and(|sent| {
+            (answer.status, answer.body, answer.headers) == (sent.status, sent.body, sent.headers)
+        });
         (!same).then(|| {
             (
                 "as it was sent",
