@@ -63,6 +63,18 @@ fn an_answer_that_was_never_sent_whole_is_found() {
 }
 
 #[test]
+fn a_key_that_is_not_answered_when_all_is_healed_is_found() {
+    let mut bad = good();
+    bad.asked[1].sweep = true;
+    assert!(checks::answered_when_healed(&bad).is_empty());
+    bad.asked[1].said = Said::Broken("it ended early".to_owned());
+    assert_eq!(
+        names(checks::answered_when_healed(&bad)),
+        ["answered when healed"]
+    );
+}
+
+#[test]
 fn an_answer_to_another_caller_is_found() {
     let mut bad = good();
     bad.cells.push(Cell {

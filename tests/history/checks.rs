@@ -30,6 +30,7 @@ pub fn check(evidence: &Evidence) -> (Vec<Violation>, usize) {
         not_forwarded,
         refusals_are_due,
         nothing_hangs,
+        answered_when_healed,
     ] {
         violations.extend(of_everything(evidence));
     }
@@ -263,6 +264,24 @@ pub fn nothing_hangs(evidence: &Evidence) -> Vec<Violation> {
         if !excused {
             let what = format!("request {} was never answered", asked.id);
             violations.push(violation("nothing hangs", asked.cell, what));
+        }
+    }
+    violations
+}
+
+/// Once all is healed, every key has an answer: the upstream's, or that nobody knows.
+pub fn answered_when_healed(evidence: &Evidence) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (cell, asked) in by_cell(&evidence.asked) {
+        let Some(last) = asked.iter().rev().find(|asked| asked.sweep) else {
+            continue;
+        };
+        if !matches!(
+            last.class(),
+            Class::Stored(_) | Class::Replay(_) | Class::Unknown
+        ) {
+            let what = format!("request {} got {:?}", last.id, last.said);
+            violations.push(violation("answered when healed", cell, what));
         }
     }
     violations
