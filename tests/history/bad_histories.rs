@@ -55,6 +55,26 @@ fn an_answer_that_was_altered_is_found() {
 }
 
 #[test]
+fn an_answer_that_was_never_sent_whole_is_found() {
+    let mut bad = good();
+    bad.visits[0].answer = None;
+    let names = names(checks::as_it_was_sent(&bad));
+    assert!(!names.is_empty() && names.iter().all(|name| *name == "as it was sent"));
+}
+
+#[test]
+fn a_key_that_is_not_answered_when_all_is_healed_is_found() {
+    let mut bad = good();
+    bad.asked[1].sweep = true;
+    assert!(checks::answered_when_healed(&bad).is_empty());
+    bad.asked[1].said = Said::Broken("it ended early".to_owned());
+    assert_eq!(
+        names(checks::answered_when_healed(&bad)),
+        ["answered when healed"]
+    );
+}
+
+#[test]
 fn an_answer_to_another_caller_is_found() {
     let mut bad = good();
     bad.cells.push(Cell {

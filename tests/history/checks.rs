@@ -30,6 +30,7 @@ pub fn check(evidence: &Evidence) -> (Vec<Violation>, usize) {
         not_forwarded,
         refusals_are_due,
         nothing_hangs,
+        answered_when_healed,
     ] {
         violations.extend(of_everything(evidence));
     }
@@ -76,13 +77,13 @@ pub fn one_answer(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// Every answer of the upstream, first or again, has the status, the bytes and the end-to-end headers that the upstream sent.
+/// Every answer of the upstream, first or again, has the status, the bytes and the end-to-end headers that the upstream sent; and it did send all of it.
 pub fn as_it_was_sent(evidence: &Evidence) -> Vec<Violation> {
     each_answer(evidence, |asked, visit| {
         let answer = asked.answer()?;
-        let sent = visit.answer.as_ref()?;
-        let same =
-            (answer.status, answer.body, answer.headers) == (sent.status, sent.body, sent.headers);
+        let same = visit.answer.as_ref().is_some_and(|sent| {
+            (answer.status, answer.body, answer.headers) == (sent.status, sent.body, sent.headers)
+        });
         (!same).then(|| {
             (
                 "as it was sent",
@@ -263,6 +264,24 @@ pub fn nothing_hangs(evidence: &Evidence) -> Vec<Violation> {
         if !excused {
             let what = format!("request {} was never answered", asked.id);
             violations.push(violation("nothing hangs", asked.cell, what));
+        }
+    }
+    violations
+}
+
+/// Once all is healed, every key has an answer: the upstream's, or that nobody knows.
+pub fn answered_when_healed(evidence: &Evidence) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (cell, asked) in by_cell(&evidence.asked) {
+        let Some(last) = asked.iter().rev().find(|asked| asked.sweep) else {
+            continue;
+        };
+        if !matches!(
+            last.class(),
+            Class::Stored(_) | Class::Replay(_) | Class::Unknown
+        ) {
+            let what = format!("request {} got {:?}", last.id, last.said);
+            violations.push(violation("answered when healed", cell, what));
         }
     }
     violations

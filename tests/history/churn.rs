@@ -61,7 +61,7 @@ impl Churn {
             };
             let lasts = Duration::from_millis(self.dice.between(150, 600));
             let fired = match self.toxic(kind) {
-                Some(toxic) => suffer(link, toxic, lasts).await,
+                Some(toxic) => suffer(link, toxic, lasts, world.has_extras()).await,
                 None => {
                     change(link, json!({"enabled": false})).await;
                     sleep(lasts).await;
@@ -119,8 +119,8 @@ pub fn kinds(world: &World) -> Vec<String> {
     deck.iter().map(name).collect()
 }
 
-/// A toxic for this time, or longer where it has not touched anything yet. Whether it did; a real Toxiproxy does not tell.
-async fn suffer(link: &ToxicLink, toxic: Toxic, lasts: Duration) -> bool {
+/// A toxic for this time, or longer where it has not touched anything yet. Whether it did; a real Toxiproxy does not tell (`counted`).
+async fn suffer(link: &ToxicLink, toxic: Toxic, lasts: Duration, counted: bool) -> bool {
     let kind = toxic.kind;
     let before = link.fired().await;
     let name = link.add(toxic).await;
@@ -128,7 +128,7 @@ async fn suffer(link: &ToxicLink, toxic: Toxic, lasts: Duration) -> bool {
     let give_up = now() + 4 * lasts;
     let fired = loop {
         let fired = link.fired().await;
-        let fired = fired.is_empty() || fired.get(kind) != before.get(kind);
+        let fired = !counted || fired.get(kind) != before.get(kind);
         if fired || now() > give_up {
             break fired;
         }

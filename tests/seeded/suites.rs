@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -78,12 +79,16 @@ impl Suites {
             .stdin(Stdio::null())
             .stdout(appending(&output))
             .stderr(appending(&output))
+            .process_group(0)
             .spawn()
             .unwrap();
         while child.try_wait().unwrap().is_none() {
             if began.elapsed() > LONGEST {
-                // It hangs. What it has written tells that it did not end.
-                child.kill().unwrap();
+                // It hangs, and with it the servers that it has started. What it has written tells that it did not end.
+                let group = format!("-{}", child.id());
+                let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+                assert!(killed.unwrap().success());
+                child.wait().unwrap();
             }
             std::thread::sleep(Duration::from_millis(10));
         }

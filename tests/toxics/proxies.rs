@@ -1,9 +1,11 @@
 //! Proxies that are disabled, enabled, led elsewhere, reset.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::line::{ALONE, End, Line, Peer, Upstream};
 use crate::toxics::{Toxic, Toxics, call};
@@ -18,6 +20,27 @@ async fn a_disabled_proxy_closes_and_refuses_and_listens_again_at_the_same_addre
         assert_eq!(server.rest().await.0, b"");
         assert!(TcpStream::connect(line.link.address()).await.is_err());
         line.has_fired("disabled", round).await;
+        line.link.enable(true).await;
+    }
+    line.open().await;
+}
+
+/// A process that is being started has a copy of every socket of this one, for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_proxy_refuses_and_listens_again_while_programs_are_started() {
+    let line = Line::new().await;
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    for over in [over.clone(), over] {
+        tokio::task::spawn_blocking(move || {
+            while !over.is_cancelled() {
+                Command::new("true").status().unwrap();
+            }
+        });
+    }
+    for _ in 0..100 {
+        line.link.enable(false).await;
+        assert!(TcpStream::connect(line.link.address()).await.is_err());
         line.link.enable(true).await;
     }
     line.open().await;

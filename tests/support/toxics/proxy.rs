@@ -2,12 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ pub(super) struct Proxy {
     plan: watch::Sender<Arc<Plan>>,
     accepted: Arc<AtomicU64>,
     running: Option<Running>,
+    /// Has its port, listening or not, and the address that it is for.
+    socket: Option<(String, Socket)>,
     seed: u64,
     parent: CancellationToken,
 }
@@ -53,6 +56,7 @@ impl Proxy {
             plan: watch::Sender::default(),
             accepted: Arc::default(),
             running: None,
+            socket: None,
             seed,
             parent,
         }
@@ -63,8 +67,16 @@ impl Proxy {
         if self.running.is_some() {
             return Ok(());
         }
-        let listener = listen(&self.listen).await?;
-        self.listen = listener.local_addr()?.to_string();
+        let had = self.socket.take();
+        let socket = match had.filter(|(address, _)| *address == self.listen) {
+            Some((_, socket)) => socket,
+            None => bound(&self.listen).await?,
+        };
+        let address = socket.local_addr()?.as_socket().expect("an IP address");
+        self.listen = address.to_string();
+        let (_, socket) = self.socket.insert((self.listen.clone(), socket));
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.try_clone()?.into())?;
         let stop = self.parent.child_token();
         let connections = TaskTracker::new();
         let accepting = self.accept(listener, stop.clone(), connections.clone());
@@ -76,13 +88,19 @@ impl Proxy {
         Ok(())
     }
 
-    /// Closes its port and its connections. Returns how many there were.
+    /// Refuses connections, and closes those it has. Returns how many there were.
+    ///
+    /// The socket only ceases to listen, and keeps its port. One that is closed does neither for certain: a process that is being started holds a
+    /// copy of it for a moment, which goes on accepting, and is in the way of a new one; and others may take the port.
     pub(super) async fn stop(&mut self) -> u64 {
         let Some(running) = self.running.take() else {
             return 0;
         };
         running.accepting.abort();
         let _ = running.accepting.await;
+        // What cannot do so (other systems than Linux) is closed.
+        self.socket
+            .take_if(|(_, socket)| socket.shutdown(Shutdown::Both).is_err());
         let connections = running.connections.len() as u64;
         running.stop.cancel();
         running.connections.close();
@@ -155,8 +173,8 @@ impl Proxy {
     }
 }
 
-/// Listens at an address. Port 0 is one below the ephemeral range, so that no outgoing connection takes it while the proxy is disabled.
-async fn listen(address: &str) -> io::Result<TcpListener> {
+/// A socket at an address. Port 0 is one below the ephemeral range, so that no outgoing connection takes it.
+async fn bound(address: &str) -> io::Result<Socket> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("listen {address}"));
     let address = lookup_host(address).await?.next().ok_or_else(invalid)?;
     if address.port() != 0 {
@@ -164,21 +182,22 @@ async fn listen(address: &str) -> io::Result<TcpListener> {
     }
     for _ in 0..100 {
         let port = 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16;
-        if let Ok(listener) = bind(SocketAddr::new(address.ip(), port)) {
-            return Ok(listener);
+        // Two may be bound to one address until one of them listens.
+        if let Ok(socket) = bind(SocketAddr::new(address.ip(), port))
+            && socket.listen(BACKLOG).is_ok()
+        {
+            return Ok(socket);
         }
     }
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
