@@ -183,6 +183,10 @@ impl<S: Store> Records<S> {
             let mut wait = Backoff::new(claim.lease);
             let ours = loop {
                 wait.pause().await;
+                // After an outage its holder must have time to renew, as at the first try.
+                if matches!(expect, Some(Expect::Lapsed(_))) && records.steady(id) < claim.lease {
+                    continue;
+                }
                 let asked = match expect {
                     None => records
                         .insert(id, &claim)

@@ -152,7 +152,11 @@ impl ConnectionLike for Wire {
             let mut both = Pipeline::with_capacity(2);
             both.cmd("ASKING").add_command(command.clone());
             let mut answers = self.connection.req_packed_commands(&both, 0, 2).await?;
-            answers.pop().unwrap_or(Value::Nil).extract_error()
+            match answers.pop() {
+                Some(answer) => answer.extract_error(),
+                // Not nil, which would say that nothing was there.
+                None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            }
         })
     }
 

@@ -113,12 +113,11 @@ impl Redis {
         format!("{}:{id}", self.prefix)
     }
 
-    /// Carries an operation out; once more over a new connection, if its own was lost; elsewhere, if the key is there. A server that
-    /// may drop records takes no claims.
+    /// Carries an operation out, in its manner.
     async fn carry_out<T, F, R>(
         &self,
         key: &str,
-        claims: bool,
+        manner: Manner,
         patience: Patience,
         operation: F,
     ) -> Result<T, Failure>
@@ -135,7 +134,7 @@ impl Redis {
                 Some(lost) => place.node.session_after(lost, patience).await,
             };
             let failure = match (&session, place.node.evicts()) {
-                (_, Some(policy)) if claims => Failure::Evicts(policy),
+                (_, Some(policy)) if manner != Manner::Plain => Failure::Evicts(policy),
                 (Err(failure), _) => failure.clone(),
                 (Ok(session), _) => match operation(place.over(session)).await {
                     Ok(done) => return Ok(done),
@@ -144,6 +143,7 @@ impl Redis {
             };
             if let Some(next) = self.servers.redirected(&place, &failure)
                 && redirections < MAX_REDIRECTIONS
+                && manner != Manner::TakeOver
             {
                 redirections += 1;
                 place = next;
@@ -153,7 +153,7 @@ impl Redis {
                 self.servers.doubtful();
             }
             if let Ok(session) = session {
-                if failure == Failure::Dropped && lost.is_none() {
+                if failure == Failure::Dropped && lost.is_none() && manner != Manner::TakeOver {
                     lost = Some(session);
                     let again = self.servers.place(key, patience).await;
                     place = again.map_err(Failure::after_a_loss)?;
@@ -171,7 +171,7 @@ impl Redis {
     }
 
     async fn found(&self, key: &str, patience: Patience) -> Result<Option<Seen>, Failure> {
-        self.carry_out(key, false, patience, |session| async move {
+        self.carry_out(key, Manner::Plain, patience, |session| async move {
             session.look(key, patience).await
         })
         .await
@@ -183,7 +183,7 @@ impl Store for Redis {
         let patience = Patience::of(self.timeout);
         let (key, frame) = (&self.key(id), &encode(record));
         let claimed = self
-            .carry_out(key, true, patience, |session| async move {
+            .carry_out(key, Manner::Claim, patience, |session| async move {
                 session.claim(key, record, frame, patience).await
             })
             .await;
@@ -215,9 +215,13 @@ impl Store for Redis {
     ) -> Result<Replaced, StoreError> {
         let patience = Patience::of(self.timeout);
         let (key, frame) = (&self.key(id), &encode(record));
-        let claims = record.state == State::InFlight;
+        let manner = match (expect, record.state) {
+            (Expect::Lapsed(_), _) => Manner::TakeOver,
+            (_, State::InFlight) => Manner::Claim,
+            _ => Manner::Plain,
+        };
         let replaced = self
-            .carry_out(key, claims, patience, |session| async move {
+            .carry_out(key, manner, patience, |session| async move {
                 session.replace(key, expect, record, frame, patience).await
             })
             .await;
@@ -228,7 +232,7 @@ impl Store for Redis {
         let patience = Patience::of(self.timeout);
         let key = &self.key(id);
         let renewed = self
-            .carry_out(key, false, patience, |session| async move {
+            .carry_out(key, Manner::Plain, patience, |session| async move {
                 session.renew(key, token, patience).await
             })
             .await;
@@ -250,6 +254,17 @@ impl Store for Redis {
     fn health(&self) -> Health {
         self.servers.health()
     }
+}
+
+/// How an operation may be carried out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Once more over a new connection, if its own was lost; elsewhere, if the key is there.
+    Plain,
+    /// The same, but not by a server that may drop records.
+    Claim,
+    /// A claim that rests on how long one server was watched: by that one, and once.
+    TakeOver,
 }
 
 /// What a URL may be.

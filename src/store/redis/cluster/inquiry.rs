@@ -16,7 +16,7 @@ use crate::store::redis::keeper::Keeper;
 use crate::store::redis::line::{Line, Patience};
 use crate::store::redis::node::Node;
 use crate::store::redis::target::Target;
-use crate::store::{Health, StoreError, StoreSettings};
+use crate::store::{Health, StoreSettings};
 
 /// Asks for the map of a cluster, and keeps the nodes that it names.
 pub(super) struct Inquiry {
@@ -49,6 +49,8 @@ struct Known {
     hint: Option<Address>,
     /// Why the last round told nothing.
     trouble: Option<String>,
+    /// When a round told something last.
+    told: Option<Instant>,
     /// Of nodes that are gone.
     epoch_changes: u64,
 }
@@ -168,6 +170,8 @@ impl Inquiry {
             return Duration::ZERO;
         };
         let node = map.holder(slot).and_then(|holder| known.nodes.get(holder));
+        // Slots may have come and gone while nobody looked.
+        let node = node.filter(|_| known.is_fresh(now));
         node.map_or(Duration::ZERO, |kept| {
             kept.node.steady().min(map.steady(slot, now))
         })
@@ -185,7 +189,8 @@ impl Inquiry {
         let mut notes: Vec<String> = trouble
             .map(|why| format!("redis cluster: nobody tells who has which slots: {why}"))
             .collect();
-        let mut up = known.map.as_ref().is_some_and(|map| map.orphans() == 0);
+        let whole = known.map.as_ref().is_some_and(|map| map.orphans() == 0);
+        let mut up = whole && known.is_fresh(Instant::now());
         for (_, node) in known.primaries() {
             let health = node.health();
             up &= health.up;
@@ -233,11 +238,7 @@ impl Inquiry {
                         older = Some(layout);
                     }
                 }
-                Err(Failure::NoConnection(why)) => trouble = format!("{}: {why}", source.name()),
-                Err(failure) => {
-                    let why = StoreError::from(failure);
-                    trouble = format!("{}: {why}", source.name());
-                }
+                Err(failure) => trouble = format!("{}: {}", source.name(), failure.why()),
             }
         }
         // A cluster that was made anew counts from the beginning.
@@ -245,7 +246,8 @@ impl Inquiry {
     }
 
     async fn ask_one(&self, source: &Source) -> Result<Layout, Failure> {
-        let bound = self.settings.timeout;
+        // Nobody waits for it in an operation.
+        let bound = self.settings.timeout.max(CONNECT);
         let asking = async {
             match source {
                 Source::Node(node) => {
@@ -270,7 +272,8 @@ impl Inquiry {
         let hint = known.hint.take();
         let mut sources = Vec::new();
         let mut nodes: Vec<_> = known.nodes.iter().collect();
-        nodes.sort_by_key(|(address, kept)| {
+        // Looked at once each: how steady one is changes meanwhile.
+        nodes.sort_by_cached_key(|(address, kept)| {
             (
                 Some(*address) != hint.as_ref(),
                 std::cmp::Reverse(kept.node.steady()),
@@ -314,6 +317,7 @@ impl Inquiry {
             ranges.entry(address).or_default().push(shard.slots);
         }
         known.map = Some(map);
+        known.told = Some(now);
         let kept = std::mem::take(&mut known.nodes);
         let (stay, go): (HashMap<_, _>, HashMap<_, _>) =
             kept.into_iter().partition(|(address, kept)| {
@@ -359,6 +363,11 @@ impl Known {
         addresses.dedup();
         let node = |address| Some((address, Arc::clone(&self.nodes.get(address)?.node)));
         addresses.into_iter().filter_map(node)
+    }
+
+    /// Whether the map was told lately.
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.told.is_some_and(|told| told + STALE > now)
     }
 
     fn epoch_changes(&self) -> u64 {
@@ -420,6 +429,10 @@ const GAP: Duration = Duration::from_millis(50);
 /// Between two rounds, while all is well, and while it is not.
 const PAUSE: Duration = Duration::from_secs(2);
 const HASTE: Duration = Duration::from_millis(250);
+/// After which a map proves nothing any more. With every node away a round may take long, but then nothing is up anyway.
+const STALE: Duration = Duration::from_secs(10);
+/// Least bound on one question, connecting included.
+const CONNECT: Duration = Duration::from_secs(1);
 /// For how long a node is kept that has no slots, after somebody was sent there.
 const GRACE: Duration = Duration::from_secs(60);
 /// How many keys are tried for one that is in a slot of the node.

@@ -8,7 +8,8 @@
 //!
 //! - *`MOVED` and `ASK`* say that nothing was carried out: the node they name is asked the same. `MOVED` changes the map, `ASK` does not.
 //! - *Steady* is the smaller of what is seen of the node and of what is seen of the slot there. A slot that moves, or a replica that
-//!   takes the place of its primary, begins anew; while a slot is on its way, it is not steady at all.
+//!   takes the place of its primary, begins anew; an `ASK` that is met in a slot has it begin
+//!   anew. A migration that nobody here met, and that was taken back, is not seen.
 //! - *A node that lags behind*, or was cut off, tells an old map: a map of an older epoch is not taken while somebody has a newer one.
 
 mod inquiry;
