@@ -1,5 +1,7 @@
 //! What one node says of the whole cluster.
 
+use std::collections::HashSet;
+
 use ::redis::{Value, cmd};
 
 use super::slot::SLOTS;
@@ -64,18 +66,12 @@ impl Layout {
 
     /// How many nodes are primaries here that were replicas of another one before: failovers, and not slots that moved.
     pub(super) fn promotions_since(&self, before: &Self) -> u64 {
-        let was_replica = |member: &Member| {
-            let mut others = before.shards.iter().flat_map(|shard| &shard.replicas);
-            others.any(|other| other.id == member.id)
-        };
-        let mut promoted: Vec<&str> = self
-            .shards
-            .iter()
-            .filter(|shard| !shard.primary.id.is_empty() && was_replica(&shard.primary))
-            .map(|shard| shard.primary.id.as_str())
+        let replicas = before.shards.iter().flat_map(|shard| &shard.replicas);
+        let replicas: HashSet<&str> = replicas.map(|member| member.id.as_str()).collect();
+        let primaries = self.shards.iter().map(|shard| shard.primary.id.as_str());
+        let promoted: HashSet<&str> = primaries
+            .filter(|id| !id.is_empty() && replicas.contains(id))
             .collect();
-        promoted.sort_unstable();
-        promoted.dedup();
         promoted.len() as u64
     }
 
