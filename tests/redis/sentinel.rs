@@ -141,6 +141,64 @@ async fn dead_silent_and_ignorant_sentinels_are_no_obstacle() {
 }
 
 #[tokio::test]
+async fn a_connection_lost_while_no_sentinel_answers_is_made_again() {
+    let mut server = RedisServer::start();
+    let sentinels = [made(1, &server).await, made(1, &server).await];
+    let store = connect(&url(&sentinels)).await;
+    assert!(claims(&store, 1).await);
+    sentinels.iter().for_each(|one| one.says(Word::Nothing));
+    eventually("it is said that nobody answers", || async {
+        says(&store, "no sentinel answers")
+    })
+    .await;
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    eventually("it is the same server, and goes on", || claims(&store, 2)).await;
+    assert!(server.get(&key(2)).is_some());
+    assert_eq!(store.health().epoch_changes, 0);
+    // One of them answers, and does not know: that is no silence.
+    sentinels[0].says(Word::Unknown);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    eventually("nobody vouches for it", || async {
+        says(&store, "no sentinel names the primary") && !claims(&store, 3).await
+    })
+    .await;
+    sentinels[0].says(Word::Nothing);
+    eventually("they are silent again", || claims(&store, 3)).await;
+    // Another process at the same address.
+    server.stop();
+    server.restart();
+    eventually("it is not taken for the primary of before", || async {
+        says(&store, "the primary of before is not there any more")
+    })
+    .await;
+    assert!(!claims(&store, 4).await);
+    assert_eq!(server.get(&key(4)), None);
+    sentinels[1].says(Word::Names(1, server.port()));
+    eventually("a sentinel vouches for it", || claims(&store, 4)).await;
+    assert_eq!(store.health().epoch_changes, 1);
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_replica_is_not_gone_back_to_in_silence() {
+    let (server, other) = (RedisServer::start(), RedisServer::start());
+    let sentinels = [made(1, &server).await];
+    let store = connect(&url(&sentinels)).await;
+    assert!(claims(&store, 1).await);
+    sentinels[0].says(Word::Nothing);
+    eventually("it is said that nobody answers", || async {
+        says(&store, "no sentinel answers")
+    })
+    .await;
+    server.command(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    eventually("it is a replica", || async {
+        says(&store, "the server is a replica")
+    })
+    .await;
+    assert!(!claims(&store, 2).await);
+}
+
+#[tokio::test]
 async fn a_replica_that_a_sentinel_names_is_not_written_to() {
     let primary = RedisServer::start();
     let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);

@@ -204,13 +204,14 @@ impl Keeper {
     }
 
     async fn open(&self) -> Result<Session, String> {
-        let target = self.locator.find().await?;
+        let found = self.locator.find().await?;
         let bound = self.timeout.max(CONNECT);
         let sent = Instant::now();
-        let opening = Session::open(&target, self.wait_replicas, Patience::of(bound));
+        let opening = Session::open(&found.target, self.wait_replicas, Patience::of(bound));
         match timeout(bound, opening).await {
+            Ok(Ok((_, facts))) if !found.is(&facts) => Err(STRANGER.to_owned()),
             Ok(Ok((session, facts))) => {
-                self.learn(facts, sent);
+                self.learn(&session, facts, sent);
                 Ok(session)
             }
             Ok(Err(failure)) => Err(failure.why()),
@@ -296,14 +297,15 @@ impl Keeper {
             let sent = Instant::now();
             match session.facts(Patience::of(self.timeout)).await {
                 Ok(facts) if facts.replica => return REPLICA.to_owned(),
-                Ok(facts) => self.learn(facts, sent),
+                Ok(facts) => self.learn(session, facts, sent),
                 // The probes judge the connection.
                 Err(_) => {}
             }
         }
     }
 
-    fn learn(&self, facts: Facts, sent: Instant) {
+    fn learn(&self, session: &Session, facts: Facts, sent: Instant) {
+        self.locator.met(&session.target, facts.identity.as_ref());
         let mut known = self.known();
         known.told_time(facts.time, sent, Instant::now());
         let epoch = known.epoch_changes();
@@ -378,3 +380,4 @@ const INQUIRE: Duration = Duration::from_secs(2);
 const MAX_SILENT: u32 = 2;
 const LARGE_WRITE: u64 = 64 * 1024;
 const REPLICA: &str = "the server is a replica";
+const STRANGER: &str = "no sentinel answers, and the primary of before is not there any more";

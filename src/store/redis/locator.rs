@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::SetupError;
+use super::facts::{Facts, Identity};
 use super::sentinel::{self, Sentinels};
 use super::target::Target;
 
@@ -15,6 +16,13 @@ pub(super) enum Locator {
     Server(Arc<Target>),
     /// Where sentinels say.
     Sentinels(Box<Sentinels>),
+}
+
+/// The server that is to be written to.
+pub(super) struct Found {
+    pub(super) target: Arc<Target>,
+    /// Where nobody vouches for the address: who was met there before, and who alone may be there now.
+    pub(super) only: Option<Identity>,
 }
 
 impl Locator {
@@ -36,10 +44,17 @@ impl Locator {
     }
 
     /// The server that is to be written to; or why it is not known. The time is bounded.
-    pub(super) async fn find(&self) -> Result<Arc<Target>, String> {
+    pub(super) async fn find(&self) -> Result<Found, String> {
         match self {
-            Self::Server(target) => Ok(Arc::clone(target)),
-            Self::Sentinels(sentinels) => sentinels.primary().await.map(Arc::new),
+            Self::Server(target) => Ok(Found::whoever(target)),
+            Self::Sentinels(sentinels) => sentinels.find().await,
+        }
+    }
+
+    /// Who was met at `target`, and is written to.
+    pub(super) fn met(&self, target: &Arc<Target>, identity: Option<&Identity>) {
+        if let Self::Sentinels(sentinels) = self {
+            sentinels.met(target, identity);
         }
     }
 
@@ -67,6 +82,21 @@ impl Locator {
         let trouble = sentinels.trouble();
         let trouble = trouble.map(|why| format!("a failover would not be noticed: {why}"));
         primary.into_iter().chain(trouble).collect()
+    }
+}
+
+impl Found {
+    /// Whoever is there.
+    pub(super) fn whoever(target: &Arc<Target>) -> Self {
+        Self {
+            target: Arc::clone(target),
+            only: None,
+        }
+    }
+
+    /// Whether this is it, by its own word.
+    pub(super) fn is(&self, facts: &Facts) -> bool {
+        self.only.is_none() || self.only == facts.identity
     }
 }
 

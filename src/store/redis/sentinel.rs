@@ -4,12 +4,15 @@
 //! than those before, and a sentinel that was cut off still names the old primary under the old one. What was learnt is not
 //! forgotten: an older answer is believed only when every sentinel answers, and none knows the newer. That is a deployment set up anew.
 //!
+//! Where no sentinel answers at all, the primary that was named last is gone on with, also over a new connection, as long as it is
+//! the same process with the same history: a lost connection then changes nothing that a standing one would not bear.
+//!
 //! What remains: a proxy that is cut off together with the old primary, and with sentinels that did not hear of the failover, goes on
 //! writing to the old primary. `wait_replicas` is against that: who was promoted no longer confirms.
 //!
 //! A user of the sentinels needs `+auth +sentinel|master +sentinel|get-master-addr-by-name`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::{RedisConnectionInfo, Value, cmd};
@@ -18,8 +21,10 @@ use tokio::time::timeout;
 
 use super::SetupError;
 use super::address::Address;
+use super::facts::Identity;
 use super::failure::Failure;
 use super::line::{Line, Patience};
+use super::locator::Found;
 use super::target::Target;
 
 /// The primary that Redis Sentinel names. Holds passwords: it has no `Debug`.
@@ -37,7 +42,9 @@ struct Learnt {
     /// The highest configuration epoch that was believed.
     epoch: u64,
     /// Why the last question brought nothing, if it brought nothing.
-    trouble: Option<String>,
+    trouble: Option<Unnamed>,
+    /// Who was met at the address that was named last.
+    met: Option<(Arc<Target>, Identity)>,
 }
 
 struct Sentinel {
@@ -49,8 +56,16 @@ struct Sentinel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     epoch: u64,
-    host: String,
-    port: u16,
+    address: Address,
+}
+
+/// Why the primary is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// No sentinel answers.
+    Silence(String),
+    /// They do not know it, know less than was known before, or disagree.
+    Doubt(String),
 }
 
 impl Sentinels {
@@ -88,8 +103,29 @@ impl Sentinels {
         })
     }
 
-    /// Asks for the primary; or why it is not known. Takes no longer than [`ASK`].
-    pub(super) async fn primary(&self) -> Result<Target, String> {
+    /// Asks for the primary, and falls back on the last one where nobody answers; or why it is not known. Takes no longer than [`ASK`].
+    pub(super) async fn find(&self) -> Result<Found, String> {
+        let unnamed = match self.primary().await {
+            Ok(target) => return Ok(Found::whoever(&Arc::new(target))),
+            Err(unnamed) => unnamed,
+        };
+        match (&unnamed, self.learnt().met.clone()) {
+            (Unnamed::Silence(_), Some((target, identity))) => Ok(Found {
+                target,
+                only: Some(identity),
+            }),
+            _ => Err(unnamed.to_string()),
+        }
+    }
+
+    /// Who was met at `target`, which was found here.
+    pub(super) fn met(&self, target: &Arc<Target>, identity: Option<&Identity>) {
+        // One that does not tell who it is could not be told from another later.
+        self.learnt().met = identity.map(|identity| (Arc::clone(target), identity.clone()));
+    }
+
+    /// Asks for the primary. Takes no longer than [`ASK`].
+    pub(super) async fn primary(&self) -> Result<Target, Unnamed> {
         let answers = self.sentinels.iter().map(|one| one.primary(&self.name));
         let answers = join_all(answers).await;
         let mut learnt = self.learnt();
@@ -97,16 +133,17 @@ impl Sentinels {
         learnt.trouble = decided.as_ref().err().cloned();
         let named = decided?;
         learnt.epoch = named.epoch;
-        let address = Address {
-            host: named.host,
-            port: named.port,
-        };
-        Ok(Target::at(address, self.login.clone()))
+        let target = Target::at(named.address, self.login.clone());
+        learnt.met = learnt
+            .met
+            .take()
+            .filter(|(met, _)| met.address() == target.address());
+        Ok(target)
     }
 
     /// Why the last question brought nothing, if it brought nothing.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.learnt().trouble.clone()
+        self.learnt().trouble.as_ref().map(Unnamed::to_string)
     }
 
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
@@ -120,6 +157,14 @@ impl std::fmt::Display for Sentinels {
         self.sentinels
             .iter()
             .try_for_each(|sentinel| write!(f, " {}", sentinel.target))
+    }
+}
+
+impl std::fmt::Display for Unnamed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Silence(why) | Self::Doubt(why) => f.write_str(why),
+        }
     }
 }
 
@@ -170,11 +215,11 @@ async fn ask(line: &Line, name: &str) -> Result<Option<Named>, Failure> {
                 [host, port] => (*host, port.parse().ok()),
                 _ => return Err(Failure::Unintelligible),
             };
-            Ok(Some(Named {
-                epoch,
+            let address = Address {
                 host: host.to_owned(),
                 port: port.ok_or(Failure::Unintelligible)?,
-            }))
+            };
+            Ok(Some(Named { epoch, address }))
         }
         _ => Err(Failure::Unintelligible),
     }
@@ -200,25 +245,30 @@ fn text(value: &Value) -> Option<&str> {
 }
 
 /// Which of the answers counts, where `known` is the highest epoch so far; or why none does.
-fn decide(answers: Vec<Result<Option<Named>, String>>, known: u64) -> Result<Named, String> {
+fn decide(answers: Vec<Result<Option<Named>, String>>, known: u64) -> Result<Named, Unnamed> {
+    let nobody = answers.iter().all(Result::is_err);
     let silent = answers.iter().find_map(|answer| answer.clone().err());
     let named: Vec<Named> = answers.into_iter().flatten().flatten().collect();
     let Some(newest) = named.iter().max_by_key(|named| named.epoch) else {
         return Err(match silent {
-            Some(why) => format!("no sentinel names the primary: {why}"),
-            None => "the sentinels know no primary of this name".to_owned(),
+            Some(why) if nobody => Unnamed::Silence(format!("no sentinel answers: {why}")),
+            Some(why) => Unnamed::Doubt(format!("no sentinel names the primary: {why}")),
+            None => Unnamed::Doubt("the sentinels know no primary of this name".to_owned()),
         });
     };
     if newest.epoch < known
         && let Some(why) = silent
     {
-        return Err(format!(
+        return Err(Unnamed::Doubt(format!(
             "the sentinels that answer know less than was known before: {why}"
-        ));
+        )));
     }
-    let rivals = |other: &&Named| other.epoch == newest.epoch && *other != newest;
-    match named.iter().find(rivals) {
-        Some(_) => Err("the sentinels name several primaries".to_owned()),
+    let rival = |other: &&Named| other.epoch == newest.epoch && *other != newest;
+    match named.iter().find(rival) {
+        Some(rival) => Err(Unnamed::Doubt(format!(
+            "the sentinels name several primaries, {} and {}",
+            rival.address, newest.address
+        ))),
         None => Ok(newest.clone()),
     }
 }
@@ -251,16 +301,14 @@ mod tests {
     use super::*;
 
     fn says(epoch: u64, host: &str) -> Result<Option<Named>, String> {
-        Ok(Some(Named {
-            epoch,
-            host: host.to_owned(),
-            port: 6379,
-        }))
+        let (host, port) = (host.to_owned(), 6379);
+        let address = Address { host, port };
+        Ok(Some(Named { epoch, address }))
     }
 
     fn host(answers: &[Result<Option<Named>, String>], known: u64) -> Option<String> {
         let decided = decide(answers.to_vec(), known);
-        decided.ok().map(|named| named.host)
+        decided.ok().map(|named| named.address.host)
     }
 
     #[test]
@@ -345,6 +393,21 @@ mod tests {
         assert_eq!(host(&[says(1, "a"), says(1, "b")], 0), None);
         assert_eq!(host(&[Ok(None), Ok(None)], 0), None);
         assert_eq!(host(&[Err("away".to_owned()), Ok(None)], 0), None);
+    }
+
+    #[test]
+    fn sentinels_that_disagree_are_told_apart_from_silent_ones() {
+        let away = || Err("away".to_owned());
+        assert_eq!(
+            decide(vec![says(1, "a"), away(), says(1, "b")], 1),
+            Err(Unnamed::Doubt(
+                "the sentinels name several primaries, a:6379 and b:6379".to_owned()
+            ))
+        );
+        let silence = |answers| matches!(decide(answers, 1), Err(Unnamed::Silence(_)));
+        assert!(silence(vec![away(), away()]));
+        assert!(!silence(vec![away(), Ok(None)]));
+        assert!(!silence(vec![away(), says(0, "a")]));
     }
 
     #[test]

@@ -8,8 +8,7 @@ use super::address::Address;
 /// Which server, and as whom. Holds the password: it has no `Debug`.
 #[derive(Clone)]
 pub(super) struct Target {
-    host: String,
-    port: u16,
+    address: Address,
     login: RedisConnectionInfo,
 }
 
@@ -29,17 +28,13 @@ impl Target {
             .clone()
             .set_protocol(ProtocolVersion::RESP2)
             .set_lib_name("idemproxy", env!("CARGO_PKG_VERSION"));
-        Ok(Self {
-            host: host.clone(),
-            port: *port,
-            login,
-        })
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Ok(Self::at(Address { host, port: *port }, login))
     }
 
     /// The server at this place.
     pub(super) fn at(address: Address, login: RedisConnectionInfo) -> Self {
-        let Address { host, port } = address;
-        Self { host, port, login }
+        Self { address, login }
     }
 
     /// Another server, as the same user.
@@ -49,7 +44,7 @@ impl Target {
 
     /// Where to connect to; a name is resolved anew each time.
     pub(super) fn address(&self) -> (&str, u16) {
-        (self.host.trim_matches(['[', ']']), self.port)
+        (&self.address.host, self.address.port)
     }
 
     /// As whom, and to which database.
@@ -60,9 +55,7 @@ impl Target {
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (host, port) = self.address();
-        let host = host.to_owned();
-        Address { host, port }.fmt(f)
+        self.address.fmt(f)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What one node says of the whole cluster.
 
+use std::collections::HashSet;
+
 use ::redis::{Value, cmd};
 
 use super::slot::SLOTS;
@@ -64,18 +66,12 @@ impl Layout {
 
     /// How many nodes are primaries here that were replicas of another one before: failovers, and not slots that moved.
     pub(super) fn promotions_since(&self, before: &Self) -> u64 {
-        let was_replica = |member: &Member| {
-            let mut others = before.shards.iter().flat_map(|shard| &shard.replicas);
-            others.any(|other| other.id == member.id)
-        };
-        let mut promoted: Vec<&str> = self
-            .shards
-            .iter()
-            .filter(|shard| !shard.primary.id.is_empty() && was_replica(&shard.primary))
-            .map(|shard| shard.primary.id.as_str())
+        let replicas = before.shards.iter().flat_map(|shard| &shard.replicas);
+        let replicas: HashSet<&str> = replicas.map(|member| member.id.as_str()).collect();
+        let primaries = self.shards.iter().map(|shard| shard.primary.id.as_str());
+        let promoted: HashSet<&str> = primaries
+            .filter(|id| !id.is_empty() && replicas.contains(id))
             .collect();
-        promoted.sort_unstable();
-        promoted.dedup();
         promoted.len() as u64
     }
 
@@ -123,10 +119,23 @@ fn member(part: Value, asked: &str) -> Option<Member> {
     let Some(Value::Int(port)) = parts.get(1) else {
         return None;
     };
-    // A node that does not know its own name is where it was asked.
     let host = match text(parts.first()).as_str() {
-        "" | "?" => asked.to_owned(),
+        // It has no hostname, and hostnames are preferred.
+        "?" => match parts.get(3) {
+            Some(Value::Array(metadata)) => {
+                let mut pairs = metadata.chunks_exact(2);
+                let ip = pairs.find(|pair| text(pair.first()) == "ip")?;
+                text(ip.get(1))
+            }
+            _ => return None,
+        },
         host => host.to_owned(),
+    };
+    // A node that does not know its own name is where it was asked.
+    let host = if host.is_empty() {
+        asked.to_owned()
+    } else {
+        host
     };
     Some(Member {
         address: Address {
@@ -189,6 +198,24 @@ mod tests {
         assert_eq!(shards[0].primary.address.to_string(), "a:1");
         assert_eq!(shards[0].replicas[0].id, "B");
         assert_eq!(shards[1].primary.address.to_string(), "seed:3");
+    }
+
+    #[test]
+    fn a_node_without_a_hostname_is_at_its_ip() {
+        let node = |metadata: &[&str]| {
+            let metadata = metadata.iter().map(|text| named(text)).collect();
+            let id = named("c6c80778b00582c59ae5c041008b4901be7cf063");
+            let node = vec![named("?"), Value::Int(7001), id, Value::Array(metadata)];
+            let range = vec![Value::Int(0), Value::Int(100), Value::Array(node)];
+            let shards = read(Value::Array(vec![Value::Array(range)]), "seed");
+            shards.map(|shards| shards[0].primary.address.to_string())
+        };
+        assert_eq!(node(&["ip", "10.0.0.2"]).as_deref(), Some("10.0.0.2:7001"));
+        let more = ["shard", "ip", "ip", "10.0.0.2"];
+        assert_eq!(node(&more).as_deref(), Some("10.0.0.2:7001"));
+        // A node that met nobody yet, of itself.
+        assert_eq!(node(&["ip", ""]).as_deref(), Some("seed:7001"));
+        assert_eq!(node(&[]), None);
     }
 
     #[test]

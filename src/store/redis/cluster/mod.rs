@@ -95,29 +95,28 @@ impl Cluster {
         }
     }
 
-    /// Who is asked next, where one said that the key is elsewhere.
+    /// Who is asked next, where one said that the key is elsewhere; nobody, where it did not say where.
     pub(super) fn redirected(&self, from: &Place, failure: &Failure) -> Option<Place> {
-        let named = |to: &Address| match to.host.as_str() {
-            // One that does not know its name: another port of the same host.
-            "" | "?" => Address {
-                host: from.node.host().to_owned(),
-                port: to.port,
-            },
-            _ => to.clone(),
+        let (Failure::Moved { slot, to } | Failure::Ask { slot, to }) = failure else {
+            return None;
         };
-        match failure {
-            Failure::Moved { slot, to } => {
-                let to = named(to);
-                let node = self.inquiry.moved(*slot, &to);
-                self.inquiry.doubt(Some(to));
-                Some(Place::at(node))
+        let asking = matches!(failure, Failure::Ask { .. });
+        let Some(to) = named(to, from.node.host()) else {
+            // Heartbeats of this slot are refused as well.
+            if asking {
+                from.node.shaken();
             }
-            Failure::Ask { slot, to } => Some(Place {
-                node: self.inquiry.on_its_way(*slot, &named(to)),
-                asking: true,
-            }),
-            _ => None,
-        }
+            self.inquiry.doubt(None);
+            return None;
+        };
+        let node = if asking {
+            self.inquiry.on_its_way(*slot, &to)
+        } else {
+            let node = self.inquiry.moved(*slot, &to);
+            self.inquiry.doubt(Some(to));
+            node
+        };
+        Some(Place { node, asking })
     }
 
     /// Says that the map may be wrong: a node was lost.
@@ -140,5 +139,33 @@ impl Cluster {
     /// How it stands: up where every slot has a node that is up.
     pub(super) fn health(&self) -> Health {
         self.inquiry.health()
+    }
+}
+
+/// Which node a redirection means.
+fn named(to: &Address, asked: &str) -> Option<Address> {
+    match to.host.as_str() {
+        // It has no hostname, and hostnames are preferred: the map has its address.
+        "?" => None,
+        // One that does not know its name: another port of the same host.
+        "" => Some(Address {
+            host: asked.to_owned(),
+            port: to.port,
+        }),
+        _ => Some(to.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_without_a_host_stays_there_and_one_to_nobody_is_not_guessed() {
+        let meant = |text| named(&Address::parse(text).unwrap(), "10.0.0.1");
+        let meant = |text| meant(text).map(|to| to.to_string());
+        assert_eq!(meant(":7001").as_deref(), Some("10.0.0.1:7001"));
+        assert_eq!(meant("10.0.0.2:7001").as_deref(), Some("10.0.0.2:7001"));
+        assert_eq!(meant("?:7001"), None);
     }
 }
