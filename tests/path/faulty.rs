@@ -59,6 +59,9 @@ struct Plan {
     /// This operation, counted from one and over all kinds, meets this.
     nth: Option<(usize, Fault)>,
     log: Vec<Operation>,
+    /// From the next operation of this kind on, it was not watched.
+    unwatched_from: Option<Operation>,
+    unwatched: bool,
 }
 
 impl FaultyStore {
@@ -67,6 +70,11 @@ impl FaultyStore {
             memory: Mutex::new(memory()),
             plan: Mutex::default(),
         })
+    }
+
+    /// From the next operation of this kind on, nobody knows for how long the store was there.
+    pub fn unwatched_from(&self, operation: Operation) {
+        self.plan().unwatched_from = Some(operation);
     }
 
     /// The next operation of this kind meets this.
@@ -122,6 +130,7 @@ impl FaultyStore {
     fn fault(&self, operation: Operation) -> Fault {
         let mut plan = self.plan();
         plan.log.push(operation);
+        plan.unwatched |= plan.unwatched_from == Some(operation);
         let number = plan.log.len();
         if let Some((nth, fault)) = &plan.nth
             && *nth == number
@@ -212,7 +221,11 @@ impl Store for FaultyStore {
     }
 
     fn steady(&self, _: RecordId) -> Duration {
-        Duration::MAX
+        if self.plan().unwatched {
+            Duration::ZERO
+        } else {
+            Duration::MAX
+        }
     }
 
     fn health(&self) -> Health {

@@ -299,6 +299,37 @@ async fn a_record_that_the_store_lost_is_put_back() {
 }
 
 #[tokio::test]
+async fn a_lost_take_over_is_not_repeated_before_the_store_was_watched_again() {
+    let policy = "lease = \"100ms\"\nunknown_outcome = \"retry\"";
+    let world = Faulty::policy(policy).await;
+    let gate = Gate::new();
+    world.upstream.next(Reply::new(201).after(&gate));
+    let request = post("/orders", "k", "a");
+    world.store.always(Operation::Renew, Fault::RequestLost);
+    let mut first = world.begin(&request).await;
+    world.upstream.executed(1).await;
+    // Another proxy finds the lease lapsed; its take-over is lost, and the store goes away.
+    let other = world.another(policy).await;
+    world.store.once(Operation::Replace, Fault::RequestLost);
+    world.store.unwatched_from(Operation::Replace);
+    patiently(async {
+        loop {
+            let answer = other.send(&request).await;
+            if answer.status == 503 {
+                return;
+            }
+            answer.is_problem(409, "in-progress");
+        }
+    })
+    .await;
+    // Several of its pauses.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    gate.cancel();
+    first.answer().await.is_first(201, true, "completed");
+    assert_eq!(world.upstream.asked(), 1);
+}
+
+#[tokio::test]
 async fn a_holder_that_lost_its_lease_does_not_overwrite_the_next_one() {
     let policy = "lease = \"100ms\"\nunknown_outcome = \"retry\"";
     let world = Faulty::policy(policy).await;
