@@ -1,7 +1,7 @@
 //! The path of a request, one file a step:
 //!
-//! 1. `routes` finds the [`Policy`]; `key` names the operation and its record.
-//! 2. `payload` reads the body and hashes what must not change (`upload` while it streams).
+//! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record.
+//! 2. `payload` reads the body, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
 //! 4. `execute` asks the upstream (`send`, `collect`).
@@ -18,6 +18,7 @@ mod collect;
 mod ended;
 mod execute;
 mod forward;
+mod hold;
 mod key;
 mod limits;
 mod operation;
@@ -31,6 +32,7 @@ mod respond;
 mod retry;
 mod routes;
 mod send;
+mod source;
 mod upload;
 
 use std::convert::Infallible;
@@ -49,12 +51,15 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::account::Account;
+use self::hold::{Holding, Kind};
 use self::key::Keyed;
-use self::limits::{InFlight, Limits};
+use self::limits::{Buffered, InFlight, Limits};
 use self::operation::Operation;
 use self::pass::Passing;
 use self::records::Records;
 use self::respond::Answer;
+use self::source::{BodySoFar, Sought};
+use crate::idempotency::{Key, RecordId};
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -188,14 +193,21 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
         let answer = match self.admit(&head, &policy, covered) {
             Err(problem) => Answer::problem(problem),
-            Ok((permit, None)) => {
+            Ok((permit, Named::Nothing)) => {
                 let passing = Passing::unread(&self, head, body, &policy, permit);
                 pass::pass(&self, passing, &policy).await
             }
-            Ok((permit, Some(keyed))) => {
-                account.name(keyed.id);
-                match self.receive(keyed, head, body, policy, permit).await {
-                    Ok(operation) => return operation.start(&self, account).await,
+            Ok((permit, named)) => {
+                match self
+                    .receive(named, head, body, &policy, permit, &mut account)
+                    .await
+                {
+                    Ok(Asked::Keyed(operation)) => return operation.start(&self, account).await,
+                    Ok(Asked::Unkeyed(passing, held)) => {
+                        let answer = pass::pass(&self, passing, &policy).await;
+                        drop(held);
+                        answer
+                    }
                     Err(problem) => Answer::problem(problem),
                 }
             }
@@ -210,66 +222,129 @@ impl<F: Forward, S: Store> Shared<F, S> {
         head: &Parts,
         policy: &Policy,
         covered: bool,
-    ) -> Result<(InFlight, Option<Keyed>), Problem> {
+    ) -> Result<(InFlight, Named), Problem> {
         key::check_connection(&head.headers, policy)?;
         let permit = self.enter()?;
         if !covered {
-            return Ok((permit, None));
+            return Ok((permit, Named::Nothing));
         }
-        let Some(keyed) = key::extract(head, policy, &self.service)? else {
-            return Ok((permit, None));
+        let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
+        let named = match sought {
+            Sought::InBody => Named::InBody,
+            Sought::Key(key) => Named::of(self.name(Some(key), head, policy)?),
+            Sought::Nothing => Named::of(self.name(None, head, policy)?),
         };
-        if keyed.cookies_only {
+        Ok((permit, named))
+    }
+
+    /// What names a request; nothing where it has no key, and needs none.
+    fn name(
+        &self,
+        key: Option<Key>,
+        head: &Parts,
+        policy: &Policy,
+    ) -> Result<Option<Keyed>, Problem> {
+        let keyed = key::extract(key, head, policy, &self.service)?;
+        if keyed.as_ref().is_some_and(|keyed| keyed.cookies_only) {
             self.metrics.cookies_without_caller.inc();
             tracing::debug!(
                 route = policy.route,
                 "a keyed request has cookies, and its scope no caller"
             );
         }
-        Ok((permit, Some(keyed)))
+        Ok(keyed)
     }
 
-    /// Reads the body of a keyed request, as far as it is held, and makes an operation of it. Up to here nothing is claimed, and a
-    /// client that leaves leaves nothing behind.
+    /// Reads the body of a request, as far as it is held, and makes an operation of it if it is keyed. Up to here nothing is
+    /// claimed, and a client that leaves leaves nothing behind.
     async fn receive(
         &self,
-        keyed: Keyed,
+        named: Named,
         head: Parts,
         body: Body,
-        policy: Arc<Policy>,
+        policy: &Arc<Policy>,
         permit: InFlight,
-    ) -> Result<Operation, Problem> {
-        let id = keyed.id;
-        let identify = |problem: Problem| {
-            self.count_limit(&problem);
-            problem.with_id(id.to_string())
+        account: &mut Account,
+    ) -> Result<Asked, Problem> {
+        let (known, holding) = match named {
+            Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
+            Named::InBody | Named::Nothing => {
+                (None, source::holding(&head, policy, self.records.now()))
+            }
         };
+        let identify = |problem: Problem, id: Option<RecordId>| match id {
+            Some(id) => problem.with_id(id.to_string()),
+            None => problem,
+        };
+        let id = known.as_ref().map(|keyed| keyed.id);
+        if let Some(id) = id {
+            account.name(id);
+        }
         let mut held = self.limits.buffer();
-        let received = payload::read(body, &policy, &mut held, self.body_idle_timeout)
-            .await
-            .map_err(identify)?;
+        let kind = Kind::of(&head.headers);
+        let received = payload::read(
+            body,
+            kind,
+            holding,
+            policy,
+            &mut held,
+            self.body_idle_timeout,
+        )
+        .await
+        .map_err(|unheld| {
+            if let Some(limit) = unheld.limit() {
+                self.metrics.limit_reached(limit);
+            }
+            identify(unheld.problem(), id)
+        })?;
+        let keyed = match known {
+            Some(keyed) => keyed,
+            None => {
+                let so_far = BodySoFar::of(&received);
+                let key = match source::find(&head, so_far, policy, self.records.now())? {
+                    Sought::Key(key) => Some(key),
+                    Sought::InBody | Sought::Nothing => None,
+                };
+                match self.name(key, &head, policy)? {
+                    Some(keyed) => keyed,
+                    None => {
+                        let passing = Passing {
+                            head,
+                            received,
+                            permit,
+                        };
+                        return Ok(Asked::Unkeyed(passing, held));
+                    }
+                }
+            }
+        };
+        let id = Some(keyed.id);
+        account.name(keyed.id);
         if self.stop.draining.is_cancelled() {
-            return Err(identify(Problem::new(
-                Code::Draining,
-                "The proxy is stopping.",
-            )));
+            return Err(identify(
+                Problem::new(Code::Draining, "The proxy is stopping."),
+                id,
+            ));
         }
         let Some(slot) = self.limits.claim() else {
             self.metrics.limit_reached(Limit::MaxInFlight);
-            return Err(identify(Problem::new(
-                Code::StoreUnavailable,
-                "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
-            )));
+            return Err(identify(
+                Problem::new(
+                    Code::StoreUnavailable,
+                    "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
+                ),
+                id,
+            ));
         };
-        Ok(Operation {
+        Ok(Asked::Keyed(Box::new(Operation {
             keyed,
-            policy,
+            policy: policy.clone(),
             head,
             received,
             held,
             slot,
             permit,
-        })
+        })))
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {
@@ -277,14 +352,6 @@ impl<F: Forward, S: Store> Shared<F, S> {
             self.metrics.limit_reached(Limit::MaxInFlight);
             Problem::new(Code::Overloaded, "max_in_flight is reached")
         })
-    }
-
-    fn count_limit(&self, problem: &Problem) {
-        match problem.code {
-            Code::Overloaded => self.metrics.limit_reached(Limit::MaxBufferedTotal),
-            Code::BodyTooLarge => self.metrics.limit_reached(Limit::MaxRequestBody),
-            _ => {}
-        }
     }
 
     /// Makes a received head one for the upstream.
@@ -310,4 +377,28 @@ impl<F: Forward, S: Store> Shared<F, S> {
         );
         head.version = http::Version::HTTP_11;
     }
+}
+
+/// What names a request, as far as its head tells.
+enum Named {
+    /// It has a key.
+    Keyed(Keyed),
+    /// Its body decides.
+    InBody,
+    /// It has no key, and needs none.
+    Nothing,
+}
+
+impl Named {
+    fn of(keyed: Option<Keyed>) -> Self {
+        keyed.map_or(Self::Nothing, Self::Keyed)
+    }
+}
+
+/// What a request turned out to be once its body was read.
+enum Asked {
+    /// Keyed.
+    Keyed(Box<Operation>),
+    /// Without a key after all; and the memory that its body takes.
+    Unkeyed(Passing, Buffered),
 }
