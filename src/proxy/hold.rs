@@ -19,6 +19,8 @@ pub(super) enum Hold {
 /// How much of a body is held, by what it turns out to be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holding {
+    /// What it is said to be.
+    pub(super) kind: Kind,
     /// If it is JSON.
     pub(super) json: Hold,
     /// If not.
@@ -34,15 +36,17 @@ impl Holding {
             Hold::Small
         };
         Self {
+            // All the same.
+            kind: Kind::Perhaps,
             json: hold,
             other: hold,
         }
     }
 
     /// As far as it can be told of a body that begins with `ahead`.
-    pub(super) fn of(&self, kind: Kind, ahead: &[u8]) -> Option<Hold> {
+    pub(super) fn of(&self, ahead: &[u8]) -> Option<Hold> {
         let first = ahead.iter().find(|byte| !byte.is_ascii_whitespace());
-        match (kind, first) {
+        match (self.kind, first) {
             _ if self.json == self.other => Some(self.json),
             (Kind::Json, _) | (Kind::Perhaps, Some(b'{' | b'[')) => Some(self.json),
             (Kind::Perhaps, None) => None,
@@ -134,19 +138,19 @@ mod tests {
 
     #[test]
     fn where_the_type_says_nothing_the_first_character_does() {
-        let holding = Holding {
-            json: Hold::All,
-            other: Hold::Nothing,
+        let of = |kind, ahead: &str| {
+            let (json, other) = (Hold::All, Hold::Nothing);
+            Holding { kind, json, other }.of(ahead.as_bytes())
         };
-        let perhaps = |ahead: &str| holding.of(Kind::Perhaps, ahead.as_bytes());
+        let perhaps = |ahead| of(Kind::Perhaps, ahead);
         assert_eq!(perhaps(""), None);
         assert_eq!(perhaps(" \r\n"), None);
         assert_eq!(perhaps(" {"), Some(Hold::All));
         assert_eq!(perhaps("["), Some(Hold::All));
         assert_eq!(perhaps("a={}"), Some(Hold::Nothing));
-        assert_eq!(holding.of(Kind::Json, b"a"), Some(Hold::All));
-        assert_eq!(holding.of(Kind::Other, b"{"), Some(Hold::Nothing));
+        assert_eq!(of(Kind::Json, "a"), Some(Hold::All));
+        assert_eq!(of(Kind::Other, "{"), Some(Hold::Nothing));
         let keyed = Holding::keyed(&Policy::default());
-        assert_eq!(keyed.of(Kind::Perhaps, b""), Some(Hold::Small));
+        assert_eq!(keyed.of(b""), Some(Hold::Small));
     }
 }

@@ -51,7 +51,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::account::Account;
-use self::hold::{Holding, Kind};
+use self::hold::Holding;
 use self::key::Keyed;
 use self::limits::{Buffered, InFlight, Limits};
 use self::operation::Operation;
@@ -281,22 +281,14 @@ impl<F: Forward, S: Store> Shared<F, S> {
             account.name(id);
         }
         let mut held = self.limits.buffer();
-        let kind = Kind::of(&head.headers);
-        let received = payload::read(
-            body,
-            kind,
-            holding,
-            policy,
-            &mut held,
-            self.body_idle_timeout,
-        )
-        .await
-        .map_err(|unheld| {
-            if let Some(limit) = unheld.limit() {
-                self.metrics.limit_reached(limit);
-            }
-            identify(unheld.problem(), id)
-        })?;
+        let received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
+            .await
+            .map_err(|unheld| {
+                if let Some(limit) = unheld.limit() {
+                    self.metrics.limit_reached(limit);
+                }
+                identify(unheld.problem(), id)
+            })?;
         let keyed = match known {
             Some(keyed) => keyed,
             None => {
@@ -336,7 +328,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 id,
             ));
         };
-        Ok(Asked::Keyed(Box::new(Operation {
+        Ok(Asked::Keyed(Operation {
             keyed,
             policy: policy.clone(),
             head,
@@ -344,7 +336,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             held,
             slot,
             permit,
-        })))
+        }))
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {
@@ -398,7 +390,7 @@ impl Named {
 /// What a request turned out to be once its body was read.
 enum Asked {
     /// Keyed.
-    Keyed(Box<Operation>),
+    Keyed(Operation),
     /// Without a key after all; and the memory that its body takes.
     Unkeyed(Passing, Buffered),
 }

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
-use super::hold::{Hold, Holding, Kind};
+use super::hold::{Hold, Holding};
 use super::limits::Buffered;
 use super::policy::{FingerprintPart, Policy};
 use super::upload::{Progress, Stage, Upload};
@@ -36,7 +36,6 @@ pub(super) enum Received {
 /// Reads a body as far as it has to be held; what is too large for that, or need not be, is left to be streamed.
 pub(super) async fn read(
     mut body: Body,
-    kind: Kind,
     holding: Holding,
     policy: &Policy,
     buffered: &mut Buffered,
@@ -56,7 +55,7 @@ pub(super) async fn read(
     let mut pieces = Pieces::default();
     let mut trailers = HeaderMap::new();
     loop {
-        match holding.of(kind, pieces.first()) {
+        match holding.of(pieces.first()) {
             Some(Hold::All) if over(hint.max(pieces.len())) => return Err(Unheld::TooLargeToHold),
             Some(hold) if hold == Hold::Nothing || over(hint.max(pieces.len())) => {
                 let ahead = (pieces.len() > 0).then(|| pieces.join());

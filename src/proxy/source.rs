@@ -113,6 +113,7 @@ pub(super) fn holding(request: &Parts, policy: &Policy, now: UnixMillis) -> Hold
         }
     };
     Holding {
+        kind: Kind::of(&request.headers),
         json: Hold::All,
         other,
     }
