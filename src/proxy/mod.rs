@@ -1,7 +1,7 @@
 //! The path of a request, one file a step:
 //!
 //! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record.
-//! 2. `payload` reads the body, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
+//! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
 //! 4. `execute` asks the upstream (`send`, `collect`).
@@ -26,6 +26,7 @@ mod pass;
 mod payload;
 pub mod policy;
 mod problem;
+mod receive;
 mod records;
 mod relay;
 mod respond;
@@ -51,15 +52,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::account::Account;
-use self::hold::Holding;
-use self::key::Keyed;
-use self::limits::{Buffered, InFlight, Limits};
-use self::operation::Operation;
+use self::limits::{InFlight, Limits};
 use self::pass::Passing;
+use self::receive::{Asked, Named};
 use self::records::Records;
 use self::respond::Answer;
 use self::source::{BodySoFar, Sought};
-use crate::idempotency::{Key, RecordId};
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -237,108 +235,6 @@ impl<F: Forward, S: Store> Shared<F, S> {
         Ok((permit, named))
     }
 
-    /// What names a request; nothing where it has no key, and needs none.
-    fn name(
-        &self,
-        key: Option<Key>,
-        head: &Parts,
-        policy: &Policy,
-    ) -> Result<Option<Keyed>, Problem> {
-        let keyed = key::extract(key, head, policy, &self.service)?;
-        if keyed.as_ref().is_some_and(|keyed| keyed.cookies_only) {
-            self.metrics.cookies_without_caller.inc();
-            tracing::debug!(
-                route = policy.route,
-                "a keyed request has cookies, and its scope no caller"
-            );
-        }
-        Ok(keyed)
-    }
-
-    /// Reads the body of a request, as far as it is held, and makes an operation of it if it is keyed. Up to here nothing is
-    /// claimed, and a client that leaves leaves nothing behind.
-    async fn receive(
-        &self,
-        named: Named,
-        head: Parts,
-        body: Body,
-        policy: &Arc<Policy>,
-        permit: InFlight,
-        account: &mut Account,
-    ) -> Result<Asked, Problem> {
-        let (known, holding) = match named {
-            Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
-            Named::InBody | Named::Nothing => {
-                (None, source::holding(&head, policy, self.records.now()))
-            }
-        };
-        let identify = |problem: Problem, id: Option<RecordId>| match id {
-            Some(id) => problem.with_id(id.to_string()),
-            None => problem,
-        };
-        let id = known.as_ref().map(|keyed| keyed.id);
-        if let Some(id) = id {
-            account.name(id);
-        }
-        let mut held = self.limits.buffer();
-        let received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
-            .await
-            .map_err(|unheld| {
-                if let Some(limit) = unheld.limit() {
-                    self.metrics.limit_reached(limit);
-                }
-                identify(unheld.problem(), id)
-            })?;
-        let keyed = match known {
-            Some(keyed) => keyed,
-            None => {
-                let so_far = BodySoFar::of(&received);
-                let key = match source::find(&head, so_far, policy, self.records.now())? {
-                    Sought::Key(key) => Some(key),
-                    Sought::InBody | Sought::Nothing => None,
-                };
-                match self.name(key, &head, policy)? {
-                    Some(keyed) => keyed,
-                    None => {
-                        let passing = Passing {
-                            head,
-                            received,
-                            permit,
-                        };
-                        return Ok(Asked::Unkeyed(passing, held));
-                    }
-                }
-            }
-        };
-        let id = Some(keyed.id);
-        account.name(keyed.id);
-        if self.stop.draining.is_cancelled() {
-            return Err(identify(
-                Problem::new(Code::Draining, "The proxy is stopping."),
-                id,
-            ));
-        }
-        let Some(slot) = self.limits.claim() else {
-            self.metrics.limit_reached(Limit::MaxInFlight);
-            return Err(identify(
-                Problem::new(
-                    Code::StoreUnavailable,
-                    "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
-                ),
-                id,
-            ));
-        };
-        Ok(Asked::Keyed(Operation {
-            keyed,
-            policy: policy.clone(),
-            head,
-            received,
-            held,
-            slot,
-            permit,
-        }))
-    }
-
     fn enter(&self) -> Result<InFlight, Problem> {
         self.limits.enter(&self.metrics).ok_or_else(|| {
             self.metrics.limit_reached(Limit::MaxInFlight);
@@ -369,28 +265,4 @@ impl<F: Forward, S: Store> Shared<F, S> {
         );
         head.version = http::Version::HTTP_11;
     }
-}
-
-/// What names a request, as far as its head tells.
-enum Named {
-    /// It has a key.
-    Keyed(Keyed),
-    /// Its body decides.
-    InBody,
-    /// It has no key, and needs none.
-    Nothing,
-}
-
-impl Named {
-    fn of(keyed: Option<Keyed>) -> Self {
-        keyed.map_or(Self::Nothing, Self::Keyed)
-    }
-}
-
-/// What a request turned out to be once its body was read.
-enum Asked {
-    /// Keyed.
-    Keyed(Operation),
-    /// Without a key after all; and the memory that its body takes.
-    Unkeyed(Passing, Buffered),
 }
