@@ -69,8 +69,8 @@ pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Half of what Redis takes as one value, so that a record with its frame always fits.
 pub(super) const BODY_MAX: u64 = 256 << 20;
 
-/// As many as a record's frame can count.
-pub(super) const FINGERPRINT_PARTS_MAX: usize = 255;
+/// One less than a record's frame can count: of a body that is not JSON, `json-body` makes two.
+pub(super) const FINGERPRINT_PARTS_MAX: usize = 254;
 /// Such a name and a word before it fit into the 255 bytes that a record's frame has for a part's name.
 pub(super) const HEADER_NAME_MAX: usize = 200;
 

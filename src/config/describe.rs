@@ -6,6 +6,8 @@ use bytesize::ByteSize;
 
 use super::kind::short;
 use super::settings::Settings;
+use crate::idempotency::KeyFormat;
+use crate::idempotency::json::Pointer;
 use crate::proxy::policy::{
     CutUpload, FingerprintPart, KeySource, Mode, Policy, RetryPolicy, ScopePart, StoreFailure,
     UnknownOutcome,
@@ -64,12 +66,17 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
     line(f, "key", words(&policy.key, key_source))?;
     line(f, "key_required", policy.key_required)?;
     line(f, "key_max_length", policy.key_max_length)?;
+    line(f, "key_format", key_format(policy))?;
     line(f, "scope", words(&policy.scope, scope_part))?;
     line(
         f,
         "fingerprint",
         words(&policy.fingerprint, fingerprint_part),
     )?;
+    if policy.fingerprint.contains(&FingerprintPart::JsonBody) {
+        let ignored = policy.json_body.ignored();
+        line(f, "fingerprint_ignore", words(ignored, Pointer::to_string))?;
+    }
     line(f, "retention", short(policy.retention))?;
     line(f, "failed_retention", short(policy.failed_retention))?;
     line(f, "unknown_retention", short(policy.unknown_retention))?;
@@ -161,6 +168,24 @@ fn origin(settings: &Settings, policy: &Policy) -> String {
 fn key_source(source: &KeySource) -> String {
     match source {
         KeySource::Header(name) => format!("header:{name}"),
+        KeySource::Query(name) => format!("query:{name}"),
+        KeySource::Cookie(name) => format!("cookie:{name}"),
+        KeySource::Json(pointer) => format!("json:{pointer}"),
+        KeySource::Content => "content".to_owned(),
+    }
+}
+
+fn key_format(policy: &Policy) -> String {
+    match &policy.key_format {
+        KeyFormat::Any => "any".to_owned(),
+        KeyFormat::Uuid => "uuid".to_owned(),
+        KeyFormat::Uuid4 => "uuid4".to_owned(),
+        KeyFormat::Uuid7 => format!(
+            "uuid7, at most {} ahead and {} behind",
+            short(policy.uuid7.max_future),
+            short(policy.uuid7.max_age)
+        ),
+        KeyFormat::Pattern(pattern) => format!("regex:{}", pattern.as_str()),
     }
 }
 
@@ -179,6 +204,7 @@ fn fingerprint_part(part: &FingerprintPart) -> String {
         FingerprintPart::Path => "path".to_owned(),
         FingerprintPart::Query => "query".to_owned(),
         FingerprintPart::Body => "body".to_owned(),
+        FingerprintPart::JsonBody => "json-body".to_owned(),
         FingerprintPart::Header(name) => format!("header:{name}"),
     }
 }

@@ -7,10 +7,14 @@ use super::defaults::{
 use super::kind::{at_most, boolean, duration, list, number, one_of, share, short, size};
 use super::reader::Reader;
 use super::words::{
-    RetryOn, fingerprint_part, key_source, method, retry_on, scope_part, size_or_none,
+    RetryOn, fingerprint_part, key_format, key_source, method, pointer, retry_on, scope_part,
+    size_or_none,
 };
+use crate::idempotency::{JsonBody, Uuid7Bounds};
 use crate::proxy::Policy;
-use crate::proxy::policy::{CutUpload, Mode, RetryPolicy, StoreFailure, UnknownOutcome};
+use crate::proxy::policy::{
+    CutUpload, FingerprintPart, KeySource, Mode, RetryPolicy, StoreFailure, UnknownOutcome,
+};
 
 /// The policy written in a table, over the one that holds where it is silent.
 pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
@@ -23,12 +27,24 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
         key: table.get_or("key", list(1, key_source), base.key.clone()),
         key_required: table.get_or("key_required", boolean, base.key_required),
         key_max_length: table.get_or("key_max_length", number(1..=4096), base.key_max_length),
+        key_format: table.get_or("key_format", key_format, base.key_format.clone()),
+        uuid7: Uuid7Bounds {
+            max_future: table.get_or(
+                "uuid7_max_future",
+                duration(UUID7_MAX_FUTURE),
+                base.uuid7.max_future,
+            ),
+            max_age: table.get_or("uuid7_max_age", duration(RETENTION), base.uuid7.max_age),
+        },
         scope: table.get_or("scope", list(0, scope_part), base.scope.clone()),
         fingerprint: table.get_or(
             "fingerprint",
             at_most(FINGERPRINT_PARTS_MAX, list(0, fingerprint_part)),
             base.fingerprint.clone(),
         ),
+        json_body: table
+            .get("fingerprint_ignore", list(0, pointer))
+            .map_or_else(|| base.json_body.clone(), JsonBody::ignoring),
         retention: table.get_or("retention", duration(RETENTION), base.retention),
         failed_retention: table.get_or(
             "failed_retention",
@@ -71,6 +87,8 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
         upstream: base.upstream,
     };
     check_unknown_retention(table, &policy);
+    check_content(table, &policy);
+    check_json_body(table, &policy);
     policy
 }
 
@@ -125,6 +143,55 @@ fn check_unknown_retention(table: &Reader<'_>, policy: &Policy) {
     }
 }
 
+/// A key from the content is for as long as two requests that are alike cannot both be meant, which only the route knows.
+fn check_content(table: &Reader<'_>, policy: &Policy) {
+    let keys = ["key", "retention", "fingerprint"];
+    if !policy.key.contains(&KeySource::Content) || !table.sound(&keys) {
+        return;
+    }
+    if let written @ Some(_) = table.spot_of(&["key"]) {
+        if policy.key.last() != Some(&KeySource::Content) {
+            table.fault(
+                written,
+                "expected \"content\" last: every request has one, and what stands after it is never asked",
+            );
+        } else if table.spot_of(&["retention"]).is_none() {
+            table.fault(
+                written,
+                "expected `retention` here too, with \"content\": within it, two requests that are alike count as one",
+            );
+        }
+    }
+    let written = table.spot_of(&["fingerprint", "key"]);
+    if written.is_some() && policy.fingerprint.is_empty() {
+        table.fault(
+            written,
+            "fingerprint is empty here, expected at least one part with the key \"content\": all requests would have one key",
+        );
+    }
+}
+
+fn check_json_body(table: &Reader<'_>, policy: &Policy) {
+    if !table.sound(&["fingerprint", "fingerprint_ignore"]) {
+        return;
+    }
+    let has = |part| policy.fingerprint.contains(&part);
+    let written = table.spot_of(&["fingerprint"]);
+    if written.is_some() && has(FingerprintPart::Body) && has(FingerprintPart::JsonBody) {
+        table.fault(written, "expected \"body\" or \"json-body\", not both");
+    }
+    let written = table.spot_of(&["fingerprint_ignore"]);
+    let ignores = !policy.json_body.ignored().is_empty();
+    if written.is_some() && ignores && !has(FingerprintPart::JsonBody) {
+        table.fault(
+            written,
+            "expected \"json-body\" in `fingerprint` with it: pointers lead into JSON",
+        );
+    }
+}
+
+const UUID7_MAX_FUTURE: std::ops::RangeInclusive<std::time::Duration> =
+    std::time::Duration::ZERO..=RETENTION_MAX;
 const RETENTION: std::ops::RangeInclusive<std::time::Duration> = RETENTION_MIN..=RETENTION_MAX;
 const TIMEOUT: std::ops::RangeInclusive<std::time::Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 

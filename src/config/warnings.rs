@@ -2,7 +2,7 @@
 
 use crate::proxy::Routes;
 use crate::proxy::policy::{
-    CutUpload, FingerprintPart, Mode, Policy, ScopePart, StoreFailure, UnknownOutcome,
+    CutUpload, FingerprintPart, KeySource, Mode, Policy, ScopePart, StoreFailure, UnknownOutcome,
 };
 use crate::store::{Location, StoreSettings, Sync};
 
@@ -52,8 +52,36 @@ const OF_POLICY: &[Weakness<Policy>] = &[
         "scope has no caller: callers who choose the same key meet each other's record, and may be given each other's answer",
     ),
     (
-        |policy| !policy.fingerprint.contains(&FingerprintPart::Body),
+        |policy| {
+            let compared = [FingerprintPart::Body, FingerprintPart::JsonBody];
+            !compared
+                .iter()
+                .any(|part| policy.fingerprint.contains(part))
+        },
         "fingerprint has no body: another body under the same key is not noticed, and gets the first one's answer",
+    ),
+    (
+        |policy| policy.key.contains(&KeySource::Content),
+        "key has content: requests that are alike within the retention count as one, although each may be meant",
+    ),
+    (
+        |policy| {
+            let in_query = |source: &KeySource| matches!(source, KeySource::Query(_));
+            policy.key.iter().any(in_query) && !policy.fingerprint.contains(&FingerprintPart::Query)
+        },
+        "key is in the query, and fingerprint has no query: another query under the same key is not noticed, and gets the first one's answer",
+    ),
+    (
+        |policy| {
+            let ignored = policy.json_body.ignored();
+            policy.key.iter().any(|source| match source {
+                KeySource::Json(place) => ignored
+                    .iter()
+                    .any(|pointer| place.tokens().starts_with(pointer.tokens())),
+                _ => false,
+            })
+        },
+        "fingerprint_ignore has a place that a key comes from: where an earlier source has the key, another value there is not noticed",
     ),
     (
         |policy| policy.unknown_outcome == UnknownOutcome::Retry,

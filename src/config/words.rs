@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::defaults::HEADER_NAME_MAX;
 use super::kind::{Read, Value, size, text, wrong};
+use crate::idempotency::json::Pointer;
+use crate::idempotency::{KeyFormat, KeyPattern};
 use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
 use crate::store::{BadLocation, Location};
 
@@ -132,9 +134,61 @@ pub(super) fn method(value: &Value<'_>) -> Read<Method> {
 /// Where a key comes from.
 pub(super) fn key_source(value: &Value<'_>) -> Read<KeySource> {
     text(
-        "a source of keys, such as \"header:Idempotency-Key\"",
-        |text| header(text).map(KeySource::Header),
+        "a source of keys: \"header:NAME\", \"query:NAME\", \"cookie:NAME\", \"json:/pointer\" or \"content\"",
+        |text| match text.split_once(':') {
+            None => (text == "content").then_some(KeySource::Content),
+            Some(("header", _)) => header(text).map(KeySource::Header),
+            Some(("query", name)) => {
+                let named = !name.is_empty() && !name.chars().any(char::is_control);
+                named.then(|| KeySource::Query(name.to_owned()))
+            }
+            Some(("cookie", name)) => {
+                // A token, as the name of a header is (RFC 6265, section 4.1.1).
+                let token = HeaderName::from_bytes(name.as_bytes()).is_ok();
+                token.then(|| KeySource::Cookie(name.to_owned()))
+            }
+            Some(("json", place)) => inner(place).map(KeySource::Json),
+            Some(_) => None,
+        },
     )(value)
+}
+
+/// What a key has to look like.
+pub(super) fn key_format(value: &Value<'_>) -> Read<KeyFormat> {
+    let pattern = value
+        .get_ref()
+        .as_str()
+        .and_then(|text| text.strip_prefix("regex:"));
+    if let Some(pattern) = pattern {
+        return match KeyPattern::new(pattern) {
+            Ok(pattern) => Ok(KeyFormat::Pattern(pattern)),
+            Err(error) => wrong(
+                value,
+                format!("a regular expression after regex: ({error})"),
+            ),
+        };
+    }
+    text(
+        "\"any\", \"uuid\", \"uuid4\", \"uuid7\" or \"regex:PATTERN\"",
+        |text| match text {
+            "any" => Some(KeyFormat::Any),
+            "uuid" => Some(KeyFormat::Uuid),
+            "uuid4" => Some(KeyFormat::Uuid4),
+            "uuid7" => Some(KeyFormat::Uuid7),
+            _ => None,
+        },
+    )(value)
+}
+
+/// A place within a JSON body.
+pub(super) fn pointer(value: &Value<'_>) -> Read<Pointer> {
+    text("a JSON pointer, such as \"/sent_at\"", inner)(value)
+}
+
+/// A pointer to something within, and not to the whole.
+fn inner(text: &str) -> Option<Pointer> {
+    let pointer: Pointer = text.parse().ok()?;
+    (!pointer.tokens().is_empty()).then_some(pointer)
 }
 
 /// A part of the scope.
@@ -150,12 +204,13 @@ pub(super) fn scope_part(value: &Value<'_>) -> Read<ScopePart> {
 /// A part of the fingerprint, with a name that fits into a record.
 pub(super) fn fingerprint_part(value: &Value<'_>) -> Read<FingerprintPart> {
     let part = text(
-        "\"method\", \"path\", \"query\", \"body\" or \"header:NAME\"",
+        "\"method\", \"path\", \"query\", \"body\", \"json-body\" or \"header:NAME\"",
         |text| match text {
             "method" => Some(FingerprintPart::Method),
             "path" => Some(FingerprintPart::Path),
             "query" => Some(FingerprintPart::Query),
             "body" => Some(FingerprintPart::Body),
+            "json-body" => Some(FingerprintPart::JsonBody),
             _ => header(text).map(FingerprintPart::Header),
         },
     )(value)?;

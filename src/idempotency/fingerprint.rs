@@ -1,6 +1,7 @@
 //! What must not change between duplicates.
 
 use super::digest::{Digest, Hasher};
+use super::json_body::shown;
 use crate::fault::{Seeded, seeded};
 
 /// Hashes of the parts of a request that must not change between duplicates, each under the name of how it was made.
@@ -14,7 +15,7 @@ pub struct Fingerprint(Vec<Part>);
 /// One part of a request, hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// How it was made: `method`, `path`, `query`, `body`, `header:NAME`.
+    /// How it was made: `method`, `path`, `query`, `body`, `json-body`, `header:NAME`.
     pub name: String,
     /// The hash.
     pub digest: Digest,
@@ -50,7 +51,7 @@ impl Fingerprint {
         &self.0
     }
 
-    /// Names of the parts that both have and that differ.
+    /// Names of the parts that both have and that differ, as clients know them.
     pub fn differences<'a>(&'a self, other: &Self) -> Vec<&'a str> {
         let differs = |mine: &&Part| {
             other
@@ -59,11 +60,14 @@ impl Fingerprint {
                 .any(|part| part.name == mine.name && part.digest != mine.digest)
                 && !seeded(Seeded::FingerprintOff)
         };
-        self.0
+        let mut names: Vec<&str> = self
+            .0
             .iter()
             .filter(differs)
-            .map(|part| part.name.as_str())
-            .collect()
+            .map(|part| shown(&part.name))
+            .collect();
+        names.dedup();
+        names
     }
 }
 

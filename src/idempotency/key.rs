@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::digest::Hasher;
+use super::fingerprint::Fingerprint;
+
 /// An idempotency key: printable ASCII, not empty, within the route's length.
 ///
 /// It never shows in a log: `Debug` hides it.
@@ -51,6 +54,21 @@ impl Key {
             Ok(text) => Self::checked(text.to_owned(), max_length),
             Err(_) => Err(KeyError::NotPrintable),
         }
+    }
+
+    /// The key of a request whose client sends none: what the request is.
+    pub fn of_content(fingerprint: &Fingerprint) -> Self {
+        let mut parts: Vec<_> = fingerprint.parts().iter().collect();
+        // So that the order in the configuration makes no other key.
+        parts.sort_by_key(|part| &part.name);
+        let mut hasher = Hasher::new("content key");
+        for part in parts {
+            hasher.part(part.name.as_bytes()).part(&part.digest);
+        }
+        Self(format!(
+            "content:{:032x}",
+            u128::from_be_bytes(hasher.finish())
+        ))
     }
 
     /// The key's text.
@@ -156,6 +174,22 @@ mod tests {
     fn a_key_does_not_show_itself() {
         let key = Key::from_header(b"secret", 255).unwrap();
         assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn content_that_is_alike_has_one_key_whatever_the_order_of_its_parts() {
+        let key = |parts: &[(&str, &str)]| {
+            let mut fingerprint = Fingerprint::default();
+            for (name, value) in parts {
+                fingerprint.add(name, value.as_bytes());
+            }
+            Key::of_content(&fingerprint).0
+        };
+        let first = key(&[("path", "/a"), ("body", "x")]);
+        assert_eq!(first, key(&[("body", "x"), ("path", "/a")]));
+        assert_ne!(first, key(&[("path", "/a"), ("body", "y")]));
+        assert_ne!(first, key(&[("body", "x")]));
+        assert!(first.len() < 255);
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::policy::{KeySource, Policy, ScopePart};
+use super::source;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{Caller, Key, RecordId, Scope};
@@ -23,15 +24,16 @@ pub(super) struct Keyed {
     pub(super) cookies_only: bool,
 }
 
-/// Reads the key and builds the record id; nothing where there is no key and the route does not ask for one.
+/// Builds the record id; nothing where there is no key and the route does not ask for one.
 pub(super) fn extract(
+    key: Option<Key>,
     request: &Parts,
     policy: &Policy,
     service: &str,
 ) -> Result<Option<Keyed>, Problem> {
-    let Some(key) = find(&request.headers, policy)? else {
+    let Some(key) = key else {
         return if policy.key_required {
-            Err(missing(policy))
+            Err(source::missing(policy))
         } else {
             Ok(None)
         };
@@ -76,9 +78,8 @@ pub(super) fn check_connection(headers: &HeaderMap, policy: &Policy) -> Result<(
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let guarded = |option: &[u8]| {
         let is = |name: &HeaderName| option.eq_ignore_ascii_case(name.as_str().as_bytes());
-        policy.key.iter().any(|KeySource::Header(name)| is(name))
-            || is(&AUTHORIZATION)
-            || is(&COOKIE)
+        let source = |source: &KeySource| matches!(source, KeySource::Header(name) if is(name));
+        policy.key.iter().any(source) || is(&AUTHORIZATION) || is(&COOKIE)
     };
     if named.any(|option| guarded(option.trim_ascii())) {
         return Err(Problem::new(
@@ -87,42 +88,6 @@ pub(super) fn check_connection(headers: &HeaderMap, policy: &Policy) -> Result<(
         ));
     }
     Ok(())
-}
-
-fn find(headers: &HeaderMap, policy: &Policy) -> Result<Option<Key>, Problem> {
-    for KeySource::Header(name) in &policy.key {
-        let mut values = headers.get_all(name).iter();
-        let Some(value) = values.next() else { continue };
-        if values.next().is_some() {
-            return Err(Problem::new(
-                Code::KeyInvalid,
-                format!("the header {name} occurs twice"),
-            ));
-        }
-        return match Key::from_header(value.as_bytes(), policy.key_max_length) {
-            Ok(key) => Ok(Some(key)),
-            Err(error) => Err(Problem::new(
-                Code::KeyInvalid,
-                format!("the key in the header {name} {error}"),
-            )),
-        };
-    }
-    Ok(None)
-}
-
-fn missing(policy: &Policy) -> Problem {
-    let names: Vec<_> = policy
-        .key
-        .iter()
-        .map(|KeySource::Header(name)| name.as_str())
-        .collect();
-    Problem::new(
-        Code::KeyMissing,
-        format!(
-            "this route requires an idempotency key in the header {}",
-            names.join(" or ")
-        ),
-    )
 }
 
 fn caller(headers: &HeaderMap, policy: &Policy) -> Result<Option<Caller>, Problem> {

@@ -1,7 +1,7 @@
 //! The path of a request, one file a step:
 //!
-//! 1. `routes` finds the [`Policy`]; `key` names the operation and its record.
-//! 2. `payload` reads the body and hashes what must not change (`upload` while it streams).
+//! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record.
+//! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
 //! 4. `execute` asks the upstream (`send`, `collect`).
@@ -18,6 +18,7 @@ mod collect;
 mod ended;
 mod execute;
 mod forward;
+mod hold;
 mod key;
 mod limits;
 mod operation;
@@ -25,12 +26,14 @@ mod pass;
 mod payload;
 pub mod policy;
 mod problem;
+mod receive;
 mod records;
 mod relay;
 mod respond;
 mod retry;
 mod routes;
 mod send;
+mod source;
 mod upload;
 
 use std::convert::Infallible;
@@ -49,12 +52,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::account::Account;
-use self::key::Keyed;
 use self::limits::{InFlight, Limits};
-use self::operation::Operation;
 use self::pass::Passing;
+use self::receive::{Asked, Named};
 use self::records::Records;
 use self::respond::Answer;
+use self::source::{BodySoFar, Sought};
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -190,14 +193,21 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
         let answer = match self.admit(&head, &policy, covered) {
             Err(problem) => Answer::problem(problem),
-            Ok((permit, None)) => {
+            Ok((permit, Named::Nothing)) => {
                 let passing = Passing::unread(&self, head, body, &policy, permit);
                 pass::pass(&self, passing, &policy).await
             }
-            Ok((permit, Some(keyed))) => {
-                account.name(keyed.id);
-                match self.receive(keyed, head, body, policy, permit).await {
-                    Ok(operation) => return operation.start(&self, account).await,
+            Ok((permit, named)) => {
+                match self
+                    .receive(named, head, body, &policy, permit, &mut account)
+                    .await
+                {
+                    Ok(Asked::Keyed(operation)) => return operation.start(&self, account).await,
+                    Ok(Asked::Unkeyed(passing, held)) => {
+                        let answer = pass::pass(&self, passing, &policy).await;
+                        drop(held);
+                        answer
+                    }
                     Err(problem) => Answer::problem(problem),
                 }
             }
@@ -212,66 +222,19 @@ impl<F: Forward, S: Store> Shared<F, S> {
         head: &Parts,
         policy: &Policy,
         covered: bool,
-    ) -> Result<(InFlight, Option<Keyed>), Problem> {
+    ) -> Result<(InFlight, Named), Problem> {
         key::check_connection(&head.headers, policy)?;
         let permit = self.enter()?;
         if !covered {
-            return Ok((permit, None));
+            return Ok((permit, Named::Nothing));
         }
-        let Some(keyed) = key::extract(head, policy, &self.service)? else {
-            return Ok((permit, None));
+        let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
+        let named = match sought {
+            Sought::InBody => Named::InBody,
+            Sought::Key(key) => Named::of(self.name(Some(key), head, policy)?),
+            Sought::Nothing => Named::of(self.name(None, head, policy)?),
         };
-        if keyed.cookies_only {
-            self.metrics.cookies_without_caller.inc();
-            tracing::debug!(
-                route = policy.route,
-                "a keyed request has cookies, and its scope no caller"
-            );
-        }
-        Ok((permit, Some(keyed)))
-    }
-
-    /// Reads the body of a keyed request, as far as it is held, and makes an operation of it. Up to here nothing is claimed, and a
-    /// client that leaves leaves nothing behind.
-    async fn receive(
-        &self,
-        keyed: Keyed,
-        head: Parts,
-        body: Body,
-        policy: Arc<Policy>,
-        permit: InFlight,
-    ) -> Result<Operation, Problem> {
-        let id = keyed.id;
-        let identify = |problem: Problem| {
-            self.count_limit(&problem);
-            problem.with_id(id.to_string())
-        };
-        let mut held = self.limits.buffer();
-        let received = payload::read(body, &policy, &mut held, self.body_idle_timeout)
-            .await
-            .map_err(identify)?;
-        if self.stop.draining.is_cancelled() {
-            return Err(identify(Problem::new(
-                Code::Draining,
-                "The proxy is stopping.",
-            )));
-        }
-        let Some(slot) = self.limits.claim() else {
-            self.metrics.limit_reached(Limit::MaxInFlight);
-            return Err(identify(Problem::new(
-                Code::StoreUnavailable,
-                "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
-            )));
-        };
-        Ok(Operation {
-            keyed,
-            policy,
-            head,
-            received,
-            held,
-            slot,
-            permit,
-        })
+        Ok((permit, named))
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {
@@ -279,14 +242,6 @@ impl<F: Forward, S: Store> Shared<F, S> {
             self.metrics.limit_reached(Limit::MaxInFlight);
             Problem::new(Code::Overloaded, "max_in_flight is reached")
         })
-    }
-
-    fn count_limit(&self, problem: &Problem) {
-        match problem.code {
-            Code::Overloaded => self.metrics.limit_reached(Limit::MaxBufferedTotal),
-            Code::BodyTooLarge => self.metrics.limit_reached(Limit::MaxRequestBody),
-            _ => {}
-        }
     }
 
     /// Makes a received head one for the upstream.

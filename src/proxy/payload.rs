@@ -9,11 +9,13 @@ use http::request::Parts;
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
+use super::hold::{Hold, Holding};
 use super::limits::Buffered;
 use super::policy::{FingerprintPart, Policy};
 use super::upload::{Progress, Stage, Upload};
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Fingerprint, PartHasher};
+use crate::telemetry::Limit;
 use crate::wire::{Body, Code, Problem};
 
 /// A request body, as far as it was read before anything is claimed.
@@ -31,67 +33,50 @@ pub(super) enum Received {
     Gone,
 }
 
-/// Reads a body up to `max_buffered_request`; a larger one is left to be streamed.
+/// Reads a body as far as it has to be held; what is too large for that, or need not be, is left to be streamed.
 pub(super) async fn read(
     mut body: Body,
+    holding: Holding,
     policy: &Policy,
     buffered: &mut Buffered,
     idle: Duration,
-) -> Result<Received, Problem> {
-    let hint = body.size_hint();
-    if policy
-        .max_request_body
-        .is_some_and(|max| hint.lower() > max)
-    {
-        return Err(too_large());
+) -> Result<Received, Unheld> {
+    let hint = body.size_hint().lower();
+    let too_large = |length| policy.max_request_body.is_some_and(|max| length > max);
+    let over = |length| length > policy.max_buffered_request;
+    if too_large(hint) {
+        return Err(Unheld::TooLarge);
     }
-    let stream = |ahead, rest| {
+    let stream = |hold, ahead, rest| {
         let upload = Upload::new(ahead, rest, policy.max_request_body, idle);
-        Received::Streamed(Box::new(if hashes_body(policy) {
-            upload.hashed()
-        } else {
-            upload
-        }))
+        let hashed = hold != Hold::Nothing && hashes_body(policy);
+        Received::Streamed(Box::new(if hashed { upload.hashed() } else { upload }))
     };
-    if hint.lower() > policy.max_buffered_request {
-        return Ok(stream(None, body));
-    }
     let mut pieces = Pieces::default();
     let mut trailers = HeaderMap::new();
     loop {
+        match holding.of(pieces.first()) {
+            Some(Hold::All) if over(hint.max(pieces.len())) => return Err(Unheld::TooLargeToHold),
+            Some(hold) if hold == Hold::Nothing || over(hint.max(pieces.len())) => {
+                let ahead = (pieces.len() > 0).then(|| pieces.join());
+                return Ok(stream(hold, ahead, body));
+            }
+            _ => {}
+        }
         let frame = match tokio::time::timeout(idle, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => break,
-            Ok(Some(Err(_))) => {
-                return Err(Problem::new(
-                    Code::BadRequest,
-                    "the request body ended early",
-                ));
-            }
-            Err(_) => {
-                return Err(Problem::new(
-                    Code::BadRequest,
-                    "no byte of the request body came for body_idle_timeout",
-                ));
-            }
+            Ok(Some(Err(_))) => return Err(Unheld::Cut),
+            Err(_) => return Err(Unheld::Idle),
         };
         match frame.into_data() {
             Ok(data) => {
                 if !buffered.grow(data.len()) {
-                    return Err(Problem::new(
-                        Code::Overloaded,
-                        "max_buffered_total is reached",
-                    ));
+                    return Err(Unheld::NoRoom);
                 }
                 pieces.push(data);
-                if policy
-                    .max_request_body
-                    .is_some_and(|max| pieces.len() > max)
-                {
-                    return Err(too_large());
-                }
-                if pieces.len() > policy.max_buffered_request {
-                    return Ok(stream(Some(pieces.join()), body));
+                if too_large(pieces.len()) {
+                    return Err(Unheld::TooLarge);
                 }
             }
             Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
@@ -101,6 +86,64 @@ pub(super) async fn read(
         bytes: pieces.join(),
         trailers,
     })
+}
+
+/// Why a body is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unheld {
+    /// The client's side ended.
+    #[error("the request body ended early")]
+    Cut,
+    /// The client's side stood still.
+    #[error("no byte of the request body came for body_idle_timeout")]
+    Idle,
+    /// Too many bodies are held.
+    #[error("max_buffered_total is reached")]
+    NoRoom,
+    /// Larger than any may be.
+    #[error("the request body is over max_request_body")]
+    TooLarge,
+    /// Larger than one may be of which all is needed.
+    #[error(
+        "the request body is over max_buffered_request, and all of it is needed for the key or the fingerprint"
+    )]
+    TooLargeToHold,
+}
+
+impl Unheld {
+    /// The answer.
+    pub(super) fn problem(self) -> Problem {
+        let code = match self {
+            Self::Cut | Self::Idle => Code::BadRequest,
+            Self::NoRoom => Code::Overloaded,
+            Self::TooLarge | Self::TooLargeToHold => Code::BodyTooLarge,
+        };
+        Problem::new(code, self.to_string())
+    }
+
+    /// The limit that it is about.
+    pub(super) fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Cut | Self::Idle => None,
+            Self::NoRoom => Some(Limit::MaxBufferedTotal),
+            Self::TooLarge => Some(Limit::MaxRequestBody),
+            Self::TooLargeToHold => Some(Limit::MaxBufferedRequest),
+        }
+    }
+}
+
+/// What must not change between duplicates, of a request whose body is all there.
+pub(super) fn fingerprint_of_whole(request: &Parts, policy: &Policy, body: &[u8]) -> Fingerprint {
+    let digest = hashes_body(policy).then(|| {
+        let mut hasher = PartHasher::new();
+        hasher.update(body);
+        hasher.finish()
+    });
+    let mut fingerprint = fingerprint(request, policy, digest);
+    if policy.fingerprint.contains(&FingerprintPart::JsonBody) {
+        policy.json_body.add(body, &mut fingerprint);
+    }
+    fingerprint
 }
 
 /// What must not change between duplicates, given the hash of the body if the policy asks for it.
@@ -120,6 +163,8 @@ pub(super) fn fingerprint(request: &Parts, policy: &Policy, body: Option<Digest>
                     fingerprint.add_digest("body", digest);
                 }
             }
+            // Of a body that is held: nobody else can tell.
+            FingerprintPart::JsonBody => {}
             FingerprintPart::Header(name) => {
                 let values = request
                     .headers
@@ -147,12 +192,7 @@ impl Received {
         let Self::Whole { bytes, .. } = self else {
             return None;
         };
-        let body = hashes_body(policy).then(|| {
-            let mut hasher = PartHasher::new();
-            hasher.update(bytes);
-            hasher.finish()
-        });
-        Some(fingerprint(request, policy, body))
+        Some(fingerprint_of_whole(request, policy, bytes))
     }
 
     /// Lets all of the body go by, keeping none of it, and gives its fingerprint.
@@ -166,7 +206,7 @@ impl Received {
                 if frame.is_err() {
                     return Err(match upload.progress().stage() {
                         Stage::TooLarge => too_large(),
-                        _ => Problem::new(Code::BadRequest, "the request body ended early"),
+                        _ => Unheld::Cut.problem(),
                     });
                 }
             }
@@ -180,10 +220,7 @@ impl Received {
 
 /// The answer to a body over `max_request_body`.
 pub(super) fn too_large() -> Problem {
-    Problem::new(
-        Code::BodyTooLarge,
-        "the request body is over max_request_body",
-    )
+    Unheld::TooLarge.problem()
 }
 
 fn hashes_body(policy: &Policy) -> bool {
@@ -207,6 +244,15 @@ impl Pieces {
                 self.more.extend_from_slice(&self.first);
             }
             self.more.extend_from_slice(&piece);
+        }
+    }
+
+    /// What came first.
+    pub(super) fn first(&self) -> &[u8] {
+        if self.more.is_empty() {
+            &self.first
+        } else {
+            &self.more
         }
     }
 

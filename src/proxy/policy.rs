@@ -1,10 +1,12 @@
 //! What the proxy does with the requests of one route.
 
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use crate::idempotency::Terms;
+use crate::idempotency::json::Pointer;
+use crate::idempotency::{JsonBody, KeyFormat, Terms, Uuid7Bounds};
 
 pub use crate::idempotency::UnknownOutcome;
 
@@ -23,10 +25,16 @@ pub struct Policy {
     pub key_required: bool,
     /// Longest key taken, characters.
     pub key_max_length: usize,
+    /// What a key that a client sends has to look like.
+    pub key_format: KeyFormat,
+    /// How far the timestamp of a version 7 UUID may lie from now, where `key_format` asks for one.
+    pub uuid7: Uuid7Bounds,
     /// What a key is unique within, besides the service.
     pub scope: Vec<ScopePart>,
     /// What must not change between duplicates.
     pub fingerprint: Vec<FingerprintPart>,
+    /// What [`FingerprintPart::JsonBody`] leaves out.
+    pub json_body: JsonBody,
     /// How long a completed record is kept.
     pub retention: Duration,
     /// How long a released record is kept.
@@ -76,6 +84,13 @@ impl Default for Policy {
             key_required: false,
             // As Stripe has it.
             key_max_length: 255,
+            key_format: KeyFormat::Any,
+            uuid7: Uuid7Bounds {
+                // Clocks that are set by network time are nearer.
+                max_future: Duration::from_secs(60),
+                // A queue on a device that was offline for a week.
+                max_age: Duration::from_secs(7 * 86_400),
+            },
             scope: vec![ScopePart::Method, ScopePart::Path, ScopePart::Caller],
             fingerprint: vec![
                 FingerprintPart::Method,
@@ -83,6 +98,7 @@ impl Default for Policy {
                 FingerprintPart::Query,
                 FingerprintPart::Body,
             ],
+            json_body: JsonBody::default(),
             // Clients that retry do so within the day.
             retention: Duration::from_secs(24 * 3_600),
             failed_retention: Duration::from_secs(3_600),
@@ -147,6 +163,27 @@ pub enum Mode {
 pub enum KeySource {
     /// A request header.
     Header(HeaderName),
+    /// A parameter of the query, by its decoded name.
+    Query(String),
+    /// A cookie.
+    Cookie(String),
+    /// A scalar in a JSON body.
+    Json(Pointer),
+    /// What the request is: its fingerprint. Every request has one.
+    Content,
+}
+
+/// For people, as in "the key in …".
+impl Display for KeySource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "the header {name}"),
+            Self::Query(name) => write!(f, "the query parameter {name}"),
+            Self::Cookie(name) => write!(f, "the cookie {name}"),
+            Self::Json(pointer) => write!(f, "the body at {pointer}"),
+            Self::Content => f.write_str("the content"),
+        }
+    }
 }
 
 /// One part of what a key is unique within.
@@ -171,6 +208,8 @@ pub enum FingerprintPart {
     Query,
     /// The bytes of the body.
     Body,
+    /// The body, by what it says as JSON.
+    JsonBody,
     /// A request header, every occurrence in order.
     Header(HeaderName),
 }

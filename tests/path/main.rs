@@ -13,8 +13,12 @@
 #[path = "../support/harness.rs"]
 mod support;
 
+mod alike;
+mod bodies;
 mod faulty;
+mod formats;
 mod redis_faults;
+mod sources;
 mod store_faults;
 mod world;
 

@@ -1,0 +1,142 @@
+//! From the head of a request to an operation: its body is read, as far as it is held, and with it what names it.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::account::Account;
+use super::hold::Holding;
+use super::key::{self, Keyed};
+use super::limits::{Buffered, InFlight};
+use super::operation::Operation;
+use super::pass::Passing;
+use super::payload;
+use super::policy::Policy;
+use super::source::{self, BodySoFar, Sought};
+use super::{Forward, Shared};
+use crate::idempotency::Key;
+use crate::store::Store;
+use crate::telemetry::Limit;
+use crate::wire::{Body, Code, Problem};
+
+/// What names a request, as far as its head tells.
+pub(super) enum Named {
+    /// It has a key.
+    Keyed(Keyed),
+    /// Its body decides.
+    InBody,
+    /// It has no key, and needs none.
+    Nothing,
+}
+
+impl Named {
+    /// Of a request whose head tells all.
+    pub(super) fn of(keyed: Option<Keyed>) -> Self {
+        keyed.map_or(Self::Nothing, Self::Keyed)
+    }
+}
+
+/// What a request turned out to be once its body was read.
+pub(super) enum Asked {
+    /// Keyed.
+    Keyed(Operation),
+    /// Without a key after all; and the memory that its body takes.
+    Unkeyed(Passing, Buffered),
+}
+
+impl<F: Forward, S: Store> Shared<F, S> {
+    /// What names a request; nothing where it has no key, and needs none.
+    pub(super) fn name(
+        &self,
+        key: Option<Key>,
+        head: &Parts,
+        policy: &Policy,
+    ) -> Result<Option<Keyed>, Problem> {
+        let keyed = key::extract(key, head, policy, &self.service)?;
+        if keyed.as_ref().is_some_and(|keyed| keyed.cookies_only) {
+            self.metrics.cookies_without_caller.inc();
+            tracing::debug!(
+                route = policy.route,
+                "a keyed request has cookies, and its scope no caller"
+            );
+        }
+        Ok(keyed)
+    }
+
+    /// Reads the body of a request, as far as it is held, and makes an operation of it if it is keyed. Up to here nothing is
+    /// claimed, and a client that leaves leaves nothing behind.
+    pub(super) async fn receive(
+        &self,
+        named: Named,
+        head: Parts,
+        body: Body,
+        policy: &Arc<Policy>,
+        permit: InFlight,
+        account: &mut Account,
+    ) -> Result<Asked, Problem> {
+        let (known, holding) = match named {
+            Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
+            Named::InBody | Named::Nothing => {
+                (None, source::holding(&head, policy, self.records.now()))
+            }
+        };
+        let id = known.as_ref().map(|keyed| keyed.id);
+        if let Some(id) = id {
+            account.name(id);
+        }
+        let mut held = self.limits.buffer();
+        let received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
+            .await
+            .map_err(|unheld| {
+                if let Some(limit) = unheld.limit() {
+                    self.metrics.limit_reached(limit);
+                }
+                match id {
+                    Some(id) => unheld.problem().with_id(id.to_string()),
+                    None => unheld.problem(),
+                }
+            })?;
+        let keyed = match known {
+            Some(keyed) => keyed,
+            None => {
+                let so_far = BodySoFar::of(&received);
+                let key = match source::find(&head, so_far, policy, self.records.now())? {
+                    Sought::Key(key) => Some(key),
+                    Sought::InBody | Sought::Nothing => None,
+                };
+                match self.name(key, &head, policy)? {
+                    Some(keyed) => keyed,
+                    None => {
+                        let passing = Passing {
+                            head,
+                            received,
+                            permit,
+                        };
+                        return Ok(Asked::Unkeyed(passing, held));
+                    }
+                }
+            }
+        };
+        account.name(keyed.id);
+        let refuse = |code, why| Err(Problem::new(code, why).with_id(keyed.id.to_string()));
+        if self.stop.draining.is_cancelled() {
+            return refuse(Code::Draining, "The proxy is stopping.");
+        }
+        let Some(slot) = self.limits.claim() else {
+            self.metrics.limit_reached(Limit::MaxInFlight);
+            return refuse(
+                Code::StoreUnavailable,
+                "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
+            );
+        };
+        Ok(Asked::Keyed(Operation {
+            keyed,
+            policy: policy.clone(),
+            head,
+            received,
+            held,
+            slot,
+            permit,
+        }))
+    }
+}
