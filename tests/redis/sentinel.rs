@@ -151,7 +151,8 @@ async fn a_connection_lost_while_no_sentinel_answers_is_made_again() {
         says(&store, "no sentinel answers")
     })
     .await;
-    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let killed = server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert_eq!(killed, redis::Value::Int(3), "the connections of a session");
     eventually("it is the same server, and goes on", || claims(&store, 2)).await;
     assert!(server.get(&key(2)).is_some());
     assert_eq!(store.health().epoch_changes, 0);

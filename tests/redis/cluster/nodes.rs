@@ -63,6 +63,45 @@ async fn one_node_that_may_drop_records_is_one_too_many() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_without_a_hostname_are_found_by_their_ip_and_never_guessed() {
+    let (cluster, _turn) = shared().await;
+    let prefer = |kind| {
+        let words = ["CONFIG", "SET", "cluster-preferred-endpoint-type", kind];
+        for node in 0..cluster.size() {
+            cluster.node(node).command(&words);
+        }
+    };
+    prefer("hostname");
+    // By another name than their ip, so that who was asked can be told from who is meant.
+    let url = cluster.url().replace("127.0.0.1", "localhost");
+    let (settings, slot) = tagged(cluster, "nameless");
+    let store = Redis::connect(&url, &settings).await.unwrap();
+    eventually("every node is reached", || async { store.health().up }).await;
+    let notes = store.health().notes;
+    let mut refused = false;
+    for number in 0..20 {
+        cluster.move_slot(slot, other_than(cluster.holder(slot)));
+        let said = Err(StoreError::Refused("redis says MOVED".to_owned()));
+        refused = store.insert(id(number), &claim()).await == said;
+        eventually("the map tells where it is", || async {
+            store.look(id(number)).await.is_ok()
+        })
+        .await;
+        if refused {
+            break;
+        }
+    }
+    let after = store.health().notes;
+    prefer("ip");
+    assert!(refused, "it was never redirected");
+    for notes in [notes, after] {
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        let by_ip = |note: &String| note.starts_with("redis at 127.0.0.1:");
+        assert!(notes.iter().all(by_ip), "{notes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_user_with_the_fewest_rights_follows_slots_too() {
     let (cluster, _turn) = shared().await;
     let rights = "on >s3cret resetkeys ~{rights}:* -@all +set +get +getrange +strlen +exists +pttl +pexpire +evalsha \
