@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::checks;
 use super::evidence::{Evidence, Violation};
+use super::explained::{excused, unknowns_are_explained};
 use super::faults::{Fault, On};
 use super::history::{Answer, Asked, At, Cell, Route, Said};
 use super::ledger::{Act, Sent, Visit};
 use super::linear::linearizable;
 use super::workload::PATIENCE;
+use super::world::Times;
 
 #[test]
 fn a_good_history_passes() {
@@ -144,10 +146,10 @@ fn an_outcome_that_nothing_makes_unknown_is_found() {
     };
     let explained = |mut evidence: Evidence, on| {
         evidence.faults = vec![fault(on, 90, 120)];
-        checks::unknowns_are_explained(&evidence).is_empty()
+        unknowns_are_explained(&evidence).is_empty()
     };
     assert_eq!(
-        names(checks::unknowns_are_explained(&unknown(false))),
+        names(unknowns_are_explained(&unknown(false))),
         ["unknowns are explained"]
     );
     for on in [
@@ -173,7 +175,27 @@ fn an_outcome_that_nothing_makes_unknown_is_found() {
         effect: true,
         reset: false,
     };
-    assert!(checks::unknowns_are_explained(&lost).is_empty());
+    assert!(unknowns_are_explained(&lost).is_empty());
+}
+
+#[test]
+fn a_fault_explains_only_what_ran_meanwhile() {
+    let mut bad = good();
+    bad.asked[1].said = problem(409, "outcome-unknown", "unknown");
+    // The first one says that it is settled; the second one claims nothing.
+    bad.faults = vec![fault(On::Killed(0), 90, 300), fault(On::Store, 90, 300)];
+    let names_of = |evidence: &Evidence| names(unknowns_are_explained(evidence));
+    assert_eq!(names_of(&bad), ["unknowns are explained"]);
+    // A client that left does not know; and what comes after its exchange explains nothing.
+    bad.asked[0].said = Said::Nothing;
+    assert!(names_of(&bad).is_empty());
+    bad.asked[1].start = ms(5_000);
+    bad.asked[1].end = ms(5_050);
+    bad.faults = vec![fault(On::Killed(0), 3_000, 3_100)];
+    assert_eq!(names_of(&bad), ["unknowns are explained"]);
+    bad.faults = vec![fault(On::Machine, 110, 300)];
+    assert!(names_of(&bad).is_empty());
+    assert!(excused(&bad, true) > excused(&bad, false));
 }
 
 #[test]
@@ -269,7 +291,7 @@ fn good() -> Evidence {
         ],
         visits: vec![visit(1, 0, Some(ms(110)))],
         faults: Vec::new(),
-        linger: ms(10),
+        times: Times::HARSH,
     }
 }
 

@@ -1,11 +1,11 @@
 //! What must hold of every run: pure functions of the evidence, each under the name of what it finds broken.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::evidence::{Evidence, Violation, name};
-use super::faults::{Fault, On};
-use super::history::{Asked, At, CellId, Class, Route, Said, by_cell};
+use super::explained::unknowns_are_explained;
+use super::faults::On;
+use super::history::{Asked, CellId, Class, Route, Said, by_cell};
 use super::ledger::Visit;
 use super::linear;
 use super::workload::PATIENCE;
@@ -145,31 +145,6 @@ pub fn stored_stays(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// An outcome is unknown only where something happened that can make it so: to this key upstream; or on the way to the upstream, to
-/// the process or to the store of a proxy that this key was sent to, at that time. Once all is healed, trouble with the store explains
-/// nothing: its holder lives, and has told the store by then.
-pub fn unknowns_are_explained(evidence: &Evidence) -> Vec<Violation> {
-    let visits = evidence.visits_of();
-    let mut violations = Vec::new();
-    for (cell, asked) in by_cell(&evidence.asked) {
-        let visits = visits.get(&cell).map_or(&[][..], Vec::as_slice);
-        for told in asked.iter().filter(|asked| asked.class() == Class::Unknown) {
-            let upstream = visits
-                .iter()
-                .any(|visit| visit.received <= told.end && may_be_lost(visit));
-            if !upstream && !by_fault(evidence, &asked, told) {
-                let what = format!(
-                    "request {}: nothing explains that the outcome is unknown",
-                    told.id
-                );
-                violations.push(violation("unknowns are explained", cell, what));
-                break;
-            }
-        }
-    }
-    violations
-}
-
 /// No answer says `released` after an effect, nor of the request that had it.
 pub fn released_is_true(evidence: &Evidence) -> Vec<Violation> {
     let visits = evidence.visits_of();
@@ -269,52 +244,30 @@ pub fn nothing_hangs(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// Once all is healed, every key has an answer: the upstream's, or that nobody knows.
+/// Once all is healed, every key has an answer, and in time: the upstream's, or that nobody knows.
 pub fn answered_when_healed(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (cell, asked) in by_cell(&evidence.asked) {
-        let Some(last) = asked.iter().rev().find(|asked| asked.sweep) else {
-            continue;
+    if !evidence.asked.iter().any(|asked| asked.sweep) {
+        return violations;
+    }
+    let asked = by_cell(&evidence.asked);
+    for cell in 0..evidence.cells.len() {
+        let mut asked = asked.get(&cell).into_iter().flatten().rev();
+        let what = match asked.find(|asked| asked.sweep) {
+            Some(last)
+                if matches!(
+                    last.class(),
+                    Class::Stored(_) | Class::Replay(_) | Class::Unknown
+                ) =>
+            {
+                continue;
+            }
+            Some(last) => format!("request {} got {:?}", last.id, last.said),
+            None => "the sweep did not come to it in time".to_owned(),
         };
-        if !matches!(
-            last.class(),
-            Class::Stored(_) | Class::Replay(_) | Class::Unknown
-        ) {
-            let what = format!("request {} got {:?}", last.id, last.said);
-            violations.push(violation("answered when healed", cell, what));
-        }
+        violations.push(violation("answered when healed", cell, what));
     }
     violations
-}
-
-/// Whether a proxy may have been left without the end of this visit.
-fn may_be_lost(visit: &Visit) -> bool {
-    let slow = |end: At| end - visit.received > SLOW;
-    visit.act.is_misbehaviour() || visit.answer.as_ref().is_none_or(|sent| slow(sent.at))
-}
-
-fn by_fault(evidence: &Evidence, asked: &[&Asked], told: &Asked) -> bool {
-    let before = asked.iter().filter(|asked| asked.start <= told.end);
-    before.into_iter().any(|asked| {
-        let until = asked.end + evidence.linger;
-        evidence.faults.iter().any(|fault| {
-            let (on, tail) = explains(fault, asked.proxy, told.sweep);
-            on && fault.overlaps(asked.start.saturating_sub(tail), until)
-        })
-    })
-}
-
-/// Whether a fault can leave an outcome unknown that this proxy had in hand, and how long after its end.
-fn explains(fault: &Fault, proxy: usize, healed: bool) -> (bool, Duration) {
-    match fault.on {
-        // A connection that is dead in silence is kept for a while.
-        On::Upstream(at) => (at == proxy, KEPT),
-        On::Killed(at) | On::Frozen(at) => (at == proxy, Duration::ZERO),
-        On::StoreLink(at) => (at == proxy && !healed, KEPT),
-        On::Store | On::Flush => (!healed, KEPT),
-        On::Machine => (true, Duration::ZERO),
-        On::Front(_) => (false, Duration::ZERO),
-    }
 }
 
 /// What is wrong with an answer, by the visit that it names.
@@ -344,8 +297,3 @@ fn each_answer(
 pub fn violation(check: &'static str, cell: CellId, what: String) -> Violation {
     Violation { check, cell, what }
 }
-
-/// As long as an upstream may take before a proxy on a busy machine gives up on it.
-const SLOW: Duration = Duration::from_millis(500);
-/// As long as a proxy keeps a connection that is idle.
-const KEPT: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::faults::{Fault, On};
 use super::history::{Asked, At, CALLERS, Cell, CellId, Class, Said, by_cell};
 use super::ledger::Visit;
+use super::world::Times;
 
 /// What checks look at: what clients saw, what the upstream did, what went wrong. Numbers of cells are places in `cells`, numbers of
 /// visits are places in `visits`, from 1.
@@ -16,8 +17,8 @@ pub struct Evidence {
     pub asked: Vec<Asked>,
     pub visits: Vec<Visit>,
     pub faults: Vec<Fault>,
-    /// The longest that an exchange goes on after its client was answered or left.
-    pub linger: Duration,
+    /// Of the proxies.
+    pub times: Times,
 }
 
 /// Something that must not be.
@@ -155,7 +156,7 @@ impl Evidence {
         }
         for fault in &self.faults {
             let meets = |asked: &&Asked| {
-                !asked.sweep && fault.overlaps(asked.start, asked.end + self.linger)
+                !asked.sweep && fault.overlaps(asked.start, asked.end + self.times.linger())
             };
             if of_cell.iter().any(meets) {
                 lines.push((

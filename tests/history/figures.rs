@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::evidence::Evidence;
+use super::explained::excused;
 use super::faults::{On, STALL};
 use super::history::Class;
 use super::world::Backing;
@@ -28,6 +29,8 @@ pub struct Figures {
     freezes: usize,
     lasted: f64,
     exempt: usize,
+    /// The share of requests whose outcome could have been unknown: without a machine that stood still, and with it.
+    excused: [f64; 2],
     violations: usize,
 }
 
@@ -76,6 +79,7 @@ impl Figures {
             lasted: ends.max().unwrap_or_default().as_secs_f64()
                 - starts.min().unwrap_or_default().as_secs_f64(),
             exempt,
+            excused: [false, true].map(|stalls| excused(evidence, stalls)),
             violations,
         }
     }
@@ -100,6 +104,15 @@ impl Figures {
         assert!(self.class("replayed") * 4 >= self.keys, "too few replays");
         assert!(self.class("key reused") > 0, "no key was used twice");
         assert!(self.effects * 2 >= self.keys, "too few effects");
+    }
+
+    /// A check that excuses nearly everything passes nearly everything.
+    pub fn require_few_excuses(&self) {
+        assert!(
+            self.excused[0] < 0.75,
+            "{:.1} % of the requests could have been told unknown",
+            self.excused[0] * 100.0
+        );
     }
 
     fn class(&self, name: &str) -> usize {
@@ -128,6 +141,12 @@ impl fmt::Display for Figures {
             f,
             "  keys that a flush left out of what came after it: {}",
             self.exempt
+        )?;
+        writeln!(
+            f,
+            "  requests that could have been told unknown: {:.1} %, and {:.1} % with the stalls of this machine",
+            self.excused[0] * 100.0,
+            self.excused[1] * 100.0
         )?;
         write!(f, "  violations: {}", self.violations)
     }

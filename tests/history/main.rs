@@ -36,6 +36,7 @@ mod checks;
 mod churn;
 mod client;
 mod evidence;
+mod explained;
 mod faults;
 mod figures;
 mod history;
@@ -47,6 +48,7 @@ mod proxies;
 mod run;
 mod scenarios;
 mod upstream;
+mod watchman;
 mod workload;
 mod world;
 

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::churn::{self, Churn, Deck};
 use super::faults::On;
+use super::history::{At, now};
 use super::options::Dice;
 use super::scenarios;
 use super::toxics::Toxic;
@@ -58,10 +59,11 @@ impl Nemesis {
         }
     }
 
-    /// Deals blows until `over`, and, the `last` time, until each was dealt; and heals.
-    pub async fn run(&mut self, world: &World, over: &AtomicBool, last: bool) {
-        let least = if last { blows(world.backing).len() } else { 0 };
-        while self.dealt < least || !over.load(Ordering::Relaxed) {
+    /// Deals blows until then, and heals. The `last` time goes on until each blow was dealt and every required fault touched something, if that
+    /// comes in time.
+    pub async fn run(&mut self, world: &World, until: At, last: bool) {
+        let give_up = until + PATIENCE;
+        while now() < until || (last && !self.is_through(world) && now() < give_up) {
             if self.deck.is_empty() {
                 self.deck = blows(world.backing).to_vec();
                 self.dice.shuffle(&mut self.deck);
@@ -84,6 +86,15 @@ impl Nemesis {
             world.heal().await;
             sleep(Duration::from_millis(self.dice.between(150, 500))).await;
         }
+    }
+
+    fn is_through(&self, world: &World) -> bool {
+        let faults = world.faults.all();
+        let fired = |kind: &String| {
+            let mut faults = faults.iter();
+            faults.any(|fault| fault.fired && fault.kind == *kind)
+        };
+        self.dealt >= blows(world.backing).len() && required(world).iter().all(fired)
     }
 }
 
@@ -233,3 +244,6 @@ pub fn required(world: &World) -> Vec<String> {
     }
     required
 }
+
+/// How much longer the last deck may take.
+const PATIENCE: Duration = Duration::from_secs(90);

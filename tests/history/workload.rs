@@ -1,7 +1,7 @@
 //! Clients that retry until they are answered for good, click twice, leave early, and come back later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,20 +70,29 @@ pub async fn ask(world: &World, cell: CellId, proxy: usize, manner: Manner) -> A
     asked
 }
 
-/// Runs so many operations, evenly over this time, and waits for the last.
-pub async fn run(world: &Arc<World>, wave: u64, keys: usize, over: Duration) {
+/// Runs so many operations, evenly over this time, and more at the same rate until it is `enough`; waits for the last.
+pub async fn run(
+    world: &Arc<World>,
+    wave: u64,
+    keys: usize,
+    over: Duration,
+    enough: &Arc<AtomicBool>,
+) {
     let next = Arc::new(AtomicUsize::new(0));
     let began = now();
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
-        let (world, next) = (world.clone(), next.clone());
+        let (world, next, enough) = (world.clone(), next.clone(), enough.clone());
         workers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= keys {
+                let due = began + over.mul_f64(number as f64 / keys as f64);
+                while number >= keys && now() < due && !enough.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                if number >= keys && enough.load(Ordering::Relaxed) {
                     return;
                 }
-                let due = began + over.mul_f64(number as f64 / keys as f64);
                 sleep(due.saturating_sub(now())).await;
                 let name = format!("operation {number} of wave {wave}");
                 operation(&world, Dice::new(world.seed, &[name.as_bytes()])).await;
@@ -93,15 +102,16 @@ pub async fn run(world: &Arc<World>, wave: u64, keys: usize, over: Duration) {
     workers.join_all().await;
 }
 
-/// Asks each of these once more, after everything is healed, until the answer says what became of the key.
+/// Asks each of these once more, after everything is healed, until the answer says what became of the key. What has no end in time is left, for the
+/// checks to find.
 pub async fn sweep(world: &World, cells: std::ops::Range<CellId>) {
+    let give_up = now() + SWEEP;
     let swept = iter(cells).map(|cell| async move {
-        let give_up = now() + Duration::from_secs(60);
         let manner = Manner {
             sweep: true,
             ..Manner::PATIENT
         };
-        loop {
+        while now() < give_up {
             let class = ask(world, cell, cell % PROXIES, manner).await.class();
             let waits = matches!(
                 class,
@@ -112,7 +122,7 @@ pub async fn sweep(world: &World, cells: std::ops::Range<CellId>) {
                     | Class::Released
                     | Class::Told(_)
             );
-            if !waits || now() > give_up {
+            if !waits {
                 return;
             }
             sleep(Duration::from_millis(200)).await;
@@ -217,6 +227,8 @@ fn body(seed: u64, key: &str, other: bool) -> Vec<u8> {
 /// Longer than any answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 const WORKERS: usize = 64;
+/// Longer than a sweep takes on a busy machine.
+const SWEEP: Duration = Duration::from_secs(60);
 /// Few, so that a busy machine is no outage.
 const SWEEPERS: usize = 12;
 

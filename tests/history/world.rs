@@ -48,6 +48,8 @@ pub struct World {
     pub upstream: Upstream,
     pub history: History,
     pub faults: Faults,
+    /// None of the embedded store.
+    pub redis_address: Option<SocketAddr>,
     /// Declared before what they use, so that they end first.
     proxies: Vec<tokio::sync::Mutex<Proxy>>,
     redis: Option<tokio::sync::Mutex<RedisServer>>,
@@ -70,6 +72,17 @@ impl Times {
         client: Duration::from_secs(30),
         store: Duration::from_secs(10),
     };
+
+    /// The longest that an exchange goes on after its client was answered or left.
+    pub fn linger(&self) -> Duration {
+        self.upstream + self.client + self.lease * 2
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::HARSH
+    }
 }
 
 impl World {
@@ -119,6 +132,9 @@ impl World {
             upstream,
             history: History::default(),
             faults: Faults::default(),
+            redis_address: redis
+                .as_ref()
+                .map(|redis| SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()))),
             proxies,
             redis: redis.map(tokio::sync::Mutex::new),
             toxics,
@@ -219,6 +235,12 @@ impl World {
     /// Whether links have faults that a real Toxiproxy lacks.
     pub fn has_extras(&self) -> bool {
         self.toxics.ours()
+    }
+
+    /// Where configurations, logs and records of the proxies are.
+    pub fn path(&self) -> PathBuf {
+        let directory = self.directory.lock().unwrap();
+        directory.as_ref().expect("a run goes on").path().to_owned()
     }
 
     /// Keeps configurations, logs and records of the proxies, and tells where.
