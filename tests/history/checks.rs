@@ -252,8 +252,14 @@ pub fn answered_when_healed(evidence: &Evidence) -> Vec<Violation> {
     }
     let asked = by_cell(&evidence.asked);
     for cell in 0..evidence.cells.len() {
-        let mut asked = asked.get(&cell).into_iter().flatten().rev();
-        let what = match asked.find(|asked| asked.sweep) {
+        let of_cell = || asked.get(&cell).into_iter().flatten();
+        // A flush may have left the key to the other body.
+        let flushed = |last: &Asked| {
+            let first = of_cell().map(|asked| asked.start).min();
+            first.is_some_and(|first| evidence.flushed_between(first, last.end))
+        };
+        let what = match of_cell().rev().find(|asked| asked.sweep) {
+            Some(last) if matches!(last.class(), Class::KeyReused) && flushed(last) => continue,
             Some(last)
                 if matches!(
                     last.class(),
