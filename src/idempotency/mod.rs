@@ -33,9 +33,11 @@ mod key;
 mod key_format;
 mod lookup;
 mod record;
-mod response_rule;
+pub mod response_rule;
 #[cfg(test)]
 pub(crate) mod sample;
+mod statuses;
+mod template;
 mod token;
 pub mod transition;
 
@@ -48,7 +50,9 @@ pub use key::{Key, KeyError};
 pub use key_format::{BadPattern, FormatError, KeyFormat, KeyPattern, Uuid7Bounds};
 pub use lookup::{BadEscape, in_cookies, in_query};
 pub use record::{Origin, Record, State, StoredResponse, UnixMillis};
-pub use response_rule::{Finality, built_in};
+pub use response_rule::{Finality, ResponseRule, built_in};
+pub use statuses::{BadStatuses, Statuses};
+pub use template::{BadTemplate, Template};
 pub use token::Token;
 pub use transition::{
     Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict, decide, settle,
