@@ -54,6 +54,13 @@ pub(super) const UPSTREAM_MAX_CONNECTIONS: usize = 1_024;
 /// Requests, and what an operator should see; no more.
 pub(super) const LOG_FILTER: &str = "info";
 
+/// Longer than most upstreams work on a request of which nobody hears any more.
+pub(super) const PROBE_AFTER: Duration = Duration::from_secs(60);
+/// What was asked for is there.
+pub(super) const PROBE_STATUS: u16 = 200;
+/// So long may revoked credentials still see a stored answer.
+pub(super) const REPLAY_CHECK_CACHE: Duration = Duration::from_secs(30);
+
 /// Anything shorter is lost to scheduling: a third of it, the heartbeat's period, is then a few milliseconds.
 pub(super) const LEASE_MIN: Duration = Duration::from_millis(100);
 /// A crashed claim blocks its key for that long.

@@ -6,11 +6,11 @@ use bytesize::ByteSize;
 
 use super::kind::short;
 use super::settings::Settings;
-use crate::idempotency::KeyFormat;
 use crate::idempotency::json::Pointer;
+use crate::idempotency::{Finality, KeyFormat, ResponseRule, built_in};
 use crate::proxy::policy::{
-    CutUpload, FingerprintPart, KeySource, Mode, Policy, RetryPolicy, ScopePart, StoreFailure,
-    UnknownOutcome,
+    CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, RetryPolicy, ScopePart,
+    StoreFailure, UnknownOutcome,
 };
 
 impl Settings {
@@ -88,6 +88,7 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
         match policy.unknown_outcome {
             UnknownOutcome::Reject => "reject",
             UnknownOutcome::Retry => "retry",
+            UnknownOutcome::Probe => "probe",
         },
     )?;
     line(
@@ -125,18 +126,140 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
     line(f, "preserve_host", policy.preserve_host)?;
     line(f, "store_set_cookie", policy.store_set_cookie)?;
     line(f, "retry", retry(&policy.retry))?;
+    for rule in &policy.responses {
+        line(f, "response", response(rule))?;
+    }
+    if let Some(probe) = &policy.probe {
+        line(f, "probe", self::probe(probe))?;
+    }
+    if let Some(check) = &policy.replay_check {
+        let cache = short(check.cache);
+        line(
+            f,
+            "replay_check",
+            format_args!("GET {}, ok {}, cache {cache}", check.path, check.ok),
+        )?;
+    }
     line(f, "may run again", may_run_again(policy))
 }
 
-/// The statuses after which the key is free again, by the built-in response rules.
+/// The statuses after which the key is free again, by the policy's rules and the built-in ones.
 fn may_run_again(policy: &Policy) -> String {
-    let released = "after 401, 403, 407, 408, 409, 421, 423, 425, 429, and 5xx but 502 and 504";
+    let ruled = !policy.responses.is_empty() || !policy.retry.on_status.is_empty();
+    let (released, unknown) = if ruled {
+        (by_rules(policy), "unknown outcomes")
+    } else {
+        let built_in = "after 401, 403, 407, 408, 409, 421, 423, 425, 429, and 5xx but 502 and 504";
+        (built_in.to_owned(), "502, 504 and lost connections")
+    };
     match policy.unknown_outcome {
-        UnknownOutcome::Reject => released.to_owned(),
-        UnknownOutcome::Retry => {
-            format!("{released}; and after 502, 504 and lost connections (unknown_outcome)")
+        UnknownOutcome::Reject => released,
+        UnknownOutcome::Retry => format!("{released}; and after {unknown} (unknown_outcome)"),
+        UnknownOutcome::Probe => format!(
+            "{released}; and after {unknown} if the upstream says that it was not done (unknown_outcome)"
+        ),
+    }
+}
+
+fn by_rules(policy: &Policy) -> String {
+    let released = |always: bool| {
+        (200..=599).filter(move |status| {
+            let outcomes = outcomes(policy, *status);
+            let all = outcomes.iter().all(|outcome| *outcome == Finality::Release);
+            outcomes.contains(&Finality::Release) && all == always
+        })
+    };
+    let (always, sometimes) = (ranges(released(true)), ranges(released(false)));
+    match (always.as_str(), sometimes.as_str()) {
+        ("", "") => "after no status".to_owned(),
+        (always, "") => format!("after {always}"),
+        ("", sometimes) => format!("after {sometimes} by their response rules"),
+        _ => format!("after {always}; by their response rules also after {sometimes}"),
+    }
+}
+
+/// All that may follow from an answer of this status.
+fn outcomes(policy: &Policy, status: u16) -> Vec<Finality> {
+    let mut outcomes = Vec::new();
+    let of_status = |rule: &&ResponseRule| rule.status.is_none_or(|of| of.contains(status));
+    for rule in policy.responses.iter().filter(of_status) {
+        outcomes.push(rule.outcome);
+        if rule.reply_from.is_some() {
+            // Without anything to reply with the key is released.
+            outcomes.push(Finality::Release);
+        }
+        if rule.json.is_empty() && rule.header.is_empty() {
+            return outcomes;
         }
     }
+    outcomes.push(if policy.retry.on_status.contains(&status) {
+        Finality::Release
+    } else {
+        built_in(status)
+    });
+    outcomes
+}
+
+/// Rising numbers, those in a row as a range.
+fn ranges(statuses: impl Iterator<Item = u16>) -> String {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for status in statuses {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == status => *last = status,
+            _ => ranges.push((status, status)),
+        }
+    }
+    let texts: Vec<String> = ranges
+        .into_iter()
+        .map(|(first, last)| match last - first {
+            0 => first.to_string(),
+            _ => format!("{first}-{last}"),
+        })
+        .collect();
+    texts.join(", ")
+}
+
+fn response(rule: &ResponseRule) -> String {
+    let mut text = match rule.status {
+        Some(statuses) => statuses.to_string(),
+        None => "any status".to_owned(),
+    };
+    for (pointer, value) in &rule.json {
+        let value = value.canonical();
+        text += &format!(", json {pointer} = {}", String::from_utf8_lossy(&value));
+    }
+    for (name, value) in &rule.header {
+        text += &format!(", header {name} = {value:?}");
+    }
+    text += match rule.outcome {
+        Finality::Store => ": store",
+        Finality::Release => ": release",
+        Finality::Unknown => ": unknown",
+    };
+    if let Some(retention) = rule.retention {
+        text += &format!(" for {}", short(retention));
+    }
+    if let Some(from) = &rule.reply_from {
+        text += &format!(", reply from GET {from}");
+    }
+    if let Some(status) = rule.reply_status {
+        text += &format!(", reply with {status}");
+    }
+    text
+}
+
+fn probe(probe: &Probe) -> String {
+    let Probe {
+        path,
+        found,
+        absent,
+        after,
+        reply_status,
+    } = probe;
+    let after = short(*after);
+    format!(
+        "GET {path}, found {found} (replied with {reply_status}), absent {absent} after {after}"
+    )
 }
 
 fn retry(retry: &RetryPolicy) -> String {

@@ -18,6 +18,7 @@ mod overrides;
 mod policy;
 mod reader;
 mod routes;
+mod rules;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use super::defaults::{
 };
 use super::kind::{at_most, boolean, duration, list, number, one_of, share, short, size};
 use super::reader::Reader;
+use super::rules;
 use super::words::{
     RetryOn, fingerprint_part, key_format, key_source, method, pointer, retry_on, scope_part,
     size_or_none,
@@ -84,12 +85,19 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
         preserve_host: table.get_or("preserve_host", boolean, base.preserve_host),
         store_set_cookie: table.get_or("store_set_cookie", boolean, base.store_set_cookie),
         retry: table.section("retry", |retry| read_retry(retry, &base.retry)),
+        responses: base.responses.clone(),
+        probe: rules::probe(table, base.probe.as_ref()),
+        replay_check: rules::replay_check(table, base.replay_check.as_ref()),
         upstream: base.upstream,
     };
     check_unknown_retention(table, &policy);
     check_content(table, &policy);
     check_json_body(table, &policy);
-    policy
+    rules::check_probe(table, &policy);
+    Policy {
+        responses: rules::responses(table, &policy),
+        ..policy
+    }
 }
 
 fn read_retry(table: &Reader<'_>, base: &RetryPolicy) -> RetryPolicy {
@@ -199,6 +207,7 @@ const MODE: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("off", Mode::Off)];
 const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("reject", UnknownOutcome::Reject),
     ("retry", UnknownOutcome::Retry),
+    ("probe", UnknownOutcome::Probe),
 ];
 const CUT_UPLOAD: &[(&str, CutUpload)] = &[
     ("unknown", CutUpload::Unknown),

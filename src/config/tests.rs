@@ -36,6 +36,8 @@ const DURATION: &str = r#"expected a duration with its unit, such as "500ms", "3
 const ADDRESS: &str = r#"expected an IP address and port, such as "127.0.0.1:8080" or "[::]:8080""#;
 const ORIGIN: &str = r#"expected http:// or https:// with a host and no more than a port, such as "http://127.0.0.1:3000""#;
 const STORE: &str = "expected memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…";
+const STATUSES: &str = r#"expected statuses from 200 to 599, such as "409", "2xx" or "500-599""#;
+const TEMPLATE: &str = r#"expected a path, percent-encoded, such as "/orders?client_id={key}""#;
 const METHOD: &str = r#"expected a request method in capitals, such as "POST""#;
 const SOURCE: &str = r#"expected a source of keys: "header:NAME", "query:NAME", "cookie:NAME", "json:/pointer" or "content""#;
 const FORMAT: &str = r#"expected "any", "uuid", "uuid4", "uuid7" or "regex:PATTERN""#;
@@ -122,6 +124,36 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy.retry]\nattempts = 0", "3:12: 0: expected a whole number from 1 to 100".to_owned()),
         ("[policy.retry]\nbase = \"9s\"", "3:8: \"9s\": retry.max is 8s here, expected at least retry.base, 9s".to_owned()),
         ("[policy.retry]\non = [\"200\"]", "3:7: \"200\": expected \"connect\" or a status from \"400\" to \"599\"".to_owned()),
+        ("[[policy.response]]\noutcome = \"store\"", "2:1: [[policy.response]]: expected `status`, `json` or `header`: without any it would match every answer".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"", "2:1: [[policy.response]]: `outcome` is missing, expected \"store\", \"release\" or \"unknown\"".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"keep\"", "4:11: \"keep\": expected \"store\" or \"release\" or \"unknown\"".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nretention = \"1y 1\"", format!("5:13: \"1y 1\": {DURATION}")),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"unknown\"\nretention = \"5m\"", "5:13: \"5m\": expected at least upstream_timeout + 2 × lease, 6m, for what may be under way".to_owned()),
+        ("[[policy.response]]\nstatuss = \"409\"\nstatus = \"409\"\noutcome = \"store\"", "3:1: statuss: unknown key, did you mean `status`?".to_owned()),
+        ("[[policy.response]]\nstatus = 409\noutcome = \"store\"", format!("3:10: 409: {STATUSES}")),
+        ("[[policy.response]]\nstatus = \"599-500\"\noutcome = \"store\"", format!("3:10: \"599-500\": {STATUSES}")),
+        ("[[policy.response]]\nstatus = \"6xx\"\noutcome = \"store\"", format!("3:10: \"6xx\": {STATUSES}")),
+        ("[[policy.response]]\njson = { \"error/code\" = \"1\" }\noutcome = \"store\"", "3:10: \"error/code\": expected a JSON pointer: a JSON pointer begins with /".to_owned()),
+        ("[[policy.response]]\njson = { \"/a\" = [] }\noutcome = \"store\"", "3:17: []: expected a string, a number, true or false".to_owned()),
+        ("[[policy.response]]\njson = { \"/a\" = nan }\noutcome = \"store\"", "3:17: nan: expected a string, a number, true or false".to_owned()),
+        ("[[policy.response]]\njson = {}\noutcome = \"store\"", "3:8: {}: expected a table such as { \"/error/code\" = \"23505\" }".to_owned()),
+        ("[[policy.response]]\nheader = { \"a b\" = \"1\" }\noutcome = \"store\"", "3:12: \"a b\": expected the name of a header that goes from end to end".to_owned()),
+        ("[[policy.response]]\nheader = { server = 1 }\noutcome = \"store\"", "3:21: 1: expected the header's value, a string".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_status = 199", "5:16: 199: expected a whole number from 200 to 599".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_status = 204", "5:16: 204: expected a status whose answers have a body".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_from = \"orders\"", format!("5:14: \"orders\": {TEMPLATE}")),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_from = \"/o/{id}\"", "5:14: \"/o/{id}\": expected no placeholder but {key}".to_owned()),
+        ("[[policy.response]]\nstatus = \"409\"\noutcome = \"release\"\nreply_from = \"/o\"", "5:14: \"/o\": expected `outcome = \"store\"` with it: what is fetched is kept".to_owned()),
+        ("[[route]]\npath = \"/\"\n[[route.response]]\nstatus = \"5\"\noutcome = \"store\"", format!("5:10: \"5\": {STATUSES}")),
+        ("[policy]\nunknown_outcome = \"probe\"", "3:19: \"probe\": expected `probe` with it, such as { path = \"/orders?client_id={key}\" }".to_owned()),
+        ("[policy]\nprobe = { found = \"2xx\" }", "3:9: { found = \"2xx\" }: `path` is missing, expected one, such as \"/orders\"".to_owned()),
+        ("[policy]\nprobe = { path = \"o\" }", format!("3:18: \"o\": {TEMPLATE}")),
+        ("[policy]\nprobe = { path = \"/o\", absent = \"200\" }", "3:33: \"200\": expected no status that is both found (2xx) and absent (200)".to_owned()),
+        ("[policy]\nprobe = { path = \"/o\", after = 60 }", format!("3:32: 60: {DURATION}")),
+        ("[policy]\nprobe = { path = \"/o\", afterr = \"1m\" }", "3:24: afterr: unknown key, did you mean `after`?".to_owned()),
+        ("[policy]\nreplay_check = { path = \"/me/{key}\" }", "3:25: \"/me/{key}\": expected a path without {key}: it is about credentials, and not about a key".to_owned()),
+        ("[policy]\nreplay_check = { path = \"/me\", ok = \"1xx\" }", format!("3:38: \"1xx\": {STATUSES}")),
+        ("[policy]\nreplay_check = true", "3:16: true: expected a table, [policy.replay_check]".to_owned()),
         ("[[route]]\nname = \"a\"", "2:1: [[route]]: `path` is missing, expected one, such as \"/orders/{id}\"".to_owned()),
         ("[[route]]\npath = \"orders\"", format!("3:8: \"orders\": {PATTERN}")),
         ("[[route]]\npath = \"/a?b=c\"", format!("3:8: \"/a?b=c\": {PATTERN}")),
@@ -249,26 +281,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "jwt:",
         ),
         ("[policy]\nin_flight = \"wait\"", "3:13: \"wait\"", "wait"),
-        (
-            "[policy]\nunknown_outcome = \"probe\"",
-            "3:19: \"probe\"",
-            "probe",
-        ),
-        (
-            "[policy]\nreplay_check = { path = \"/me\" }",
-            "3:1: replay_check",
-            "policy.replay_check",
-        ),
-        (
-            "[[policy.response]]\nstatus = \"409\"",
-            "2:10: response",
-            "policy.response",
-        ),
-        (
-            "[[route]]\npath = \"/\"\nprobe = {}",
-            "4:1: probe",
-            "route.probe",
-        ),
     ] {
         let expected = format!("f.toml:{place}: `{name}` is not available in this version");
         assert_eq!(faults(text), [expected], "{text}");
@@ -649,6 +661,95 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     assert!(told.contains(" redis+sentinel://…\n"), "{told}");
 }
 
+#[test]
+fn a_routes_response_rules_come_before_the_policys() {
+    let settings = good(
+        r#"
+        [policy]
+        probe = { path = "/o/{key}", after = "2m" }
+        replay_check = { path = "/me" }
+        [[policy.response]]
+        status = "409"
+        json = { "/error/code" = "23505", "/n" = 0x10, "/f" = 1.50, "/b" = true }
+        outcome = "store"
+        reply_from = "/o?id={key}"
+        reply_status = 200
+        [[policy.response]]
+        status = "5xx"
+        header = { Server = "envoy" }
+        outcome = "unknown"
+        retention = "3d"
+        [[route]]
+        path = "/a"
+        unknown_outcome = "probe"
+        probe = { found = "200" }
+        [[route.response]]
+        status = "404"
+        outcome = "release"
+        "#,
+    );
+    let [default, route] = settings.routes.all() else {
+        panic!("{:?}", settings.routes.patterns());
+    };
+    assert_eq!(default.responses.len(), 2);
+    assert_eq!(route.responses[1..], default.responses);
+    let json: Vec<_> = default.responses[0]
+        .json
+        .iter()
+        .map(|(pointer, value)| (pointer.to_string(), value.text().unwrap().to_owned()))
+        .collect();
+    let pairs: Vec<_> = json.iter().map(|(p, v)| (&**p, &**v)).collect();
+    assert_eq!(
+        pairs,
+        [
+            ("/b", "true"),
+            ("/error/code", "23505"),
+            ("/f", "1.50"),
+            ("/n", "16")
+        ]
+    );
+    assert_eq!(
+        default.responses[1].header,
+        [("server".to_owned(), "envoy".to_owned())]
+    );
+    let probe = route.probe.as_ref().unwrap();
+    assert_eq!(probe.path.to_string(), "/o/{key}");
+    assert_eq!(
+        (
+            probe.found.to_string(),
+            probe.absent.to_string(),
+            probe.after
+        ),
+        ("200".to_owned(), "404".to_owned(), Duration::from_secs(120))
+    );
+    assert_eq!(route.replay_check, default.replay_check);
+
+    let told = settings.describe().to_string();
+    for line in [
+        "  response              409, json /b = true, json /error/code = \"23505\", json /f = 1.5, json /n = 16: store, reply from GET /o?id={key}, reply with 200",
+        "  response              5xx, header server = \"envoy\": unknown for 3d",
+        "  response              404: release",
+        "  probe                 GET /o/{key}, found 2xx (replied with 200), absent 404 after 2m",
+        "  replay_check          GET /me, ok 2xx, cache 30s",
+        "  may run again         after 401, 403, 407-409, 421, 423, 425, 429; by their response rules also after 500-501, 503, 505-599",
+        "  may run again         after 401, 403-404, 407-409, 421, 423, 425, 429; by their response rules also after 500-501, 503, 505-599; and after unknown outcomes if the upstream says that it was not done (unknown_outcome)",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
+    }
+    let warned: Vec<&str> = settings
+        .warnings
+        .iter()
+        .map(|warning| warning.split(": ").nth(1).unwrap_or_default())
+        .collect();
+    assert_eq!(
+        warned,
+        [
+            "a response rule releases answers that would be kept or leave the outcome unknown",
+            "probe.after is shorter than upstream_timeout",
+        ]
+    );
+}
+
 const REFERENCE: &str = include_str!("../../config/idemproxy.toml");
 
 #[test]
@@ -668,6 +769,8 @@ fn the_reference_names_every_setting() {
         "upstream_connections",
         "policy",
         "policy.retry",
+        "policy.probe",
+        "policy.replay_check",
     ];
     let headed = sections
         .map(|section| format!("[{section}]\n{text}"))
@@ -684,7 +787,8 @@ fn the_reference_names_every_setting() {
             let line = line.trim_start_matches("# ").trim_start_matches('[');
             let rest = line
                 .strip_prefix(key.as_str())
-                .or_else(|| line.strip_prefix(&format!("policy.{key}")));
+                .or_else(|| line.strip_prefix(&format!("policy.{key}")))
+                .or_else(|| line.split_once(&format!(" {key}")).map(|(_, rest)| rest));
             rest.is_some_and(|rest| rest.starts_with([' ', ']']))
         });
         assert!(

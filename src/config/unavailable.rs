@@ -96,8 +96,4 @@ const TABLE: &[Row] = &[
     ),
     ("policy", "in_flight", Values(&["wait"])),
     ("policy", "wait_timeout", ExceptDefault(r#""30s""#)),
-    ("policy", "unknown_outcome", Values(&["probe"])),
-    ("policy", "probe", Always),
-    ("policy", "replay_check", Always),
-    ("policy", "response", Always),
 ];

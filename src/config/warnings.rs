@@ -1,8 +1,10 @@
 //! What of a configuration weakens the guarantee.
 
+use crate::idempotency::{Finality, built_in};
 use crate::proxy::Routes;
 use crate::proxy::policy::{
-    CutUpload, FingerprintPart, KeySource, Mode, Policy, ScopePart, StoreFailure, UnknownOutcome,
+    CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, ScopePart, StoreFailure,
+    UnknownOutcome,
 };
 use crate::store::{Location, StoreSettings, Sync};
 
@@ -98,5 +100,32 @@ const OF_POLICY: &[Weakness<Policy>] = &[
     (
         |policy| policy.retry.attempts > 1 && !policy.retry.on_status.is_empty(),
         "retry.on names statuses: a request is sent again after them, which is safe only if they mean that nothing was done",
+    ),
+    (
+        |policy| {
+            policy.responses.iter().any(|rule| {
+                let of_rule = |status: &u16| rule.status.is_none_or(|of| of.contains(*status));
+                let kept = |status| built_in(status) != Finality::Release;
+                rule.outcome == Finality::Release && (200..=599).filter(of_rule).any(kept)
+            })
+        },
+        "a response rule releases answers that would be kept or leave the outcome unknown: their requests run again, which is safe only if they mean that nothing was done",
+    ),
+    (
+        |policy| {
+            policy.responses.iter().any(|rule| {
+                let success = rule.reply_status.is_some_and(|status| status < 400);
+                rule.outcome != Finality::Store && success
+            })
+        },
+        "a response rule replies with a success where nothing is kept: clients may take the request for done",
+    ),
+    (
+        |policy| {
+            let short = |probe: &Probe| probe.after < policy.upstream_timeout;
+            policy.unknown_outcome == UnknownOutcome::Probe
+                && policy.probe.as_ref().is_some_and(short)
+        },
+        "probe.after is shorter than upstream_timeout: a request that the upstream still works on may be taken for one that it does not know of, and run again",
     ),
 ];

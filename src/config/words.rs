@@ -9,9 +9,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tracing_subscriber::EnvFilter;
 
 use super::defaults::HEADER_NAME_MAX;
-use super::kind::{Read, Value, size, text, wrong};
+use super::kind::{Read, Value, Wrong, size, text, wrong};
 use crate::idempotency::json::Pointer;
-use crate::idempotency::{KeyFormat, KeyPattern};
+use crate::idempotency::{BadTemplate, KeyFormat, KeyPattern, Statuses, Template};
 use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
 use crate::store::{BadLocation, Location};
 
@@ -230,7 +230,7 @@ fn header(text: &str) -> Option<HeaderName> {
 }
 
 /// RFC 9110, section 7.6.1, and what frames a message.
-const HOP_BY_HOP: [&str; 9] = [
+pub(super) const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "content-length",
     "keep-alive",
@@ -278,6 +278,27 @@ pub(super) fn retry_on(value: &Value<'_>) -> Read<RetryOn> {
             }
         },
     )(value)
+}
+
+/// Statuses of answers.
+pub(super) fn statuses(value: &Value<'_>) -> Read<Statuses> {
+    text(
+        "statuses from 200 to 599, such as \"409\", \"2xx\" or \"500-599\"",
+        |text| text.parse().ok(),
+    )(value)
+}
+
+/// Where on the upstream something is asked.
+pub(super) fn template(value: &Value<'_>) -> Read<Template> {
+    let written = value.get_ref().as_str();
+    let parsed = written.unwrap_or_default().parse();
+    parsed.map_err(|error: BadTemplate| {
+        vec![Wrong {
+            span: value.span(),
+            text: written.map(str::to_owned),
+            expected: error.to_string(),
+        }]
+    })
 }
 
 /// A size, or `none`.

@@ -55,5 +55,6 @@ pub use statuses::{BadStatuses, Statuses};
 pub use template::{BadTemplate, Template};
 pub use token::Token;
 pub use transition::{
-    Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict, decide, settle,
+    Absence, Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict,
+    absent, decide, found, settle, shown,
 };

@@ -210,7 +210,10 @@ mod tests {
         for (body, matches) in [
             (r#"{"error":{"code":"23505"},"n":1.5}"#, true),
             (r#"{"error":{"code":"23505"},"n":15e-1}"#, true),
-            (r#"{"error":{"code":"23505"},"n":1.5000000000000001}"#, false),
+            (
+                r#"{"error":{"code":"23505"},"n":1.5000000000000001}"#,
+                false,
+            ),
             (r#"{"error":{"code":"23505"},"n":"1.50"}"#, false),
             (r#"{"error":{"code":23505},"n":1.5}"#, false),
             (r#"{"error":{"code":"23505"}}"#, false),

@@ -89,7 +89,10 @@ mod tests {
     fn a_key_stays_within_its_place() {
         for (key, filled) in [
             ("a-B_1.~", "/o/a-B_1.~?id=a-B_1.~"),
-            ("a/b?c&d=e f", "/o/a%2Fb%3Fc%26d%3De%20f?id=a%2Fb%3Fc%26d%3De%20f"),
+            (
+                "a/b?c&d=e f",
+                "/o/a%2Fb%3Fc%26d%3De%20f?id=a%2Fb%3Fc%26d%3De%20f",
+            ),
             ("../x", "/o/..%2Fx?id=..%2Fx"),
             ("%2e", "/o/%252e?id=%252e"),
             ("{key}", "/o/%7Bkey%7D?id=%7Bkey%7D"),

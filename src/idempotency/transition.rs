@@ -57,6 +57,8 @@ pub enum UnknownOutcome {
     Reject,
     /// Execute again.
     Retry,
+    /// Ask the upstream whether it was carried out.
+    Probe,
 }
 
 /// A record that a request met.
@@ -66,6 +68,8 @@ pub struct Seen {
     pub record: Record,
     /// Whether its lease lapsed, by the store's clock when it was read.
     pub lapse: Lapse,
+    /// For how long at least nobody has written or renewed it, by the store's clock; nothing where the store did not say.
+    pub quiet: Option<Duration>,
 }
 
 /// Whether a lease lapsed, by the store's clock in the step that read the record.
@@ -86,6 +90,8 @@ pub enum Verdict {
     Mine,
     /// Claim over it, expecting this.
     Claim(Expect),
+    /// Ask the upstream what became of it, and write the answer over it, expecting this.
+    Probe(Expect),
     /// Look again, and ask for the lease.
     Look,
     /// Let the body go by, hash it, and decide again.
@@ -135,6 +141,21 @@ pub enum Outcome {
         /// Why, for operators.
         error: Option<&'static str>,
     },
+}
+
+impl Terms {
+    /// With a retention of its own for what ends like this.
+    #[must_use]
+    pub fn keeping(mut self, outcome: &Outcome, retention: Option<Duration>) -> Self {
+        if let Some(retention) = retention {
+            match outcome {
+                Outcome::Completed { .. } => self.retention = retention,
+                Outcome::Released { .. } => self.failed_retention = retention,
+                Outcome::Unknown { .. } => self.unknown_retention = retention,
+            }
+        }
+        self
+    }
 }
 
 impl Attempt {
@@ -216,31 +237,98 @@ pub fn decide(
         }
         (None, _) => false,
     };
-    let retry = in_doubt == UnknownOutcome::Retry
-        && comparable
-        && matches!(attempt.payload, Payload::Whole(_));
+    let probe = in_doubt == UnknownOutcome::Probe;
+    let again = comparable
+        && match in_doubt {
+            UnknownOutcome::Reject => false,
+            UnknownOutcome::Retry => matches!(attempt.payload, Payload::Whole(_)),
+            UnknownOutcome::Probe => true,
+        };
+    let over = if probe {
+        Verdict::Probe
+    } else {
+        Verdict::Claim
+    };
     match (record.state, seen.lapse) {
         (State::Completed, _)
             if record.credentials != attempt.credentials && !seeded(Seeded::CredentialsIgnored) =>
         {
-            Verdict::Refuse(Refusal::CredentialsChanged(record.status))
+            Verdict::Refuse(Refusal::CredentialsChanged(first_status(record)))
         }
-        (State::Completed, _) if record.response.is_none() => {
-            Verdict::Refuse(Refusal::ResponseNotStored(record.status))
-        }
-        (State::Completed, _) => Verdict::Replay,
+        (State::Completed, _) => shown(record),
         (State::InFlight, Lapse::Untold) => Verdict::Look,
         (State::InFlight, Lapse::Live) => Verdict::Refuse(Refusal::InProgress),
         (State::InFlight, Lapse::Lapsed)
-            if retry && steady < record.lease && !seeded(Seeded::DowntimeIsLapse) =>
+            if again && steady < record.lease && !seeded(Seeded::DowntimeIsLapse) =>
         {
             Verdict::Refuse(Refusal::InProgress)
         }
-        (State::InFlight, Lapse::Lapsed) if retry => Verdict::Claim(Expect::Lapsed(record.token)),
-        (State::Unknown, _) if retry => Verdict::Claim(Expect::Unknown(record.token)),
+        (State::InFlight, Lapse::Lapsed) if again => over(Expect::Lapsed(record.token)),
+        (State::Unknown, Lapse::Untold) if again && probe => Verdict::Look,
+        (State::Unknown, _) if again => over(Expect::Unknown(record.token)),
         (State::InFlight | State::Unknown, _) => Verdict::Refuse(Refusal::OutcomeUnknown),
         (State::Released, _) => Verdict::Claim(Expect::Released(record.token)),
     }
+}
+
+/// What whoever may see the answer of a completed record gets.
+pub fn shown(record: &Record) -> Verdict {
+    match record.response {
+        Some(_) => Verdict::Replay,
+        None => Verdict::Refuse(Refusal::ResponseNotStored(record.status)),
+    }
+}
+
+/// The status that the first client got.
+fn first_status(record: &Record) -> Option<u16> {
+    match &record.response {
+        Some(response) => Some(response.status),
+        None => record.status,
+    }
+}
+
+/// What follows from an upstream that says that it knows nothing of an operation in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It was not carried out, and the attempt may claim.
+    Believed,
+    /// It may be under way yet; for so long.
+    TooSoon(Duration),
+    /// These credentials may not see it, or the attempt has no body any more.
+    Nothing,
+}
+
+/// Judges an absence. `after` is how long an operation may be under way of which nobody hears; `verified` says that the upstream
+/// vouched for the attempt's credentials.
+pub fn absent(seen: &Seen, attempt: &Attempt, after: Duration, verified: bool) -> Absence {
+    let sees = verified || seen.record.credentials == attempt.credentials;
+    match seen.quiet {
+        Some(quiet) if sees && matches!(attempt.payload, Payload::Whole(_)) => {
+            match after.saturating_sub(quiet) {
+                Duration::ZERO => Absence::Believed,
+                left => Absence::TooSoon(left),
+            }
+        }
+        _ => Absence::Nothing,
+    }
+}
+
+/// The record of an operation in doubt of which the upstream says that it was carried out. It is the attempt's, credentials included,
+/// since the answer was given to those.
+pub fn found(
+    seen: &Record,
+    attempt: &Attempt,
+    status: u16,
+    response: Option<StoredResponse>,
+    now: UnixMillis,
+) -> Record {
+    let claim = Record {
+        token: attempt.token,
+        credentials: attempt.credentials,
+        ..seen.clone()
+    };
+    let outcome = Outcome::Completed { status, response };
+    settle(&claim, attempt.terms, outcome, None, now)
 }
 
 /// The record that ends a claim, and replaces it under [`Expect::Held`].

@@ -10,11 +10,14 @@ use super::key::Keyed;
 use super::limits::ClaimSlot;
 use super::payload::Received;
 use super::policy::{Policy, StoreFailure};
-use super::problem;
+use super::probe::{self, Probed, Vouched};
 use super::records::{LostClaim, Records};
+use super::{Forward, Shared, problem};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
-use crate::idempotency::{Attempt, Expect, Origin, Outcome, Record, State, Token, Verdict, decide};
+use crate::idempotency::{
+    Attempt, Expect, Origin, Outcome, Record, Refusal, State, Token, Verdict, decide, shown,
+};
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::wire::Problem;
 
@@ -40,14 +43,15 @@ pub(super) enum Denied {
 const ROUNDS: usize = 4;
 
 /// Claims the key, or finds out what became of it.
-pub(super) async fn acquire<S: Store>(
-    records: &Arc<Records<S>>,
+pub(super) async fn acquire<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
     keyed: &Keyed,
     request: &Parts,
     received: &mut Received,
     policy: &Arc<Policy>,
     slot: ClaimSlot,
 ) -> Result<Acquired, Denied> {
+    let records = &proxy.records;
     let mut attempt = Attempt {
         token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
         terms: policy.terms(),
@@ -115,6 +119,33 @@ pub(super) async fn acquire<S: Store>(
             }
             verdict => verdict,
         };
+        let verdict = match verdict {
+            Verdict::Probe(expect) => {
+                match probe::probe(proxy, keyed, request, policy, &attempt, &met).await {
+                    Probed::Absent => Verdict::Claim(expect),
+                    Probed::Refused(problem) => return Err(Denied::Refused(problem)),
+                    Probed::Found(record) => {
+                        let replaced = records.replace(keyed.id, expect, &record).await;
+                        if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
+                            return if record.response.is_some() {
+                                Ok(Acquired::Replay(record))
+                            } else {
+                                Err(Denied::Refused(probe::not_kept(keyed, *record)))
+                            };
+                        }
+                        Verdict::Look
+                    }
+                }
+            }
+            Verdict::Refuse(Refusal::CredentialsChanged(status)) => {
+                match probe::vouch(proxy, keyed, request, policy, &attempt).await {
+                    Vouched::Yes => shown(&met.record),
+                    Vouched::No => Verdict::Refuse(Refusal::CredentialsChanged(status)),
+                    Vouched::Asking => Verdict::Refuse(Refusal::InProgress),
+                }
+            }
+            verdict => verdict,
+        };
         match verdict {
             Verdict::Mine => return Ok(claim(met.record, since, false, slot)),
             Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record))),
@@ -124,6 +155,7 @@ pub(super) async fn acquire<S: Store>(
             Verdict::Claim(expect) => {
                 let record = attempt.claim_over(&met.record);
                 let taken_over = !matches!(expect, Expect::Released(_));
+                let since = Instant::now();
                 match records.replace(keyed.id, expect, &record).await {
                     Ok(Replaced::Applied | Replaced::Restored) => {
                         return Ok(claim(record, since, taken_over, slot));
@@ -147,7 +179,7 @@ pub(super) async fn acquire<S: Store>(
                     }
                 }
             }
-            Verdict::Look | Verdict::Hash => {
+            Verdict::Look | Verdict::Hash | Verdict::Probe(_) => {
                 seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
             }
         }

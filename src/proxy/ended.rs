@@ -1,5 +1,7 @@
 //! How an exchange ends: every way out of it, by name.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Frame;
@@ -17,6 +19,8 @@ use crate::wire::{Body, Code};
 pub(super) struct Ended {
     /// What the record says.
     pub(super) outcome: Outcome,
+    /// How long it is kept, where not as the policy says.
+    pub(super) retention: Option<Duration>,
     /// What the client gets once it does.
     pub(super) then: Then,
 }
@@ -43,6 +47,7 @@ impl Ended {
                 status: None,
                 error: Some(error),
             },
+            retention: None,
             then,
         }
     }
@@ -54,6 +59,7 @@ impl Ended {
                 status,
                 error: Some(error),
             },
+            retention: None,
             then,
         }
     }
@@ -85,6 +91,7 @@ pub(super) fn failed(Failed { error, answered }: Failed, policy: &Policy, upload
                     status: answered,
                     error: Some("the upstream was not reached"),
                 },
+                retention: None,
                 then: Then::Problem(Code::UpstreamUnreachable, detail),
             }
         }

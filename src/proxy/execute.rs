@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use bytes::Bytes;
 use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -13,17 +14,18 @@ use super::account::Tell;
 use super::claim::Claim;
 use super::collect::{Collected, collect, is_event_stream, pump};
 use super::ended::{Ended, Then, failed};
+use super::judge::{Read, Verdict, judge};
 use super::limits::{Buffered, InFlight};
 use super::payload::{Pieces, Received};
-use super::policy::Policy;
 use super::records::Settled;
 use super::relay::relay;
+use super::reply::Asker;
 use super::respond::{self, Answer};
 use super::send::send;
 use super::upload::{Progress, Stage};
 use super::{Forward, Shared};
 use crate::fault::{self, Place};
-use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State, built_in};
+use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State};
 use crate::store::Store;
 use crate::telemetry;
 use crate::upstream::headers;
@@ -39,6 +41,8 @@ pub(super) struct Exchange {
     pub(super) received: Received,
     /// What a streamed body adds its hash to.
     pub(super) fingerprint: Fingerprint,
+    /// What it takes to ask the upstream beside it, where the policy may.
+    pub(super) asker: Option<Asker>,
     /// The memory that the bodies take.
     pub(super) held: Buffered,
     /// The leave to run.
@@ -56,6 +60,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         head,
         received,
         mut fingerprint,
+        asker,
         mut held,
         permit,
     } = exchange;
@@ -70,7 +75,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         )
     } else {
         let work = work(
-            proxy, &claim, head, received, &progress, &mut held, &mut tell,
+            proxy, &claim, head, received, &asker, &progress, &mut held, &mut tell,
         );
         tokio::select! {
             // What is there is taken, though the deadline passed in the same moment.
@@ -90,11 +95,15 @@ pub(super) async fn execute<F: Forward, S: Store>(
         }
         fingerprint
     });
-    let Ended { outcome, then } = ended;
+    let Ended {
+        outcome,
+        retention,
+        then,
+    } = ended;
     fault::reach(Place::BeforeSettle);
     let (settled, held) = proxy
         .records
-        .settle(claim, outcome, fingerprint, held)
+        .settle(claim, outcome, retention, fingerprint, held)
         .await;
     fault::reach(Place::AfterSettle);
     let (state, expires) = match &settled {
@@ -140,12 +149,14 @@ pub(super) async fn execute<F: Forward, S: Store>(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one call, of one step")]
 /// Everything up to the end of the claim. Dropped where it stands when the proxy has to stop.
 async fn work<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
     head: Parts,
     received: Received,
+    asker: &Option<Asker>,
     progress: &Progress,
     held: &mut Buffered,
     tell: &mut Option<Tell>,
@@ -178,58 +189,111 @@ async fn work<F: Forward, S: Store>(
         );
         return Ended::unknown(Some(status), "the upstream switched protocols", then);
     }
-    match finality(status, policy) {
-        Finality::Release => {
-            let outcome = Outcome::Released {
-                status: Some(status),
-                error: Some("the upstream's status says so"),
-            };
-            return Ended {
-                outcome,
-                then: Then::Pass(response.map(BodyExt::boxed_unsync)),
-            };
+    let judged = judge(response, policy, held).await;
+    let Ok(Verdict {
+        mut answer,
+        mut finality,
+        rule,
+    }) = judged
+    else {
+        let then = Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
+        return Ended::unknown(Some(status), "the upstream's answer broke off", then);
+    };
+    let (mut reply_status, mut retention) = (None, None);
+    if let Some(rule) = rule {
+        (reply_status, retention) = (rule.reply_status, rule.retention);
+        if let (Some(from), Some(asker)) = (&rule.reply_from, asker) {
+            match asker.fetch(proxy, policy, from, held).await {
+                Some((response, trailers)) => answer = Read::Whole(response, trailers),
+                None => {
+                    (finality, reply_status, retention) = (Finality::Release, None, None);
+                }
+            }
         }
-        Finality::Unknown => {
-            let then = Then::Pass(response.map(BodyExt::boxed_unsync));
-            return Ended::unknown(Some(status), "the upstream's status leaves it open", then);
-        }
-        Finality::Store => {}
+    }
+    if let Some(status) = reply_status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        answer.set_status(status);
+    }
+    if finality != Finality::Store {
+        let error = Some(match (finality, rule) {
+            (Finality::Release, None) => "the upstream's status says so",
+            (Finality::Release, Some(_)) => "a response rule says so",
+            (_, None) => "the upstream's answer leaves it open",
+            (_, Some(_)) => "a response rule leaves it open",
+        });
+        let status = Some(status);
+        let outcome = match finality {
+            Finality::Release => Outcome::Released { status, error },
+            _ => Outcome::Unknown { status, error },
+        };
+        let held = std::mem::replace(held, proxy.limits.buffer());
+        return Ended {
+            outcome,
+            retention,
+            then: answer.pass(held),
+        };
     }
     fault::reach(Place::BeforeBody);
-    let (head, mut body) = response.into_parts();
-    let ahead = if is_event_stream(&head.headers) {
-        Pieces::default()
-    } else {
-        match collect(&mut body, policy, held).await {
-            Collected::Whole(bytes, trailers) => {
-                fault::reach(Place::AfterBody);
-                let kept = respond::keep(
-                    head.status,
-                    &head.headers,
-                    bytes.clone(),
-                    &trailers,
-                    policy.store_set_cookie,
-                );
-                let outcome = Outcome::Completed {
-                    status,
-                    response: Some(kept),
-                };
-                return Ended {
-                    outcome,
-                    then: Then::Answer(Response::from_parts(head, bytes), trailers),
-                };
-            }
-            Collected::Large(ahead, limit) => {
-                proxy.metrics.limit_reached(limit);
-                tracing::info!(id = %claim.id, limit = limit.as_str(), "an answer is too large to keep");
-                ahead
-            }
-            Collected::BrokeOff => {
-                let then = Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
-                return Ended::unknown(Some(status), "the upstream's answer broke off", then);
+    let keep = |head: http::response::Parts, bytes: Bytes, trailers: HeaderMap| {
+        fault::reach(Place::AfterBody);
+        let cookies = policy.store_set_cookie;
+        let kept = respond::keep(
+            head.status,
+            &head.headers,
+            bytes.clone(),
+            &trailers,
+            cookies,
+        );
+        let outcome = Outcome::Completed {
+            status,
+            response: Some(kept),
+        };
+        Ended {
+            outcome,
+            retention,
+            then: Then::Answer(Response::from_parts(head, bytes), trailers),
+        }
+    };
+    let (head, mut body, large) = match answer {
+        Read::Whole(response, trailers) => {
+            let (head, bytes) = response.into_parts();
+            return keep(head, bytes, trailers);
+        }
+        Read::Large(response, ahead, limit) => {
+            let (head, body) = response.into_parts();
+            (head, body, Some((ahead, limit)))
+        }
+        Read::Head(response) => {
+            let (head, mut body) = response.into_parts();
+            if is_event_stream(&head.headers) {
+                (head, body, None)
+            } else {
+                match collect(&mut body, policy, held).await {
+                    Collected::Whole(bytes, trailers) => return keep(head, bytes, trailers),
+                    Collected::Large(ahead, limit) => (head, body, Some((ahead, limit))),
+                    Collected::BrokeOff => {
+                        let then =
+                            Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
+                        return Ended::unknown(
+                            Some(status),
+                            "the upstream's answer broke off",
+                            then,
+                        );
+                    }
+                }
             }
         }
     };
+    let ahead = match large {
+        Some((ahead, limit)) => {
+            proxy.metrics.limit_reached(limit);
+            tracing::info!(id = %claim.id, limit = limit.as_str(), "an answer is too large to keep");
+            ahead
+        }
+        None => Pieces::default(),
+    };
+    // All that duplicates are told of it.
+    let first_status = head.status.as_u16();
     let (mut stream, relayed) = relay();
     let mut response = Response::from_parts(head, relayed.boxed_unsync());
     respond::mark(response.headers_mut(), claim.id, State::InFlight, None);
@@ -244,9 +308,10 @@ async fn work<F: Forward, S: Store>(
             fault::reach(Place::AfterBody);
             Ended {
                 outcome: Outcome::Completed {
-                    status,
+                    status: first_status,
                     response: None,
                 },
+                retention,
                 then: Then::EndStream(stream, last),
             }
         }
@@ -254,15 +319,6 @@ async fn work<F: Forward, S: Store>(
             let then = Then::Abort(stream);
             Ended::unknown(Some(status), "the upstream's answer broke off", then)
         }
-    }
-}
-
-/// What the upstream's status says: by the built-in rules, but for those by which the operator says that nothing was carried out.
-fn finality(status: u16, policy: &Policy) -> Finality {
-    if policy.retry.on_status.contains(&status) {
-        Finality::Release
-    } else {
-        built_in(status)
     }
 }
 

@@ -8,7 +8,7 @@ use super::policy::{KeySource, Policy, ScopePart};
 use super::source;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Caller, Key, RecordId, Scope};
+use crate::idempotency::{Caller, Key, RecordId, Scope, Template};
 use crate::wire::{Code, Problem};
 
 /// What names the operation.
@@ -18,6 +18,8 @@ pub(super) struct Keyed {
     pub(super) id: RecordId,
     /// Digest of the key alone, for operators who know it.
     pub(super) key: Digest,
+    /// The key itself, by which the upstream can be asked.
+    pub(super) text: Key,
     /// Digest of the credentials, where the scope names the caller.
     pub(super) credentials: Option<Digest>,
     /// Whether cookies came, and the scope has no caller to tell their users apart.
@@ -44,6 +46,12 @@ pub(super) fn extract(
             "the path has dot segments, which two readers resolve in two ways",
         ));
     }
+    if policy.asks_by_key() && Template::leads_elsewhere(&key) {
+        return Err(Problem::new(
+            Code::KeyInvalid,
+            "the key is a dot segment, by which the upstream cannot be asked",
+        ));
+    }
     let caller = caller(&request.headers, policy)?;
     let mut scope = Scope::new(service);
     // In a fixed order, so that the order in the configuration names no other record.
@@ -63,6 +71,7 @@ pub(super) fn extract(
     Ok(Some(Keyed {
         id: scope.record_id(&key),
         key: digest.finish(),
+        text: key,
         credentials: caller.and_then(|caller| caller.credentials),
         cookies_only: request.headers.contains_key(COOKIE)
             && caller.is_none_or(|c| c.credentials.is_none()),

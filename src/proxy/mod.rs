@@ -4,31 +4,39 @@
 //! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
-//! 4. `execute` asks the upstream (`send`, `collect`).
+//! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
 //! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once.
+//!
+//! Beside the requests themselves the upstream may be asked (`ask`) for the answer to a duplicate (`reply`), whether an operation in
+//! doubt took place, and whether credentials stand (`probe`).
 //!
 //! What no policy covers takes the short way, `pass`. [`Idempotency`] is a tower service round one that forwards; its errors are
 //! answers, so it never fails.
 
 mod account;
 mod acquire;
+mod asides;
+mod ask;
 mod claim;
 mod collect;
 mod ended;
 mod execute;
 mod forward;
 mod hold;
+mod judge;
 mod key;
 mod limits;
 mod operation;
 mod pass;
 mod payload;
 pub mod policy;
+mod probe;
 mod problem;
 mod receive;
 mod records;
 mod relay;
+mod reply;
 mod respond;
 mod retry;
 mod routes;
@@ -52,6 +60,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::account::Account;
+use self::asides::Asides;
 use self::limits::{InFlight, Limits};
 use self::pass::Passing;
 use self::receive::{Asked, Named};
@@ -118,6 +127,7 @@ struct Shared<F, S> {
     service: String,
     authorities: Vec<String>,
     limits: Limits,
+    asides: Asides,
     body_idle_timeout: Duration,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -145,6 +155,7 @@ impl<F, S: Store> Idempotency<F, S> {
             service,
             authorities,
             limits: Limits::new(parameters.max_in_flight, parameters.max_buffered_total),
+            asides: Asides::default(),
             body_idle_timeout: parameters.body_idle_timeout,
             metrics,
             tasks,

@@ -17,6 +17,7 @@ use super::limits::{Buffered, ClaimSlot, InFlight};
 use super::pass::{Passing, pass};
 use super::payload::{self, Received};
 use super::policy::Policy;
+use super::reply::Asker;
 use super::respond::{self, Answer};
 use super::{Forward, Shared, problem};
 use crate::fault::{self, Place};
@@ -103,9 +104,7 @@ impl Operation {
         } = self;
         let id = keyed.id;
         fault::reach(Place::BeforeClaim);
-        let answer = match acquire(&proxy.records, &keyed, &head, &mut received, &policy, slot)
-            .await
-        {
+        let answer = match acquire(&proxy, &keyed, &head, &mut received, &policy, slot).await {
             Ok(Acquired::Execute(claim)) => {
                 fault::reach(Place::AfterClaim);
                 claimed.store(true, Ordering::Release);
@@ -114,6 +113,7 @@ impl Operation {
                     Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                 };
                 proxy.prepare(&mut head, &policy);
+                let asker = Asker::of(&policy, &head.headers, &keyed.text);
                 if claim.taken_over {
                     head.headers
                         .insert("x-idempotency-attempt", claim.record.attempts.into());
@@ -123,6 +123,7 @@ impl Operation {
                     head,
                     received,
                     fingerprint,
+                    asker,
                     held,
                     permit,
                 };

@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use crate::idempotency::json::Pointer;
-use crate::idempotency::{JsonBody, KeyFormat, Terms, Uuid7Bounds};
+use crate::idempotency::{
+    JsonBody, KeyFormat, ResponseRule, Statuses, Template, Terms, Uuid7Bounds,
+};
 
 pub use crate::idempotency::UnknownOutcome;
 
@@ -65,6 +67,12 @@ pub struct Policy {
     pub store_set_cookie: bool,
     /// How often a request that was not carried out is sent again.
     pub retry: RetryPolicy,
+    /// What the operator says of the upstream's answers; the first rule that matches wins, and the built-in ones come last.
+    pub responses: Vec<ResponseRule>,
+    /// How the upstream is asked whether an operation took place.
+    pub probe: Option<Probe>,
+    /// How the upstream is asked whether a caller's other credentials still stand.
+    pub replay_check: Option<ReplayCheck>,
     /// Which of the configured upstreams (an index) the route goes to.
     pub upstream: usize,
 }
@@ -119,6 +127,9 @@ impl Default for Policy {
             preserve_host: true,
             store_set_cookie: false,
             retry: RetryPolicy::default(),
+            responses: Vec::new(),
+            probe: None,
+            replay_check: None,
             upstream: 0,
         }
     }
@@ -138,6 +149,16 @@ impl Default for RetryPolicy {
 }
 
 impl Policy {
+    /// Whether the upstream may be asked about an operation by its key.
+    pub(super) fn asks_by_key(&self) -> bool {
+        let probe = self.probe.iter().map(|probe| &probe.path);
+        let rules = self
+            .responses
+            .iter()
+            .filter_map(|rule| rule.reply_from.as_ref());
+        probe.chain(rules).any(Template::names_key)
+    }
+
     /// The durations that a claim writes into its record.
     pub(super) fn terms(&self) -> Terms {
         Terms {
@@ -230,6 +251,32 @@ pub enum StoreFailure {
     Reject,
     /// Forwarded without the guarantee.
     Forward,
+}
+
+/// How the upstream is asked whether an operation took place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// What is asked for, by a GET.
+    pub path: Template,
+    /// Statuses that say that it did.
+    pub found: Statuses,
+    /// Statuses that say that it did not.
+    pub absent: Statuses,
+    /// How long after the last heartbeat that is believed.
+    pub after: Duration,
+    /// The status of the answer to an operation that was found.
+    pub reply_status: u16,
+}
+
+/// How the upstream is asked whether a caller's other credentials still stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayCheck {
+    /// What is asked for, by a GET.
+    pub path: Template,
+    /// Statuses that say that they do.
+    pub ok: Statuses,
+    /// How long that is believed without asking again.
+    pub cache: Duration,
 }
 
 /// How often a request that was not carried out is sent again, and when.

@@ -1,5 +1,7 @@
 //! Refusals of the core and failures of the store, as answers.
 
+use std::time::Duration;
+
 use super::acquire::Denied;
 use crate::idempotency::{Lapse, RecordId, Refusal, Seen, State};
 use crate::store::StoreError;
@@ -50,6 +52,21 @@ pub(super) fn in_progress(id: RecordId, state: State) -> Problem {
     )
     .with_id(id.to_string())
     .with_state(state.name())
+}
+
+/// The answer while the upstream is asked about the key, or has to be asked again after a while.
+pub(super) fn asked(id: RecordId, left: Option<Duration>) -> Problem {
+    let mut problem = Problem::new(
+        Code::InProgress,
+        "The first request with this key may still be under way; the upstream is asked about it. Try again later.",
+    );
+    if let Some(left) = left {
+        let seconds = left.as_millis().div_ceil(1000).max(1);
+        problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+    }
+    problem
+        .with_id(id.to_string())
+        .with_state(State::Unknown.name())
 }
 
 /// The answer where nothing was claimed and nothing forwarded.

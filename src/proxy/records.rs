@@ -134,17 +134,20 @@ impl<S: Store> Records<S> {
         }
     }
 
-    /// Ends a claim. If the store does not acknowledge, it is told again in the background until it does; `held`, the memory that
+    /// Ends a claim, to be kept for `retention` where that is given. If the store does not acknowledge, it is told again in the
+    /// background until it does; `held`, the memory that
     /// the answer takes, is kept for so long, and given back otherwise.
     pub(super) async fn settle(
         self: &Arc<Self>,
         claim: Claim,
         outcome: Outcome,
+        retention: Option<Duration>,
         fingerprint: Option<Fingerprint>,
         held: Buffered,
     ) -> (Settled, Option<Buffered>) {
         let (id, record, policy, slot) = claim.into_parts();
-        let settled = settle(&record, policy.terms(), outcome, fingerprint, self.now());
+        let terms = policy.terms().keeping(&outcome, retention);
+        let settled = settle(&record, terms, outcome, fingerprint, self.now());
         let ended = if seeded(Seeded::AnswerBeforeStore) {
             let (records, settled) = (self.clone(), settled.clone());
             self.tasks

@@ -201,6 +201,7 @@ impl Cell {
             record: decode(self.frame.clone())
                 .map_err(|error| StoreError::Unreadable(error.to_string()))?,
             lapse: if lapsed { Lapse::Lapsed } else { Lapse::Live },
+            quiet: Some(now.duration_since(self.written)),
         })
     }
 

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + std::marker::Sync>;
@@ -42,6 +43,12 @@ pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Body {
         .into_iter()
         .filter(|frame| frame.data_ref().is_none_or(|data| !data.is_empty()));
     StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync()
+}
+
+/// A body of which the beginning was read already.
+pub fn after(ahead: Bytes, rest: Body) -> Body {
+    let ahead = futures_util::stream::iter([Ok(Frame::data(ahead))]);
+    StreamBody::new(ahead.chain(BodyStream::new(rest))).boxed_unsync()
 }
 
 /// A body that holds something until it is dropped.

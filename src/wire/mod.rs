@@ -7,6 +7,6 @@ mod body;
 mod peer;
 mod problem;
 
-pub use body::{Body, BoxError, empty, full, holding, with_trailers};
+pub use body::{Body, BoxError, after, empty, full, holding, with_trailers};
 pub use peer::Peer;
 pub use problem::{Code, Problem};

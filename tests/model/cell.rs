@@ -99,6 +99,7 @@ impl Cell {
         Seen {
             record: self.record(setup),
             lapse,
+            quiet: None,
         }
     }
 

@@ -147,7 +147,9 @@ impl Exchange {
                         ));
                         return None;
                     }
-                    Verdict::Hash => unreachable!("bodies are whole here"),
+                    Verdict::Hash | Verdict::Probe(_) => {
+                        unreachable!("bodies are whole here, and nobody probes")
+                    }
                 }
                 match self.store().look(id(self.key)).await {
                     Ok(Some(found)) => seen = found,

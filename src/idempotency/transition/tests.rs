@@ -71,7 +71,13 @@ fn with(payload: Payload) -> Attempt {
 
 fn meets(record: &Record, lapse: Lapse, attempt: &Attempt, in_doubt: UnknownOutcome) -> Verdict {
     let record = record.clone();
-    decide(&Seen { record, lapse }, attempt, in_doubt, Duration::MAX)
+    let quiet = Some(Duration::ZERO);
+    let seen = Seen {
+        record,
+        lapse,
+        quiet,
+    };
+    decide(&seen, attempt, in_doubt, Duration::MAX)
 }
 
 /// What the same request finds, under `reject` and under `retry`.
@@ -158,6 +164,7 @@ fn nothing_is_taken_over_before_the_store_was_watched_for_the_lease_of_the_recor
             ..attempt(1).claim()
         },
         lapse: Lapse::Lapsed,
+        quiet: None,
     };
     let after = |steady| decide(&seen, &attempt(2), UnknownOutcome::Retry, steady);
     assert_eq!(
@@ -202,6 +209,124 @@ fn in_doubt_without_a_fingerprint_on_either_side_is_never_executed_again() {
             Verdict::Refuse(Refusal::OutcomeUnknown)
         );
     }
+}
+
+#[test]
+fn in_doubt_is_asked_about_where_the_policy_says_so() {
+    let probes = |record: &Record, lapse, payload| {
+        meets(record, lapse, &with(payload), UnknownOutcome::Probe)
+    };
+    let (flying, unknown) = (attempt(1).claim(), settled(1, State::Unknown));
+    for payload in [Payload::Whole(body(1)), Payload::Consumed(body(1))] {
+        let of = |record, lapse| probes(record, lapse, payload.clone());
+        assert_eq!(
+            of(&flying, Lapse::Lapsed),
+            Verdict::Probe(Expect::Lapsed(FIRST))
+        );
+        assert_eq!(
+            of(&unknown, Lapse::Live),
+            Verdict::Probe(Expect::Unknown(FIRST))
+        );
+        // How long ago it was is part of what is asked.
+        assert_eq!(of(&unknown, Lapse::Untold), Verdict::Look);
+        assert_eq!(
+            of(&flying, Lapse::Live),
+            Verdict::Refuse(Refusal::InProgress)
+        );
+    }
+    let other = probes(&unknown, Lapse::Live, Payload::Whole(body(2)));
+    assert!(matches!(other, Verdict::Refuse(Refusal::KeyReused(_))));
+    let bare = Record {
+        fingerprint: None,
+        ..unknown
+    };
+    assert_eq!(
+        probes(&bare, Lapse::Live, Payload::Whole(body(1))),
+        Verdict::Refuse(Refusal::OutcomeUnknown)
+    );
+    let seen = Seen {
+        record: flying,
+        lapse: Lapse::Lapsed,
+        quiet: None,
+    };
+    assert_eq!(
+        decide(
+            &seen,
+            &attempt(2),
+            UnknownOutcome::Probe,
+            LEASE - Duration::from_millis(1)
+        ),
+        Verdict::Refuse(Refusal::InProgress),
+        "downtime is not lapse"
+    );
+}
+
+#[test]
+fn an_absence_is_believed_after_its_time_and_of_those_who_would_see() {
+    let second = Duration::from_secs(1);
+    let after = |quiet, attempt: &Attempt, verified| {
+        let seen = Seen {
+            record: settled(1, State::Unknown),
+            lapse: Lapse::Live,
+            quiet,
+        };
+        absent(&seen, attempt, 60 * second, verified)
+    };
+    let same = attempt(2);
+    assert_eq!(after(Some(60 * second), &same, false), Absence::Believed);
+    assert_eq!(
+        after(Some(59 * second), &same, false),
+        Absence::TooSoon(second)
+    );
+    assert_eq!(after(None, &same, false), Absence::Nothing);
+    let other = Attempt {
+        credentials: Some([8; 16]),
+        ..attempt(2)
+    };
+    assert_eq!(after(Some(60 * second), &other, false), Absence::Nothing);
+    assert_eq!(after(Some(60 * second), &other, true), Absence::Believed);
+    let gone = with(Payload::Consumed(body(1)));
+    assert_eq!(after(Some(60 * second), &gone, true), Absence::Nothing);
+}
+
+#[test]
+fn what_the_upstream_knows_of_is_completed_under_a_token_and_credentials_of_its_own() {
+    let unknown = settled(1, State::Unknown);
+    let other = Attempt {
+        credentials: Some([8; 16]),
+        ..attempt(2)
+    };
+    let record = found(&unknown, &other, 200, None, LATER);
+    assert_eq!(
+        (record.state, record.token),
+        (State::Completed, other.token)
+    );
+    assert_eq!(record.credentials, other.credentials);
+    assert_eq!(record.fingerprint, unknown.fingerprint);
+    assert_eq!(
+        (record.ttl, record.status, record.error),
+        (TERMS.retention, Some(200), None)
+    );
+}
+
+#[test]
+fn a_rule_keeps_what_ends_by_it_and_nothing_else() {
+    let minute = Some(Duration::from_secs(60));
+    let released = Outcome::Released {
+        status: Some(409),
+        error: None,
+    };
+    let terms = TERMS.keeping(&released, minute);
+    let claim = attempt(1).claim();
+    let ends = |claim: &Record| settle(claim, terms, released.clone(), None, LATER);
+    assert_eq!(ends(&claim).ttl, Duration::from_secs(60));
+    // In doubt it is unknown, and kept as such.
+    let doubtful = Record {
+        in_doubt: true,
+        ..claim
+    };
+    assert_eq!(ends(&doubtful).ttl, TERMS.unknown_retention);
+    assert_eq!(TERMS.keeping(&released, None), TERMS);
 }
 
 #[test]
@@ -420,7 +545,7 @@ proptest! {
         let payload = if streamed { Payload::Streamed } else { Payload::Whole(body(1 + u8::from(other))) };
         let policy = if retry { UnknownOutcome::Retry } else { UnknownOutcome::Reject };
         let steady = Duration::from_secs(steady);
-        let seen = Seen { record: settled(1, state), lapse };
+        let seen = Seen { record: settled(1, state), lapse, quiet: None };
         match decide(&seen, &with(payload), policy, steady) {
             Verdict::Claim(Expect::Released(token)) => prop_assert_eq!((token, state), (FIRST, State::Released)),
             Verdict::Claim(Expect::Unknown(token)) => {
@@ -431,7 +556,7 @@ proptest! {
                 prop_assert_eq!((token, state, lapse), (FIRST, State::InFlight, Lapse::Lapsed));
                 prop_assert!(retry && !streamed && !other && steady >= LEASE);
             }
-            Verdict::Claim(Expect::Held(_)) | Verdict::Mine => prop_assert!(false, "not its own"),
+            Verdict::Claim(Expect::Held(_)) | Verdict::Mine | Verdict::Probe(_) => prop_assert!(false, "not its own"),
             Verdict::Replay => prop_assert_eq!(state, State::Completed),
             Verdict::Look => prop_assert_eq!((state, lapse), (State::InFlight, Lapse::Untold)),
             Verdict::Hash => prop_assert!(streamed),

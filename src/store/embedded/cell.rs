@@ -1,5 +1,7 @@
 //! A record as it stands in the file, and as it is seen from here.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::clock::Clock;
@@ -89,9 +91,24 @@ impl Witness {
             if lease.lapsed() {
                 lapse = Lapse::Lapsed;
             }
-            return Ok(Some(Seen { record, lapse }));
+            return Ok(Some(Seen {
+                record,
+                lapse,
+                quiet: Some(lease.quiet()),
+            }));
         }
-        Ok((!expired).then_some(Seen { record, lapse }))
+        let ttl = u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX);
+        let written = cell.expiry.saturating_sub(ttl);
+        let mut quiet = Duration::from_millis(self.clock.now().saturating_sub(written));
+        if cell.owner != self.owner {
+            // The file does not have every heartbeat of a process that is gone, and its clock was another.
+            quiet = quiet.min(self.clock.running());
+        }
+        Ok((!expired).then_some(Seen {
+            record,
+            lapse,
+            quiet: Some(quiet),
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The time by which records expire.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Milliseconds since 1970, never running back.
 ///
@@ -25,6 +25,11 @@ impl Clock {
             base: wall.max(last),
             opened: Instant::now(),
         }
+    }
+
+    /// Since the store was opened.
+    pub(super) fn running(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// Now.

@@ -134,6 +134,11 @@ impl Lease {
         }
     }
 
+    /// How long ago it was begun or renewed.
+    pub(super) fn quiet(&self) -> Duration {
+        self.renewed.elapsed()
+    }
+
     /// Whether it was not renewed for longer than it is honoured.
     pub(super) fn lapsed(&self) -> bool {
         self.renewed.elapsed() > self.lease

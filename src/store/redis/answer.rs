@@ -1,5 +1,7 @@
 //! Reads what the server answers.
 
+use std::time::Duration;
+
 use ::redis::Value;
 use bytes::Bytes;
 
@@ -27,10 +29,14 @@ pub(super) fn found(answer: Value) -> Result<Option<Seen>, Failure> {
         Value::BulkString(frame) => {
             let record = read(frame)?;
             let lapse = match record.state {
-                State::InFlight => Lapse::Untold,
-                State::Unknown | State::Released | State::Completed => Lapse::Live,
+                State::InFlight | State::Unknown => Lapse::Untold,
+                State::Released | State::Completed => Lapse::Live,
             };
-            Ok(Some(Seen { record, lapse }))
+            Ok(Some(Seen {
+                record,
+                lapse,
+                quiet: None,
+            }))
         }
         _ => Err(unexpected()),
     }
@@ -56,8 +62,12 @@ pub(super) fn looked(answer: Value) -> Result<Look, Failure> {
                 _ => return Err(unexpected()),
             };
             let record = read(frame)?;
-            let lapse = lapse(&record, left);
-            Ok(Look::Whole(Some(Seen { record, lapse })))
+            let (lapse, quiet) = (lapse(&record, left), quiet(&record, left));
+            Ok(Look::Whole(Some(Seen {
+                record,
+                lapse,
+                quiet,
+            })))
         }
         _ => Err(unexpected()),
     }
@@ -86,13 +96,21 @@ fn read(frame: Vec<u8>) -> Result<Record, Failure> {
     decode(Bytes::from(frame)).map_err(|error: CodecError| Failure::Unreadable(error.to_string()))
 }
 
+/// How long ago a record was written or renewed, by what is left of its time to live; without an expiry nothing is known.
+fn quiet(record: &Record, left: i64) -> Option<Duration> {
+    let left = u64::try_from(left).ok()?;
+    let whole = u64::try_from(bounded(record.ttl)).ok()?;
+    Some(Duration::from_millis(whole.saturating_sub(left)))
+}
+
+fn bounded(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis())
+        .unwrap_or(MAX_TTL)
+        .min(MAX_TTL)
+}
+
 /// Whether a lease lapsed, by what is left of the record's time to live. The scripts have the same rule.
 fn lapse(record: &Record, left: i64) -> Lapse {
-    let bounded = |duration: std::time::Duration| {
-        i64::try_from(duration.as_millis())
-            .unwrap_or(MAX_TTL)
-            .min(MAX_TTL)
-    };
     let lapsed = record.state == State::InFlight
         && left >= 0
         && left < bounded(record.ttl) - bounded(record.lease);
@@ -109,8 +127,6 @@ fn unexpected() -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::idempotency::{Origin, Token, UnixMillis};
 
@@ -147,6 +163,11 @@ mod tests {
             ..record.clone()
         };
         assert_eq!(lapse(&settled, 0), Lapse::Live);
+        let ago = |left| quiet(&record, left).map(|quiet| quiet.as_millis());
+        assert_eq!(
+            [1000, 300, 1001, -1].map(ago),
+            [Some(0), Some(700), Some(0), None]
+        );
         let for_ever = Record {
             ttl: Duration::MAX,
             lease: Duration::MAX,

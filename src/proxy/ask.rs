@@ -1,0 +1,157 @@
+//! Questions to the upstream beside the requests themselves: GETs under a client's own credentials, small and soon answered.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, FORWARDED, HOST, RANGE, TE, TRAILER, USER_AGENT, VIA,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+
+use super::collect::{Collected, collect, is_event_stream};
+use super::limits::Buffered;
+use super::policy::{KeySource, Policy};
+use super::{Forward, Shared, Target};
+use crate::store::Store;
+use crate::telemetry::Limit;
+use crate::upstream::{Reuse, headers};
+use crate::wire;
+
+/// A question: its headers, and the path and query that it is about.
+pub(super) struct Question {
+    headers: HeaderMap,
+    target: String,
+}
+
+/// What the upstream answered.
+pub(super) enum Told {
+    /// This.
+    Whole(Response<Bytes>, HeaderMap),
+    /// With this status, and more than can be kept.
+    Large(StatusCode),
+}
+
+impl Question {
+    /// About an operation: with the headers of the request for it, as they go upstream, but for what is of its body, its key and its
+    /// conditions.
+    pub(super) fn about(request: &HeaderMap, policy: &Policy, target: String) -> Self {
+        let foreign = |name: &HeaderName| {
+            PREFIXES
+                .iter()
+                .any(|prefix| name.as_str().starts_with(prefix))
+                || OF_THE_REQUEST.contains(&name.as_str())
+                || [RANGE, TE, TRAILER].contains(name)
+                || policy.key.contains(&KeySource::Header(name.clone()))
+        };
+        let lines = request.iter().filter(|(name, _)| !foreign(name));
+        let mut headers: HeaderMap = lines
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        // A stale answer would be believed.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        Self { headers, target }
+    }
+
+    /// Whether the credentials stand that name the caller: with those and no others, since a cookie beside them may be somebody else's.
+    pub(super) fn of_caller(request: &HeaderMap, target: String) -> Self {
+        let of_caller = |name: &HeaderName| {
+            [AUTHORIZATION, HOST, USER_AGENT, ACCEPT, VIA, FORWARDED].contains(name)
+                || name.as_str().starts_with("x-forwarded-")
+                || name.as_str().starts_with("trace")
+        };
+        let lines = request.iter().filter(|(name, _)| of_caller(name));
+        let mut headers: HeaderMap = lines
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        Self { headers, target }
+    }
+}
+
+/// Asks the upstream; nothing where no whole answer came in time. Redirects are answers like others.
+pub(super) async fn ask<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    policy: &Policy,
+    question: Question,
+    held: &mut Buffered,
+) -> Option<Told> {
+    let target = PathAndQuery::try_from(question.target).ok()?;
+    let mut request = Request::new(wire::empty());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = Uri::from(target);
+    *request.headers_mut() = question.headers;
+    request.extensions_mut().insert(Target {
+        upstream: policy.upstream,
+        reuse: Reuse::Any,
+    });
+    let answer = async {
+        let mut response = match proxy.inner.forward(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::warn!(route = policy.route, %error, "the upstream could not be asked");
+                return None;
+            }
+        };
+        headers::prepare_response(response.headers_mut());
+        let (head, mut body) = response.into_parts();
+        if head.status.is_informational() {
+            return None;
+        }
+        if is_event_stream(&head.headers) {
+            return Some(Told::Large(head.status));
+        }
+        match collect(&mut body, policy, held).await {
+            Collected::Whole(bytes, trailers) => {
+                Some(Told::Whole(Response::from_parts(head, bytes), trailers))
+            }
+            Collected::Large(_, Limit::MaxStoredResponse) => Some(Told::Large(head.status)),
+            Collected::Large(_, limit) => {
+                proxy.metrics.limit_reached(limit);
+                None
+            }
+            Collected::BrokeOff => None,
+        }
+    };
+    let told = tokio::select! {
+        biased;
+        told = tokio::time::timeout(PATIENCE.min(policy.upstream_timeout), answer) => told.ok().flatten(),
+        () = proxy.stop.deadline.cancelled() => None,
+    };
+    if told.is_none() {
+        tracing::warn!(
+            route = policy.route,
+            "a question to the upstream got no answer"
+        );
+    }
+    told
+}
+
+impl Told {
+    /// Its status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Whole(response, _) => response.status(),
+            Self::Large(status) => *status,
+        }
+    }
+}
+
+/// How long an answer may take: somebody waits for it already.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of a body, of conditions, and of this proxy.
+const PREFIXES: [&str; 3] = ["content-", "if-", "x-idempotency-"];
+
+/// What else belongs to the request itself. The last three have some frameworks take a GET for another method.
+const OF_THE_REQUEST: [&str; 9] = [
+    "idempotency-key",
+    "digest",
+    "repr-digest",
+    "expect",
+    "transfer-encoding",
+    "prefer",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];

@@ -1,0 +1,187 @@
+//! The upstream's word on an operation in doubt, and on the credentials of whoever asks for a stored answer.
+
+use http::HeaderMap;
+use http::header::HOST;
+use http::request::Parts;
+
+use super::ask::{Question, Told, ask};
+use super::key::Keyed;
+use super::policy::{Policy, Probe, ReplayCheck};
+use super::{Forward, Shared, problem, respond};
+use crate::idempotency::digest::{Digest, Hasher};
+use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, State, absent, found};
+use crate::store::Store;
+use crate::wire::Problem;
+
+/// What the upstream says of an operation in doubt.
+pub(super) enum Probed {
+    /// It took place: this record says so.
+    Found(Box<Record>),
+    /// It did not, and that is believed.
+    Absent,
+    /// Nothing, or nothing that is believed yet.
+    Refused(Problem),
+}
+
+/// Whether the upstream vouches for credentials.
+pub(super) enum Vouched {
+    /// It does.
+    Yes,
+    /// It does not, or nobody asked it.
+    No,
+    /// Somebody is asking about this key.
+    Asking,
+}
+
+/// Asks the upstream, under the duplicate's own credentials, whether an operation in doubt took place.
+pub(super) async fn probe<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    keyed: &Keyed,
+    request: &Parts,
+    policy: &Policy,
+    attempt: &Attempt,
+    seen: &Seen,
+) -> Probed {
+    let unknown = || Probed::Refused(problem::refusal(Refusal::OutcomeUnknown, keyed.id, seen));
+    let Some(Probe {
+        path,
+        found: knows,
+        absent: knows_not,
+        after,
+        reply_status,
+    }) = &policy.probe
+    else {
+        return unknown();
+    };
+    let Some(_turn) = proxy.asides.turn(keyed.id) else {
+        return Probed::Refused(problem::asked(keyed.id, None));
+    };
+    let Some(target) = path.fill(&keyed.text) else {
+        return unknown();
+    };
+    let headers = upstream_headers(proxy, request, policy);
+    let mut held = proxy.limits.buffer();
+    let question = Question::about(&headers, policy, target);
+    let Some(told) = ask(proxy, policy, question, &mut held).await else {
+        return unknown();
+    };
+    let status = told.status().as_u16();
+    if knows.contains(status) {
+        tracing::info!(id = %keyed.id, status, "the upstream knows of an operation whose outcome was unknown");
+        let kept = match told {
+            Told::Whole(response, trailers) => {
+                let (head, bytes) = response.into_parts();
+                let cookies = policy.store_set_cookie;
+                let mut kept = respond::keep(head.status, &head.headers, bytes, &trailers, cookies);
+                kept.status = *reply_status;
+                Some(kept)
+            }
+            Told::Large(_) => None,
+        };
+        // Without its answer, all that duplicates are told is the status.
+        let status = if kept.is_some() {
+            status
+        } else {
+            *reply_status
+        };
+        let record = found(&seen.record, attempt, status, kept, proxy.records.now());
+        return Probed::Found(Box::new(record));
+    }
+    if !knows_not.contains(status) {
+        return unknown();
+    }
+    let theirs = seen.record.credentials == attempt.credentials;
+    let verified = !theirs && matches!(asked(proxy, &headers, attempt, policy).await, Vouched::Yes);
+    match absent(seen, attempt, *after, verified) {
+        Absence::Believed => {
+            tracing::warn!(id = %keyed.id, "the upstream does not know of an operation whose outcome was unknown; it is carried out");
+            Probed::Absent
+        }
+        Absence::TooSoon(left) => Probed::Refused(problem::asked(keyed.id, Some(left))),
+        Absence::Nothing => unknown(),
+    }
+}
+
+/// Asks the upstream, unless it did so a short while ago, whether other credentials of a caller stand.
+pub(super) async fn vouch<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    keyed: &Keyed,
+    request: &Parts,
+    policy: &Policy,
+    attempt: &Attempt,
+) -> Vouched {
+    if policy.replay_check.is_none() {
+        return Vouched::No;
+    }
+    let Some(_turn) = proxy.asides.turn(keyed.id) else {
+        return Vouched::Asking;
+    };
+    let headers = upstream_headers(proxy, request, policy);
+    asked(proxy, &headers, attempt, policy).await
+}
+
+async fn asked<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    headers: &HeaderMap,
+    attempt: &Attempt,
+    policy: &Policy,
+) -> Vouched {
+    let (Some(check), Some(credentials)) = (&policy.replay_check, &attempt.credentials) else {
+        return Vouched::No;
+    };
+    let answer = digest(check, credentials, headers, policy);
+    if proxy.asides.stand(&answer) {
+        return Vouched::Yes;
+    }
+    let mut held = proxy.limits.buffer();
+    let question = Question::of_caller(headers, check.path.to_string());
+    match ask(proxy, policy, question, &mut held).await {
+        Some(told) if check.ok.contains(told.status().as_u16()) => {
+            proxy.asides.remember(answer, check.cache);
+            Vouched::Yes
+        }
+        _ => Vouched::No,
+    }
+}
+
+/// Names a question about credentials: all that its answer may depend on.
+fn digest(
+    check: &ReplayCheck,
+    credentials: &Digest,
+    headers: &HeaderMap,
+    policy: &Policy,
+) -> Digest {
+    let mut hasher = Hasher::new("replay_check");
+    hasher
+        .part(&policy.upstream.to_be_bytes())
+        .part(check.path.to_string().as_bytes())
+        .part(check.ok.to_string().as_bytes())
+        .part(credentials)
+        .part(headers.get(HOST).map_or(b"", |host| host.as_bytes()));
+    hasher.finish()
+}
+
+/// The headers of a request as they would go upstream.
+fn upstream_headers<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    request: &Parts,
+    policy: &Policy,
+) -> HeaderMap {
+    let mut head = request.clone();
+    proxy.prepare(&mut head, policy);
+    head.headers
+}
+
+/// The refusal of an operation that was found, and whose answer is not kept.
+pub(super) fn not_kept(keyed: &Keyed, record: Record) -> Problem {
+    let status = record.status;
+    let seen = Seen {
+        record: Record {
+            state: State::Completed,
+            ..record
+        },
+        lapse: crate::idempotency::Lapse::Live,
+        quiet: None,
+    };
+    problem::refusal(Refusal::ResponseNotStored(status), keyed.id, &seen)
+}
