@@ -83,7 +83,7 @@ pub(super) async fn ask<F: Forward, S: Store>(
     *request.headers_mut() = question.headers;
     request.extensions_mut().insert(Target {
         upstream: policy.upstream,
-        reuse: Reuse::Any,
+        reuse: Reuse::OnlyYoung,
     });
     let answer = async {
         let mut response = match proxy.inner.forward(request).await {

@@ -52,6 +52,42 @@ async fn what_ran_when_the_proxy_was_killed_is_taken_over_where_the_policy_says_
 }
 
 #[tokio::test]
+async fn what_ran_when_the_proxy_was_killed_is_asked_about_where_the_policy_says_so() {
+    let probe = "unknown_outcome = \"probe\"\nprobe = { path = \"/orders/{key}\", after = \"2s\" }\n";
+    let mut world = ProcessWorld::config(STORE, &format!("{POLICY}{probe}")).await;
+    let (known, lost) = (post("/orders", "known", "a"), post("/orders", "lost", "a"));
+    for (number, request) in [&known, &lost].into_iter().enumerate() {
+        world.upstream.next(Act::new([Step::Never]));
+        let mut client = world.proxy.connect().await;
+        client.send(&request.bytes()).await;
+        world.upstream.executed(number + 1).await;
+    }
+    world.crash().await;
+    world.upstream.next(Reply::new(200).body("row"));
+    let found = world.settled(&known).await;
+    assert_eq!((found.status, found.text()), (200, "row".to_owned()));
+    world.proxy.send(&known).await.replays(&found);
+
+    let answer = patiently(async {
+        loop {
+            world.upstream.next(Reply::new(404));
+            let answer = world.proxy.send(&lost).await;
+            if answer.status != 409 {
+                return answer;
+            }
+            answer.is_problem(409, "in-progress");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    answer.is_first(201, true, "completed");
+    let last = world.upstream.last();
+    assert_eq!(last.all("x-idempotency-attempt"), ["2"]);
+    let executed = world.upstream.ledger().into_iter();
+    assert_eq!(executed.filter(|entry| entry.method == "POST").count(), 3);
+}
+
+#[tokio::test]
 async fn an_upload_that_ran_when_the_proxy_was_killed_is_unknown_for_good() {
     let mut world = ProcessWorld::config(
         STORE,

@@ -34,6 +34,8 @@ macro_rules! suite {
             mod keys;
             mod limits;
             mod peers;
+            mod probes;
+            mod rules;
             mod settled;
             mod stopping;
             mod uploads;

@@ -1,0 +1,289 @@
+//! What is asked of the upstream about operations in doubt, and about other credentials.
+
+use super::STORE;
+use crate::support::*;
+use crate::world::*;
+
+/// Probes, and believes an absence after so long.
+fn probing(after: &str, more: &str) -> String {
+    format!(
+        r#"
+        lease = "300ms"
+        upstream_timeout = "1s"
+        max_stored_response = "1KiB"
+        unknown_outcome = "probe"
+        probe = {{ path = "/orders/{{key}}", after = "{after}" }}
+        {more}
+        "#
+    )
+}
+
+/// A key whose outcome is unknown: its request was read, and not answered.
+async fn in_doubt(world: &World, request: &Request) {
+    world.upstream.next(Act::new([Step::Fin]));
+    world
+        .send(request)
+        .await
+        .is_problem(502, "upstream-failed")
+        .in_state("unknown");
+}
+
+#[tokio::test]
+async fn what_the_upstream_knows_of_is_completed_with_its_answer() {
+    let world = World::policy(STORE, &probing("1h", "")).await;
+    let request = post("/orders", "a b", "a").field("Authorization", "Basic dTpw");
+    in_doubt(&world, &request).await;
+    world
+        .upstream
+        .next(Reply::new(203).field("X-Row", "7").body("row 7"));
+    let found = world.send(&request).await;
+    assert_eq!((found.status, found.text()), (200, "row 7".to_owned()));
+    found.in_state("completed");
+    let asked = world.upstream.last();
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("GET", "/orders/a%20b")
+    );
+    assert_eq!(asked.field("authorization"), Some("Basic dTpw"));
+    assert_eq!(asked.field("idempotency-key"), None);
+    world.send(&request).await.replays(&found);
+    assert_eq!(world.upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn another_request_under_the_key_asks_nothing() {
+    let world = World::policy(STORE, &probing("0s", "")).await;
+    in_doubt(&world, &post("/orders", "k", "a")).await;
+    world
+        .post("k", "b")
+        .await
+        .is_problem(422, "key-reused")
+        .in_state("unknown");
+    assert_eq!(world.upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_the_upstream_does_not_know_of_is_carried_out_again() {
+    let world = World::policy(STORE, &probing("0s", "")).await;
+    let request = post("/orders", "k", "a");
+    in_doubt(&world, &request).await;
+    world.upstream.next(Reply::new(404));
+    let second = world.send(&request).await;
+    second.is_first(201, true, "completed");
+    assert_eq!(world.upstream.asked(), 3);
+    let entry = world.upstream.last();
+    assert_eq!((entry.method.as_str(), entry.body.as_slice()), ("POST", &b"a"[..]));
+    assert_eq!(entry.all("x-idempotency-attempt"), ["2"]);
+    world.send(&request).await.replays(&second);
+}
+
+#[tokio::test]
+async fn an_absence_is_not_believed_at_once() {
+    let world = World::policy(STORE, &probing("1h", "")).await;
+    let request = post("/orders", "k", "a");
+    in_doubt(&world, &request).await;
+    for _ in 0..2 {
+        world.upstream.next(Reply::new(404));
+        let answer = world.send(&request).await;
+        answer.is_problem(409, "in-progress").in_state("unknown");
+        let after: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+        assert!((3500..=3600).contains(&after), "{after}");
+    }
+    assert_eq!(world.upstream.asked(), 3);
+}
+
+#[tokio::test]
+async fn an_absence_is_believed_once_its_time_has_passed() {
+    let world = World::policy(STORE, &probing("1s", "")).await;
+    let request = post("/orders", "k", "a");
+    let began = tokio::time::Instant::now();
+    in_doubt(&world, &request).await;
+    let answer = patiently(async {
+        loop {
+            world.upstream.next(Reply::new(404));
+            let answer = world.send(&request).await;
+            if answer.status != 409 {
+                return answer;
+            }
+            answer.is_problem(409, "in-progress");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    answer.is_first(201, true, "completed");
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn every_other_answer_leaves_the_outcome_unknown() {
+    let world = World::policy(STORE, &probing("0s", "")).await;
+    let request = post("/orders", "k", "a");
+    in_doubt(&world, &request).await;
+    let acts: [Act; 8] = [
+        Act::new([Step::Never]),
+        Act::new([Step::Fin]),
+        Reply::new(200).body("cut").cut_after(1).then(Step::Fin),
+        Reply::new(200).body("stalls").cut_after(1).then(Step::Never),
+        Reply::new(302).field("Location", "/elsewhere").into(),
+        Reply::new(500).into(),
+        Reply::new(401).into(),
+        Reply::new(403).into(),
+    ];
+    for (place, act) in acts.into_iter().enumerate() {
+        world.upstream.next(act);
+        let answer = world.send(&request).await;
+        answer.is_problem(409, "outcome-unknown").in_state("unknown");
+        assert_eq!(world.upstream.asked(), place + 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_and_too_large_to_keep_is_completed_without_it() {
+    let world = World::policy(STORE, &probing("0s", "")).await;
+    let request = post("/orders", "k", "a");
+    in_doubt(&world, &request).await;
+    world.upstream.next(Reply::new(200).body(vec![b'x'; 2000]));
+    for _ in 0..2 {
+        let answer = world.send(&request).await;
+        answer
+            .is_problem(409, "response-not-stored")
+            .in_state("completed");
+        assert_eq!(answer.document()["status_code"], 200);
+    }
+    assert_eq!(world.upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn one_at_a_time_asks_about_a_key() {
+    let world = World::policy(STORE, &probing("0s", "")).await;
+    let request = post("/orders", "k", "a");
+    in_doubt(&world, &request).await;
+    let gate = Gate::new();
+    world
+        .upstream
+        .next(Reply::new(200).body("row").after(&gate));
+    let mut first = world.begin(&request).await;
+    world.upstream.asked_for(2).await;
+    for _ in 0..3 {
+        let meanwhile = world.send(&request).await;
+        meanwhile.is_problem(409, "in-progress").in_state("unknown");
+    }
+    gate.cancel();
+    let first = first.answer().await;
+    assert_eq!(first.text(), "row");
+    world.send(&request).await.replays(&first);
+    assert_eq!(world.upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_absence_under_other_credentials_proves_nothing() {
+    let world = World::policy(STORE, &probing("0s", "")).await;
+    let under = |password: &str| {
+        // Basic credentials of the user `u`.
+        post("/orders", "k", "a").field("Authorization", format!("Basic {password}"))
+    };
+    in_doubt(&world, &under("dTpw")).await;
+    world.upstream.next(Reply::new(404));
+    let answer = world.send(&under("dTpx")).await;
+    answer.is_problem(409, "outcome-unknown").in_state("unknown");
+    // What they see is there.
+    world.upstream.next(Reply::new(200).body("row"));
+    let found = world.send(&under("dTpx")).await;
+    assert_eq!((found.status, found.text()), (200, "row".to_owned()));
+    world.send(&under("dTpx")).await.replays(&found);
+    // The answer was given to those credentials, and is shown under them.
+    world
+        .send(&under("dTpw"))
+        .await
+        .is_problem(409, "credentials-changed");
+}
+
+#[tokio::test]
+async fn other_credentials_get_the_stored_answer_if_the_upstream_says_that_they_stand() {
+    let check = r#"replay_check = { path = "/me", cache = "1h" }"#;
+    let world = World::policy(STORE, check).await;
+    let under = |key: &str, password: &str| {
+        post("/orders", key, "a")
+            .field("Authorization", format!("Basic {password}"))
+            .field("Cookie", "session=of-somebody-else")
+    };
+    let first = world.send(&under("k", "dTpw")).await;
+    first.is_first(201, true, "completed");
+    world.upstream.next(Reply::new(200).body("you"));
+    world.send(&under("k", "dTpx")).await.replays(&first);
+    let asked = world.upstream.last();
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("GET", "/me")
+    );
+    assert_eq!(asked.field("authorization"), Some("Basic dTpx"));
+    // It says nothing of whoever the Authorization header names.
+    assert_eq!(asked.field("cookie"), None);
+    // It is remembered, for every key.
+    world.send(&under("k", "dTpx")).await.replays(&first);
+    assert_eq!(world.upstream.asked(), 2);
+
+    let acts: [Act; 4] = [
+        Reply::new(401).into(),
+        Reply::new(302).field("Location", "/login").into(),
+        Reply::new(500).into(),
+        Act::new([Step::Fin]),
+    ];
+    for (place, act) in acts.into_iter().enumerate() {
+        world.upstream.next(act);
+        let answer = world.send(&under("k", "dTp5")).await;
+        answer
+            .is_problem(409, "credentials-changed")
+            .in_state("completed");
+        assert_eq!(answer.document()["status_code"], 201);
+        assert_eq!(world.upstream.asked(), place + 3, "a refusal is not remembered");
+    }
+    assert_eq!(
+        world
+            .upstream
+            .ledger()
+            .iter()
+            .filter(|entry| entry.method == "POST")
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn credentials_that_stand_are_told_that_an_answer_was_not_kept() {
+    let policy = "replay_check = { path = \"/me\" }\nmax_stored_response = \"1KiB\"";
+    let world = World::policy(STORE, policy).await;
+    let under = |password: &str| {
+        post("/orders", "k", "a").field("Authorization", format!("Basic {password}"))
+    };
+    world.upstream.next(Reply::new(201).body(vec![b'x'; 2000]));
+    world.send(&under("dTpw")).await;
+    world.upstream.next(Reply::new(200));
+    let answer = world.send(&under("dTpx")).await;
+    answer
+        .is_problem(409, "response-not-stored")
+        .in_state("completed");
+}
+
+#[tokio::test]
+async fn a_checked_caller_may_see_what_is_absent() {
+    let world =
+        World::policy(STORE, &probing("0s", "replay_check = { path = \"/me\" }")).await;
+    let under = |password: &str| {
+        post("/orders", "k", "a").field("Authorization", format!("Basic {password}"))
+    };
+    in_doubt(&world, &under("dTpw")).await;
+    world.upstream.next(Reply::new(404)).next(Reply::new(200));
+    let second = world.send(&under("dTpx")).await;
+    second.is_first(201, true, "completed");
+    let targets: Vec<String> = world
+        .upstream
+        .ledger()
+        .into_iter()
+        .map(|entry| format!("{} {}", entry.method, entry.target))
+        .collect();
+    assert_eq!(
+        targets,
+        ["POST /orders", "GET /orders/k", "GET /me", "POST /orders"]
+    );
+}

@@ -1,0 +1,339 @@
+//! What an operator's response rules make of answers.
+
+use super::STORE;
+use crate::support::*;
+use crate::world::*;
+
+fn json(status: u16, body: &str) -> Reply {
+    Reply::new(status)
+        .field("Content-Type", "application/json")
+        .body(body)
+}
+
+const DUPLICATE: &str = r#"{"error":{"code":"23505"}}"#;
+
+#[tokio::test]
+async fn a_rule_stores_releases_or_leaves_open_what_its_status_says() {
+    let rules = r#"
+        [[policy.response]]
+        status = "409"
+        outcome = "store"
+        [[policy.response]]
+        status = "500-502"
+        outcome = "unknown"
+        [[policy.response]]
+        status = "5xx"
+        outcome = "store"
+        [[policy.response]]
+        status = "404"
+        outcome = "release"
+    "#;
+    let world = World::config(STORE, rules).await;
+    for status in [409, 503, 504] {
+        let key = status.to_string();
+        world.upstream.next(Reply::new(status).body("said once"));
+        let first = world.post(&key, "a").await;
+        first.is_first(status, true, "completed");
+        world.post(&key, "a").await.replays(&first);
+    }
+    for status in [500, 502] {
+        let key = status.to_string();
+        world.upstream.next(Reply::new(status).body("who knows"));
+        let first = world.post(&key, "a").await;
+        first.is_first(status, false, "unknown");
+        assert_eq!(first.text(), "who knows");
+        let again = world.post(&key, "a").await;
+        again.is_problem(409, "outcome-unknown");
+    }
+    world.upstream.next(Reply::new(404).body("not yet"));
+    let first = world.post("404", "a").await;
+    first.is_first(404, false, "released");
+    world.post("404", "a").await.is_first(201, true, "completed");
+    assert_eq!(world.upstream.asked(), 7);
+}
+
+#[tokio::test]
+async fn a_rule_by_json_reads_the_body_and_the_client_gets_all_of_it() {
+    let rules = r#"
+        [[policy.response]]
+        status = "2xx"
+        json = { "/success" = false, "/retry" = 1 }
+        outcome = "release"
+        reply_status = 503
+        [[policy.response]]
+        status = "409"
+        json = { "/error/code" = "23505" }
+        outcome = "store"
+    "#;
+    let world = World::config(STORE, rules).await;
+    // An API that answers 200 whatever happens.
+    world
+        .upstream
+        .next(json(200, r#"{"success": false, "retry": 1.0}"#));
+    let first = world.post("a", "a").await;
+    first.is_first(503, false, "released");
+    assert_eq!(first.text(), r#"{"success": false, "retry": 1.0}"#);
+    for body in [
+        r#"{"success": true, "retry": 1}"#,
+        r#"{"success": false, "retry": "1"}"#,
+        "no JSON",
+        "",
+    ] {
+        let key = format!("of {body}");
+        world.upstream.next(json(200, body));
+        let first = world.post(&key, "a").await;
+        first.is_first(200, true, "completed");
+        assert_eq!(first.text(), body);
+        world.post(&key, "a").await.replays(&first);
+    }
+    world.upstream.next(json(409, DUPLICATE));
+    let first = world.post("b", "a").await;
+    first.is_first(409, true, "completed");
+    world.post("b", "a").await.replays(&first);
+    world
+        .upstream
+        .next(json(409, r#"{"error":{"code":"40001"}}"#));
+    let conflict = world.post("c", "a").await;
+    conflict.is_first(409, false, "released");
+    assert_eq!(conflict.text(), r#"{"error":{"code":"40001"}}"#);
+    world.post("c", "a").await.is_first(201, true, "completed");
+}
+
+#[tokio::test]
+async fn a_rule_by_json_does_not_match_what_is_too_large_or_streamed() {
+    let rules = r#"
+        [policy]
+        max_stored_response = "1KiB"
+        [[policy.response]]
+        json = { "/error/code" = "23505" }
+        outcome = "store"
+    "#;
+    let world = World::config(STORE, rules).await;
+    let large = format!("{}{}", DUPLICATE, " ".repeat(1024));
+    let chunked = json(409, "")
+        .chunked()
+        .then(chunk(&large[..700]))
+        .then(chunk(&large[700..]))
+        .then(chunk(""));
+    for (key, act) in [("length", json(409, &large).into()), ("chunks", chunked)] {
+        world.upstream.next(act);
+        let first = world.post(key, "a").await;
+        first.is_first(409, false, "released");
+        assert_eq!(first.text(), large);
+    }
+    let events = Reply::new(409)
+        .field("Content-Type", "text/event-stream")
+        .body(DUPLICATE);
+    world.upstream.next(events);
+    let first = world.post("events", "a").await;
+    first.is_first(409, false, "released");
+    assert_eq!(first.text(), DUPLICATE);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_before_its_rules_could_read_it_leaves_the_outcome_unknown() {
+    let rules = r#"
+        [[policy.response]]
+        status = "409"
+        json = { "/error/code" = "23505" }
+        outcome = "store"
+    "#;
+    let world = World::config(STORE, rules).await;
+    let cut = json(409, DUPLICATE).cut_after(9).then(Step::Fin);
+    world.upstream.next(cut);
+    let first = world.post("a", "a").await;
+    first
+        .is_problem(502, "upstream-failed")
+        .in_state("unknown");
+}
+
+#[tokio::test]
+async fn a_rule_by_header_asks_for_one_line_of_exactly_this() {
+    let rules = r#"
+        [[policy.response]]
+        status = "503"
+        header = { Server = "envoy" }
+        outcome = "unknown"
+    "#;
+    let world = World::config(STORE, rules).await;
+    let of = |server| Reply::new(503).field("SERVER", server);
+    world.upstream.next(of("envoy"));
+    let first = world.post("a", "a").await;
+    first.is_first(503, false, "unknown");
+    world.upstream.next(of("Envoy"));
+    let first = world.post("b", "a").await;
+    first.is_first(503, false, "released");
+}
+
+#[tokio::test]
+async fn what_a_rule_keeps_ends_with_its_own_retention() {
+    let rules = r#"
+        [policy]
+        retention = "1h"
+        [[policy.response]]
+        status = "202"
+        outcome = "store"
+        retention = "300ms"
+    "#;
+    let world = World::config(STORE, rules).await;
+    world.upstream.next(Reply::new(202).body("short"));
+    let short = post("/orders", "short", "a");
+    world.send(&short).await.is_first(202, true, "completed");
+    let first = world.post("long", "a").await;
+    first.is_first(201, true, "completed");
+    patiently(async { while world.send(&short).await.status == 202 {} }).await;
+    assert_eq!(world.upstream.executions(), 3);
+    world.post("long", "a").await.replays(&first);
+}
+
+#[tokio::test]
+async fn client_and_duplicates_get_the_status_of_the_rule() {
+    let rules = r#"
+        [policy]
+        max_stored_response = "1KiB"
+        [[policy.response]]
+        status = "409"
+        outcome = "store"
+        reply_status = 200
+    "#;
+    let world = World::config(STORE, rules).await;
+    world.upstream.next(Reply::new(409).body("it exists"));
+    let first = world.post("a", "a").await;
+    first.is_first(200, true, "completed");
+    assert_eq!(first.text(), "it exists");
+    world.post("a", "a").await.replays(&first);
+
+    world.upstream.next(Reply::new(409).body(vec![b'x'; 2000]));
+    let first = world.post("large", "a").await;
+    first.is_first(200, false, "in-flight");
+    let second = world.post("large", "a").await;
+    second.is_problem(409, "response-not-stored");
+    assert_eq!(second.document()["status_code"], 200);
+}
+
+#[tokio::test]
+async fn a_routes_rules_come_first() {
+    let rules = r#"
+        [[policy.response]]
+        status = "4xx"
+        outcome = "store"
+        [[route]]
+        path = "/orders"
+        [[route.response]]
+        status = "404"
+        outcome = "release"
+    "#;
+    let world = World::config(STORE, rules).await;
+    for (path, status, stored) in [
+        ("/orders", 404, false),
+        ("/orders", 409, true),
+        ("/other", 404, true),
+    ] {
+        world.upstream.next(Reply::new(status));
+        let key = format!("{path} {status}");
+        let first = world.send(&post(path, &key, "a")).await;
+        let state = if stored { "completed" } else { "released" };
+        first.is_first(status, stored, state);
+    }
+}
+
+/// The API says 409 for what exists, and gives it.
+const UNIQUE: &str = r#"
+    [policy]
+    upstream_timeout = "1s"
+    max_stored_response = "1KiB"
+    [[policy.response]]
+    status = "409"
+    json = { "/error/code" = "23505" }
+    outcome = "store"
+    reply_from = "/orders?client_id={key}"
+    reply_status = 200
+"#;
+
+#[tokio::test]
+async fn an_api_that_says_duplicate_replies_with_what_exists() {
+    let world = World::config(STORE, UNIQUE).await;
+    world.upstream.next(json(409, DUPLICATE));
+    let row = json(201, r#"{"id":7}"#).field("X-Row", "7");
+    world.upstream.next(row);
+    let request = post("/orders?x=1", "a/b c&d", "a")
+        .field("Authorization", "Bearer t")
+        .field("Cookie", "s=1")
+        .field("X-Api-Key", "k")
+        .field("Content-Type", "application/json")
+        .field("If-Match", "\"1\"")
+        .field("Range", "bytes=0-1")
+        .field("X-Http-Method-Override", "DELETE");
+    let first = world.send(&request).await;
+    first.is_first(200, true, "completed");
+    assert_eq!(first.text(), r#"{"id":7}"#);
+    assert_eq!(first.field("x-row").as_deref(), Some("7"));
+    world.send(&request).await.replays(&first);
+    assert_eq!(world.upstream.asked(), 2);
+
+    let asked = world.upstream.last();
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("GET", "/orders?client_id=a%2Fb%20c%26d")
+    );
+    assert_eq!(asked.field("authorization"), Some("Bearer t"));
+    assert_eq!(asked.field("cookie"), Some("s=1"));
+    assert_eq!(asked.field("x-api-key"), Some("k"));
+    assert_eq!(asked.field("host"), Some("api.example"));
+    assert_eq!(asked.body, b"");
+    for name in [
+        "idempotency-key",
+        "content-type",
+        "content-length",
+        "transfer-encoding",
+        "if-match",
+        "range",
+        "x-http-method-override",
+    ] {
+        assert_eq!(asked.field(name), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn without_anything_to_reply_with_the_client_gets_the_apis_own_answer_released() {
+    let world = World::config(STORE, UNIQUE).await;
+    let acts: [(&str, Act); 8] = [
+        ("hangs", Act::new([Step::Never])),
+        ("closes", Act::new([Step::Fin])),
+        ("stalls", json(200, "{}").cut_after(1).then(Step::Never)),
+        ("cut", json(200, "{}").cut_after(1).then(Step::Fin)),
+        (
+            "redirect",
+            Reply::new(302).field("Location", "/elsewhere").into(),
+        ),
+        ("huge", json(200, &"x".repeat(2000)).into()),
+        ("broken", Reply::new(500).into()),
+        ("absent", Reply::new(404).into()),
+    ];
+    for (key, act) in acts {
+        let before = world.upstream.asked();
+        world.upstream.next(json(409, DUPLICATE)).next(act);
+        let first = world.post(key, "a").await;
+        first.is_first(409, false, "released");
+        assert_eq!(first.text(), DUPLICATE, "{key}");
+        // A redirect is not followed.
+        assert_eq!(world.upstream.asked(), before + 2, "{key}");
+        world.post(key, "a").await.is_first(201, true, "completed");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_a_dot_segment_is_refused_where_the_api_is_asked_by_it() {
+    let world = World::config(STORE, UNIQUE).await;
+    for key in [".", ".."] {
+        let answer = world.post(key, "a").await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(
+            answer.field("x-idempotency-error").as_deref(),
+            Some("key-invalid")
+        );
+    }
+    assert_eq!(world.upstream.asked(), 0);
+    let world = World::config(STORE, "").await;
+    world.post("..", "a").await.is_first(201, true, "completed");
+}
