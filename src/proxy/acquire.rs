@@ -82,7 +82,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     let mut seen = None;
     for round in 0..ROUNDS {
         let since = Instant::now();
-        let met = match seen.take() {
+        let mut met = match seen.take() {
             Some(seen) => seen,
             // A body that went by can be compared, and no longer be sent.
             None if matches!(attempt.payload, Payload::Consumed(_)) => break,
@@ -127,13 +127,11 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                     Probed::Found(record) => {
                         let replaced = records.replace(keyed.id, expect, &record).await;
                         if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
-                            return if record.response.is_some() {
-                                Ok(Acquired::Replay(record))
-                            } else {
-                                Err(Denied::Refused(probe::not_kept(keyed, *record)))
-                            };
+                            met.record = *record;
+                            shown(&met.record)
+                        } else {
+                            Verdict::Look
                         }
-                        Verdict::Look
                     }
                 }
             }

@@ -25,6 +25,7 @@ pub(super) struct Question {
 }
 
 /// What the upstream answered.
+#[expect(clippy::large_enum_variant, reason = "one a question, and soon gone")]
 pub(super) enum Told {
     /// This.
     Whole(Response<Bytes>, HeaderMap),

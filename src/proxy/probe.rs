@@ -9,7 +9,7 @@ use super::key::Keyed;
 use super::policy::{Policy, Probe, ReplayCheck};
 use super::{Forward, Shared, problem, respond};
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, State, absent, found};
+use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, absent, found};
 use crate::store::Store;
 use crate::wire::Problem;
 
@@ -170,18 +170,4 @@ fn upstream_headers<F: Forward, S: Store>(
     let mut head = request.clone();
     proxy.prepare(&mut head, policy);
     head.headers
-}
-
-/// The refusal of an operation that was found, and whose answer is not kept.
-pub(super) fn not_kept(keyed: &Keyed, record: Record) -> Problem {
-    let status = record.status;
-    let seen = Seen {
-        record: Record {
-            state: State::Completed,
-            ..record
-        },
-        lapse: crate::idempotency::Lapse::Live,
-        quiet: None,
-    };
-    problem::refusal(Refusal::ResponseNotStored(status), keyed.id, &seen)
 }

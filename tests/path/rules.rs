@@ -131,6 +131,24 @@ async fn a_rule_by_json_does_not_match_what_is_too_large_or_streamed() {
 }
 
 #[tokio::test]
+async fn an_answer_that_finds_no_room_to_be_read_for_its_rules_leaves_the_outcome_unknown() {
+    let rules = r#"
+        [server]
+        max_buffered_total = "1KiB"
+        [[policy.response]]
+        status = "409"
+        json = { "/error/code" = "23505" }
+        outcome = "store"
+    "#;
+    let world = World::config(STORE, rules).await;
+    let large = format!("{}{}", DUPLICATE, " ".repeat(2000));
+    world.upstream.next(json(409, &large));
+    let first = world.post("a", "a").await;
+    first.is_first(409, false, "unknown");
+    assert_eq!(first.text(), large);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_before_its_rules_could_read_it_leaves_the_outcome_unknown() {
     let rules = r#"
         [[policy.response]]

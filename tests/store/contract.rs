@@ -30,6 +30,7 @@ macro_rules! contract {
             two_hundred_inserts_of_an_id_create_once,
             two_ids_do_not_touch_each_other,
             a_large_answer_comes_back_whole,
+            a_look_never_tells_of_more_quiet_than_there_was,
         );
     };
     ($fresh:path: $($rule:ident),* $(,)?) => {
@@ -207,6 +208,39 @@ pub(crate) async fn a_lease_lapses_without_heartbeats_and_not_with_them(store: A
     }
     eventually("the lease lapses", || lapsed(&*store, id)).await;
     assert!(renewed.elapsed() >= lease);
+}
+
+pub(crate) async fn a_look_never_tells_of_more_quiet_than_there_was(store: Arc<impl Store>) {
+    /// Clocks of two processes tick apart, and a store counts whole milliseconds.
+    const GRAIN: Duration = Duration::from_millis(20);
+    let quiet = async |id| store.look(id).await.unwrap().unwrap().quiet;
+    let (id, claim) = (fresh_id(), claim());
+    let mut touched = Instant::now();
+    create(&*store, id, &claim).await;
+    let unknown = settled(&claim, State::Unknown);
+    for step in 0..3 {
+        if step > 0 {
+            touched = Instant::now();
+        }
+        match step {
+            1 => assert_eq!(store.renew(id, claim.token).await, Ok(Replaced::Applied)),
+            2 => {
+                let held = Expect::Held(claim.token);
+                let replaced = store.replace(id, held, &unknown).await;
+                assert_eq!(replaced, Ok(Replaced::Applied));
+            }
+            _ => {}
+        }
+        let told = quiet(id).await.unwrap();
+        assert!(told <= touched.elapsed() + GRAIN, "{told:?}");
+        // Long enough to be told from a clock that the step before began.
+        eventually("it is quiet", || async {
+            let told = quiet(id).await.unwrap();
+            assert!(told <= touched.elapsed() + GRAIN, "{told:?}");
+            told > 5 * GRAIN
+        })
+        .await;
+    }
 }
 
 pub(crate) async fn a_live_claim_is_not_taken_over(store: Arc<impl Store>) {
