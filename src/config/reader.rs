@@ -198,6 +198,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether this table is written at all.
+    pub(super) fn is_written(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// Where the first of `keys` that is written here is written.
     pub(super) fn spot_of(&self, keys: &[&str]) -> Option<Spot> {
         let table = self.table?;

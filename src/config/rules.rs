@@ -74,7 +74,6 @@ fn response(table: &Reader<'_>, policy: &Policy) -> Option<ResponseRule> {
 
 /// How the upstream is asked what became of an operation, over what holds where the table is silent.
 pub(super) fn probe(table: &Reader<'_>, base: Option<&Probe>) -> Option<Probe> {
-    let written = table.spot_of(&["probe"]).is_some();
     table.section("probe", |probe| {
         let path = probe.get("path", template);
         let found = base.map_or(Statuses::SUCCESSFUL, |base| base.found);
@@ -86,14 +85,14 @@ pub(super) fn probe(table: &Reader<'_>, base: Option<&Probe>) -> Option<Probe> {
         let status = base.map_or(PROBE_STATUS, |base| base.reply_status);
         let reply_status = probe.get_or("reply_status", reply_status, status);
         let keys = ["absent", "found"];
-        if written && found.meets(absent) && probe.sound(&keys) {
+        if probe.is_written() && found.meets(absent) && probe.sound(&keys) {
             probe.fault(
                 probe.spot_of(&keys),
                 format!("expected no status that is both found ({found}) and absent ({absent})"),
             );
         }
         Some(Probe {
-            path: path_of(probe, written, path, base.map(|base| &base.path))?,
+            path: path_of(probe, path, base.map(|base| &base.path))?,
             found,
             absent,
             after,
@@ -104,7 +103,6 @@ pub(super) fn probe(table: &Reader<'_>, base: Option<&Probe>) -> Option<Probe> {
 
 /// How the upstream is asked about credentials, over what holds where the table is silent.
 pub(super) fn replay_check(table: &Reader<'_>, base: Option<&ReplayCheck>) -> Option<ReplayCheck> {
-    let written = table.spot_of(&["replay_check"]).is_some();
     table.section("replay_check", |check| {
         let path = check.get("path", |value| match template(value)? {
             path if path.names_key() => wrong(
@@ -118,7 +116,7 @@ pub(super) fn replay_check(table: &Reader<'_>, base: Option<&ReplayCheck>) -> Op
         let cache = base.map_or(REPLAY_CHECK_CACHE, |base| base.cache);
         let cache = check.get_or("cache", duration(Duration::ZERO..=TIMEOUT_MAX), cache);
         Some(ReplayCheck {
-            path: path_of(check, written, path, base.map(|base| &base.path))?,
+            path: path_of(check, path, base.map(|base| &base.path))?,
             ok,
             cache,
         })
@@ -128,11 +126,10 @@ pub(super) fn replay_check(table: &Reader<'_>, base: Option<&ReplayCheck>) -> Op
 /// The path of a question, without which there is none.
 fn path_of(
     table: &Reader<'_>,
-    written: bool,
     path: Option<Template>,
     base: Option<&Template>,
 ) -> Option<Template> {
-    if written && base.is_none() && table.spot_of(&["path"]).is_none() {
+    if table.is_written() && base.is_none() && table.spot_of(&["path"]).is_none() {
         table.fault(None, "`path` is missing, expected one, such as \"/orders\"");
     }
     path.or_else(|| base.cloned())
