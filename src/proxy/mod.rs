@@ -70,7 +70,7 @@ use self::source::{BodySoFar, Sought};
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
-use crate::wire::{Body, BoxError, Code, Peer, Problem};
+use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 
 pub use forward::{Forward, Target};
 pub use policy::Policy;
@@ -103,6 +103,8 @@ pub struct Parameters<F, S> {
     pub max_buffered_total: u64,
     /// A request body of which no byte came for so long is given up.
     pub body_idle_timeout: Duration,
+    /// How the proxy's own answers and headers are told.
+    pub voice: Arc<Voice>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where exchanges run that outlive their clients; wait for it to stop.
@@ -129,6 +131,7 @@ struct Shared<F, S> {
     limits: Limits,
     asides: Asides,
     body_idle_timeout: Duration,
+    voice: Arc<Voice>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     stop: Stop,
@@ -143,6 +146,7 @@ impl<F, S: Store> Idempotency<F, S> {
             routes,
             service,
             authorities,
+            voice,
             metrics,
             tasks,
             stop,
@@ -157,6 +161,7 @@ impl<F, S: Store> Idempotency<F, S> {
             limits: Limits::new(parameters.max_in_flight, parameters.max_buffered_total),
             asides: Asides::default(),
             body_idle_timeout: parameters.body_idle_timeout,
+            voice,
             metrics,
             tasks,
             stop,
@@ -199,6 +204,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request.
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
         let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
@@ -213,7 +219,10 @@ impl<F: Forward, S: Store> Shared<F, S> {
                     .receive(named, head, body, &policy, permit, &mut account)
                     .await
                 {
-                    Ok(Asked::Keyed(operation)) => return operation.start(&self, account).await,
+                    Ok(Asked::Keyed(operation)) => {
+                        let response = operation.start(&self, account).await;
+                        return self.voice.say(response, true, page.as_ref());
+                    }
                     Ok(Asked::Unkeyed(passing, held)) => {
                         let answer = pass::pass(&self, passing, &policy).await;
                         drop(held);
@@ -224,7 +233,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             }
         };
         account.close(&answer);
-        answer.response
+        self.voice.say(answer.response, false, page.as_ref())
     }
 
     /// What of a request is known by its head: whether there is room for it, and what names it if it is keyed.
