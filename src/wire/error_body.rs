@@ -68,8 +68,9 @@ impl Template {
     /// What the parser says where it is none, also if only by what may be filled in.
     pub fn as_json(&self) -> Result<Value, serde_json::Error> {
         let code = super::Code::InProgress;
+        let json = serde_json::from_str(&self.fill(&Problem::new(code, "")))?;
         serde_json::from_str::<Value>(&self.fill(&Problem::new(code, NASTY).with_id(NASTY)))?;
-        serde_json::from_str(&self.fill(&Problem::new(code, "")))
+        Ok(json)
     }
 }
 

@@ -39,6 +39,7 @@ macro_rules! suite {
             mod settled;
             mod stopping;
             mod uploads;
+            mod voice;
             $(mod $more;)*
         }
     };
