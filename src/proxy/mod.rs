@@ -6,7 +6,8 @@
 //!    what became of it.
 //! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
-//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once.
+//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once. What the proxy says itself gets its
+//!    words last, from the operator's [`Voice`].
 //!
 //! Beside the requests themselves the upstream may be asked (`ask`) for the answer to a duplicate (`reply`), whether an operation in
 //! doubt took place, and whether credentials stand (`probe`).

@@ -97,13 +97,14 @@ impl FromStr for Template {
         let (mut text, mut rest) = (String::new(), template);
         while let Some((before, after)) = rest.split_once('{') {
             text.push_str(before);
-            let word = after.split_once('}').map_or("", |(word, _)| word);
-            let is_word = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-            if word.is_empty() || !word.bytes().all(is_word) {
+            let in_word = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
+            let length = after.bytes().take_while(in_word).count();
+            let (word, close) = after.split_at(length);
+            let Some(beyond) = close.strip_prefix('}').filter(|_| length > 0) else {
                 text.push('{');
                 rest = after;
                 continue;
-            }
+            };
             let piece = match word {
                 "code" => Piece::Code,
                 "detail" => Piece::Detail,
@@ -112,7 +113,7 @@ impl FromStr for Template {
                 other => return Err(UnknownPlaceholder(other.to_owned())),
             };
             pieces.extend([Piece::Text(std::mem::take(&mut text)), piece]);
-            rest = &after[word.len() + 1..];
+            rest = beyond;
         }
         text.push_str(rest);
         pieces.push(Piece::Text(text));
