@@ -271,11 +271,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
         ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
         ("[log]\nkeys = true", "3:1: keys", "log.keys"),
         (
-            "[policy]\nmode = \"observe\"",
-            "3:8: \"observe\"",
-            "observe",
-        ),
-        (
             "[policy]\nscope = [\"method\", \"jwt:sub\"]",
             "3:20: \"jwt:sub\"",
             "jwt:",

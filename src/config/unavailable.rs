@@ -88,7 +88,6 @@ const TABLE: &[Row] = &[
     ),
     ("reload", "watch", ExceptDefault("false")),
     ("log", "keys", ExceptDefault("false")),
-    ("policy", "mode", Values(&["observe"])),
     (
         "policy",
         "scope",
