@@ -17,6 +17,7 @@
 
 mod account;
 mod acquire;
+mod answered;
 mod asides;
 mod ask;
 mod claim;

@@ -3,35 +3,28 @@
 //! It runs beside the request, on a task that nobody waits for, and asks nothing but the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc::Receiver;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::account::Account;
+use super::answered::{Awaited, cut, released};
 use super::hold::Hold;
-use super::judge::{finality, ruled};
 use super::key::Keyed;
 use super::limits::ClaimSlot;
 use super::observe::holding;
 use super::payload;
-use super::policy::{CutUpload, Policy};
+use super::policy::Policy;
 use super::receive::Named;
 use super::records::Backoff;
 use super::respond::outcome_of;
 use super::source::{self, BodySoFar, Sought};
 use super::tap::{End, Sight};
 use super::{Forward, Shared};
-use crate::idempotency::json::Json;
-use crate::idempotency::observation::{Observed, observed, unsaid};
-use crate::idempotency::response_rule::Body as Known;
+use crate::idempotency::observation::{Observed, observed};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
-    Attempt, Expect, Finality, Fingerprint, Origin, Outcome as Ended, Record, RecordId, Refusal,
-    State, Token, decide, settle,
+    Attempt, Expect, Fingerprint, Origin, Record, RecordId, Refusal, State, Token, decide, settle,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::telemetry::Outcome;
@@ -51,36 +44,6 @@ pub(super) struct Observation<F, S> {
     pub(super) answer: Awaited,
     /// The leave to observe.
     pub(super) slot: ClaimSlot,
-}
-
-/// An answer that is on its way to the client.
-pub(super) struct Answered {
-    pub(super) status: StatusCode,
-    /// How it would be counted if nobody looked on.
-    pub(super) outcome: Outcome,
-    /// When its head was there.
-    pub(super) at: Instant,
-    pub(super) judgement: Judgement,
-    /// Whether it is of a kind that is kept.
-    pub(super) kept: bool,
-    /// What is seen of its body.
-    pub(super) body: Receiver<Sight>,
-}
-
-/// What an answer says.
-pub(super) enum Judgement {
-    /// This, and how long that is remembered if a rule names it.
-    Final(Finality, Option<Duration>),
-    /// That depends on its body; these are its headers.
-    ByBody(HeaderMap),
-}
-
-/// An answer that may come, or may have come.
-pub(super) enum Awaited {
-    Coming(oneshot::Receiver<Answered>),
-    There(Box<Answered>),
-    /// The client left before it.
-    Never,
 }
 
 /// A record that the store has yet to take.
@@ -131,14 +94,18 @@ impl<F: Forward, S: Store> Observation<F, S> {
         account.name(id);
         let claim = self.claim(id, &keyed, payload, untold).await?;
         let (token, every) = (claim.token, claim.lease / 3);
-        let proxy = self.proxy.clone();
-        let (ended, retention) = tokio::select! {
+        let (proxy, policy) = (self.proxy.clone(), self.policy.clone());
+        let (mut ended, mut retention) = tokio::select! {
             biased;
-            ended = self.ended() => ended,
+            ended = self.answer.ended(&policy) => ended,
             never = proxy.records.keep_alive(id, token, every) => match never {},
         };
         let (fingerprint, too_large) = self.uploaded();
-        let terms = self.policy.terms().keeping(&ended, retention);
+        if too_large {
+            // Enforcement would have cut it off there.
+            (ended, retention) = (cut(&policy), None);
+        }
+        let terms = policy.terms().keeping(&ended, retention);
         let settled = settle(&claim, terms, ended, fingerprint, proxy.records.now());
         let outcome = match settled.state {
             _ if too_large => Outcome::ObservedBodyTooLarge,
@@ -350,88 +317,6 @@ impl<F: Forward, S: Store> Observation<F, S> {
         (None, false)
     }
 
-    /// How the exchange ended, as far as it was seen, and how long that is remembered if a rule names it.
-    async fn ended(&mut self) -> (Ended, Option<Duration>) {
-        let policy = self.policy.clone();
-        let Some(answered) = self.answer.head().await else {
-            return (unknown(None, "the client left before the answer"), None);
-        };
-        let status = answered.status.as_u16();
-        match answered.outcome {
-            Outcome::Bypassed => {}
-            Outcome::UpstreamUnreachable => {
-                return (released("the upstream was not reached"), None);
-            }
-            Outcome::BadRequest if policy.cut_upload == CutUpload::Release => {
-                return (released("the upload ended early"), None);
-            }
-            Outcome::BadRequest => return (unknown(None, "the upload ended early"), None),
-            _ => return (unknown(None, "the upstream's answer was lost"), None),
-        }
-        let (mut end, mut over) = (None, false);
-        let (says, retention) = match &answered.judgement {
-            Judgement::Final(says, retention) => (*says, *retention),
-            Judgement::ByBody(headers) => {
-                let json = match answered.body.recv().await {
-                    Some(Sight::End(seen)) if seen.whole => {
-                        let copy = seen.copy.as_ref();
-                        let json = copy.and_then(|(bytes, _)| Json::parse(bytes).ok());
-                        end = Some(true);
-                        json
-                    }
-                    Some(Sight::Over(_)) => {
-                        over = true;
-                        None
-                    }
-                    // The rules might have said so.
-                    Some(Sight::NoRoom | Sight::End(_)) | None => {
-                        return (
-                            unknown(
-                                Some(status),
-                                "the upstream's answer was not seen to its end",
-                            ),
-                            None,
-                        );
-                    }
-                };
-                let known = json.as_ref().map_or(Known::Opaque, Known::Json);
-                let judged = ruled(&policy, answered.status, headers, known);
-                let (says, rule) = finality(judged, &policy, answered.status);
-                (says, rule.and_then(|rule| rule.retention))
-            }
-        };
-        match says {
-            Finality::Store => {}
-            Finality::Release => {
-                let (status, error) = (Some(status), Some("the upstream's answer says so"));
-                return (Ended::Released { status, error }, retention);
-            }
-            Finality::Unknown => {
-                return (
-                    unknown(Some(status), "the upstream's answer leaves it open"),
-                    retention,
-                );
-            }
-        }
-        while end.is_none() {
-            match answered.body.recv().await {
-                Some(Sight::Over(_)) => over = true,
-                Some(Sight::NoRoom) => {}
-                Some(Sight::End(seen)) => end = Some(seen.whole),
-                // The client left in the middle of it, and enforcement would have read on.
-                None => end = Some(true),
-            }
-        }
-        if end == Some(false) {
-            return (
-                unknown(Some(status), "the upstream's answer broke off"),
-                None,
-            );
-        }
-        let response = (answered.kept && !over).then(|| unsaid(status));
-        (Ended::Completed { status, response }, retention)
-    }
-
     /// Tells the store how an observation ended until it has it.
     async fn tell(&self, id: RecordId, record: &Record) {
         let mut wait = Backoff::new(record.lease);
@@ -446,41 +331,5 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 return;
             }
         }
-    }
-}
-
-impl Awaited {
-    /// The answer, once its head is there; nothing if the client leaves before.
-    async fn head(&mut self) -> Option<&mut Answered> {
-        if let Self::Coming(answer) = self {
-            *self = match answer.await {
-                Ok(answered) => Self::There(Box::new(answered)),
-                Err(_) => Self::Never,
-            };
-        }
-        match self {
-            Self::There(answered) => Some(answered),
-            Self::Coming(_) | Self::Never => None,
-        }
-    }
-}
-
-impl From<oneshot::Receiver<Answered>> for Awaited {
-    fn from(answer: oneshot::Receiver<Answered>) -> Self {
-        Self::Coming(answer)
-    }
-}
-
-fn released(error: &'static str) -> Ended {
-    Ended::Released {
-        status: None,
-        error: Some(error),
-    }
-}
-
-fn unknown(status: Option<u16>, error: &'static str) -> Ended {
-    Ended::Unknown {
-        status,
-        error: Some(error),
     }
 }

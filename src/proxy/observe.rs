@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::answered::{Answered, Judgement};
 use super::collect::is_event_stream;
 use super::hold::{Hold, Holding};
 use super::judge::{finality, ruled};
 use super::limits::InFlight;
-use super::observation::{Answered, Judgement, Observation};
+use super::observation::Observation;
 use super::pass::{Passing, pass};
 use super::payload::Received;
 use super::policy::{FingerprintPart, Policy};
