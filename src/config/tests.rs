@@ -644,6 +644,21 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     ] {
         assert_eq!(of_policy(sound), [""; 0]);
     }
+    // What is only observed has one weakness, which is above all others.
+    let [warning] = of_policy("mode = \"observe\"\nscope = []")
+        .try_into()
+        .unwrap();
+    assert!(
+        warning.starts_with("route default: mode is observe: nothing is guaranteed"),
+        "{warning}"
+    );
+    let told = good("[policy]\nmode = \"observe\"").describe().to_string();
+    for line in [
+        "  mode                  observe (every request passes as it is; what enforcement would do is counted)",
+        "  may run again         always: nothing is enforced",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
+    }
     let of_store = |text: &str| good(text).warnings.len();
     assert_eq!(of_store("[store]\nsync = \"never\""), 1);
     let of_redis = |rest: &str| of_store(&format!("service = \"s\"\n[store]\nurl = \"redis{rest}"));

@@ -308,8 +308,8 @@ async fn rules_for_answers_are_followed_by_what_goes_by() {
 async fn an_observed_route_and_an_enforced_one_know_nothing_of_each_other() {
     let world = World::config(
         STORE,
-        "[policy]\nscope = []\nfingerprint = [\"body\"]\n\
-         [[route]]\nname = \"default\"\npath = \"/seen\"\nmode = \"observe\"\n",
+        "[policy]\nmode = \"observe\"\nscope = []\nfingerprint = [\"body\"]\n\
+         [[route]]\npath = \"/kept\"\nmode = \"enforce\"\n",
     )
     .await;
     // The same key in the same scope on both.

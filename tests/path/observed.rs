@@ -25,6 +25,7 @@ async fn a_store_that_is_away_is_counted_and_nothing_else() {
         passed(&world.post(key, "a").await);
     }
     world.proxy.reaches(STORE_ERROR, 2.0).await;
+    world.proxy.reaches("idemproxy_store_up", 0.0).await;
     world.kept.redis.as_mut().unwrap().restart();
     world.proxy.reaches("idemproxy_store_up", 1.0).await;
     passed(&world.post("m", "a").await);
@@ -109,4 +110,34 @@ async fn a_body_that_there_is_no_memory_to_copy_passes() {
     let proxy = Proxy::start(&config).await;
     passed(&proxy.send(&post("/orders", "k", &large)).await);
     proxy.reaches(EXECUTED, 1.0).await;
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_in_the_log_without_its_key() {
+    let world = ProcessWorld::config(Backing::Embedded, OBSERVE).await;
+    let request = post("/orders", "sesame", "a").field("Authorization", "Bearer sesame");
+    for outcome in ["observed_executed", "observed_replayed"] {
+        passed(&world.proxy.send(&request).await);
+        eventually(|| world.proxy.log().contains(outcome)).await;
+    }
+    passed(&world.proxy.send(&post("/orders", "", "a")).await);
+    eventually(|| world.proxy.log().contains("bypassed")).await;
+    let log = world.proxy.log();
+    assert!(!log.contains("sesame"), "{log}");
+    assert!(
+        log.contains("mode is observe: nothing is guaranteed"),
+        "{log}"
+    );
+    let events = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let requests: Vec<serde_json::Value> = events
+        .filter(|event: &serde_json::Value| event["message"] == "request")
+        .collect();
+    assert_eq!(requests.len(), 3, "{log}");
+    for event in &requests {
+        assert_eq!(
+            (&event["route"], &event["status"]),
+            (&"default".into(), &201.into())
+        );
+        assert!(event["duration_ms"].is_number(), "{event}");
+    }
 }
