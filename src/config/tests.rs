@@ -83,7 +83,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[server]\nmax_connections = 0", "3:19: 0: expected a whole number from 1 to 10000000".to_owned()),
         ("[server]\ntrust_forwarded = [\"loopback\", \"10.0.0.0/40\"]", "3:32: \"10.0.0.0/40\": expected \"loopback\", \"private\", an IP address or a network such as \"10.0.0.0/8\"".to_owned()),
         ("[upstream_connections]\ncert_file = \"a.pem\"", "3:13: \"a.pem\": expected `cert_file` and `key_file` together".to_owned()),
-        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"off\"".to_owned()),
+        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"observe\" or \"off\"".to_owned()),
         ("[policy]\nmethods = []", "3:11: []: expected a list of at least 1".to_owned()),
         ("[policy]\nmethods = \"POST\"", "3:11: \"POST\": expected a list, in [ ]".to_owned()),
         ("[policy]\nmethods = [\"post\"]", format!("3:12: \"post\": {METHOD}")),
