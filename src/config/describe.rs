@@ -82,6 +82,11 @@ fn voice(f: &mut Formatter<'_>, voice: &Voice) -> fmt::Result {
 fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
     match policy.mode {
         Mode::Enforce => line(f, "mode", "enforce")?,
+        Mode::Observe => line(
+            f,
+            "mode",
+            "observe (every request passes as it is; what enforcement would do is counted)",
+        )?,
         Mode::Off => return line(f, "mode", "off (every request passes as it is)"),
     }
     line(
@@ -171,6 +176,9 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
 
 /// The statuses after which the key is free again, by the policy's rules and the built-in ones.
 fn may_run_again(policy: &Policy) -> String {
+    if policy.mode == Mode::Observe {
+        return "always: nothing is enforced".to_owned();
+    }
     let ruled = !policy.responses.is_empty() || !policy.retry.on_status.is_empty();
     let (released, unknown) = if ruled {
         (by_rules(policy), "unknown outcomes")

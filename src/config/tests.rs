@@ -83,7 +83,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[server]\nmax_connections = 0", "3:19: 0: expected a whole number from 1 to 10000000".to_owned()),
         ("[server]\ntrust_forwarded = [\"loopback\", \"10.0.0.0/40\"]", "3:32: \"10.0.0.0/40\": expected \"loopback\", \"private\", an IP address or a network such as \"10.0.0.0/8\"".to_owned()),
         ("[upstream_connections]\ncert_file = \"a.pem\"", "3:13: \"a.pem\": expected `cert_file` and `key_file` together".to_owned()),
-        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"off\"".to_owned()),
+        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"observe\" or \"off\"".to_owned()),
         ("[policy]\nmethods = []", "3:11: []: expected a list of at least 1".to_owned()),
         ("[policy]\nmethods = \"POST\"", "3:11: \"POST\": expected a list, in [ ]".to_owned()),
         ("[policy]\nmethods = [\"post\"]", format!("3:12: \"post\": {METHOD}")),
@@ -355,11 +355,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
         ),
         ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
         ("[log]\nkeys = true", "3:1: keys", "log.keys"),
-        (
-            "[policy]\nmode = \"observe\"",
-            "3:8: \"observe\"",
-            "observe",
-        ),
         (
             "[policy]\nscope = [\"method\", \"jwt:sub\"]",
             "3:20: \"jwt:sub\"",
@@ -730,6 +725,21 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
         "fingerprint = [\"json-body\"]\nfingerprint_ignore = [\"/at\"]",
     ] {
         assert_eq!(of_policy(sound), [""; 0]);
+    }
+    // What is only observed has one weakness, which is above all others.
+    let [warning] = of_policy("mode = \"observe\"\nscope = []")
+        .try_into()
+        .unwrap();
+    assert!(
+        warning.starts_with("route default: mode is observe: nothing is guaranteed"),
+        "{warning}"
+    );
+    let told = good("[policy]\nmode = \"observe\"").describe().to_string();
+    for line in [
+        "  mode                  observe (every request passes as it is; what enforcement would do is counted)",
+        "  may run again         always: nothing is enforced",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
     }
     let of_store = |text: &str| good(text).warnings.len();
     assert_eq!(of_store("[store]\nsync = \"never\""), 1);

@@ -77,7 +77,6 @@ const TABLE: &[Row] = &[
     ("server", "tls_client_ca", Always),
     ("reload", "watch", ExceptDefault("false")),
     ("log", "keys", ExceptDefault("false")),
-    ("policy", "mode", Values(&["observe"])),
     (
         "policy",
         "scope",

@@ -15,16 +15,20 @@ pub(super) fn of(store: &StoreSettings, routes: &Routes, voice: &Voice) -> Vec<S
         .iter()
         .filter(|(weak, _)| weak(store))
         .map(|(_, sentence)| format!("store: {sentence}"));
-    let of_policies = OF_POLICY.iter().filter_map(|(weak, sentence)| {
-        let names: Vec<&str> = routes
-            .all()
-            .iter()
-            .filter(|policy| policy.mode == Mode::Enforce && weak(policy))
-            .map(|policy| policy.route.as_str())
-            .collect();
-        let word = if names.len() == 1 { "route" } else { "routes" };
-        (!names.is_empty()).then(|| format!("{word} {}: {sentence}", names.join(", ")))
-    });
+    let enforced = OF_POLICY.iter().map(|weakness| (Mode::Enforce, weakness));
+    let observed = [(Mode::Observe, &OBSERVED)].into_iter();
+    let of_policies = observed
+        .chain(enforced)
+        .filter_map(|(mode, (weak, sentence))| {
+            let names: Vec<&str> = routes
+                .all()
+                .iter()
+                .filter(|policy| policy.mode == mode && weak(policy))
+                .map(|policy| policy.route.as_str())
+                .collect();
+            let word = if names.len() == 1 { "route" } else { "routes" };
+            (!names.is_empty()).then(|| format!("{word} {}: {sentence}", names.join(", ")))
+        });
     let of_voice = OF_VOICE
         .iter()
         .filter(|(weak, _)| weak(voice))
@@ -52,6 +56,11 @@ const OF_STORE: &[Weakness<StoreSettings>] = &[
         "wait_replicas is 0: a failover may forget the keys of its last moments, and their requests run again",
     ),
 ];
+
+const OBSERVED: Weakness<Policy> = (
+    |_| true,
+    "mode is observe: nothing is guaranteed, every request passes and duplicates run again",
+);
 
 const OF_POLICY: &[Weakness<Policy>] = &[
     (

@@ -12,11 +12,13 @@
 //! Beside the requests themselves the upstream may be asked (`ask`) for the answer to a duplicate (`reply`), whether an operation in
 //! doubt took place, and whether credentials stand (`probe`).
 //!
-//! What no policy covers takes the short way, `pass`. [`Idempotency`] is a tower service round one that forwards; its errors are
+//! What no policy covers takes the short way, `pass`; so does what is only observed (`observe`), with a `tap` on either body, from which
+//! an `observation` learns beside it what enforcement would have done. [`Idempotency`] is a tower service round one that forwards; its errors are
 //! answers, so it never fails.
 
 mod account;
 mod acquire;
+mod answered;
 mod asides;
 mod ask;
 mod claim;
@@ -28,6 +30,8 @@ mod hold;
 mod judge;
 mod key;
 mod limits;
+mod observation;
+mod observe;
 mod operation;
 mod pass;
 mod payload;
@@ -43,6 +47,7 @@ mod retry;
 mod routes;
 mod send;
 mod source;
+mod tap;
 mod upload;
 
 use std::convert::Infallible;
@@ -64,6 +69,7 @@ use self::account::Account;
 use self::asides::Asides;
 use self::limits::{InFlight, Limits};
 use self::pass::Passing;
+use self::policy::Mode;
 use self::receive::{Asked, Named};
 use self::records::Records;
 use self::respond::Answer;
@@ -209,6 +215,10 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
         let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
+        if policy.mode == Mode::Observe {
+            let response = observe::answer(&self, head, body, &policy, covered, account).await;
+            return self.voice.say(response, false, page.as_ref());
+        }
         let answer = match self.admit(&head, &policy, covered) {
             Err(problem) => Answer::problem(problem),
             Ok((permit, Named::Nothing)) => {
@@ -249,13 +259,17 @@ impl<F: Forward, S: Store> Shared<F, S> {
         if !covered {
             return Ok((permit, Named::Nothing));
         }
+        Ok((permit, self.named(head, policy)?))
+    }
+
+    /// What names a covered request, as far as its head tells.
+    fn named(&self, head: &Parts, policy: &Policy) -> Result<Named, Problem> {
         let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
-        let named = match sought {
+        Ok(match sought {
             Sought::InBody => Named::InBody,
             Sought::Key(key) => Named::of(self.name(Some(key), head, policy)?),
             Sought::Nothing => Named::of(self.name(None, head, policy)?),
-        };
-        Ok((permit, named))
+        })
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {

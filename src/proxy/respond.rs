@@ -167,7 +167,8 @@ pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
     Some(response)
 }
 
-fn outcome_of(code: Code) -> Outcome {
+/// What is counted of a problem.
+pub(super) fn outcome_of(code: Code) -> Outcome {
     match code {
         Code::BadRequest | Code::HeaderTooLarge => Outcome::BadRequest,
         Code::KeyMissing => Outcome::KeyMissing,

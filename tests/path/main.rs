@@ -17,6 +17,7 @@ mod alike;
 mod bodies;
 mod faulty;
 mod formats;
+mod observed;
 mod redis_faults;
 mod sources;
 mod store_faults;
@@ -33,6 +34,7 @@ macro_rules! suite {
             mod found;
             mod keys;
             mod limits;
+            mod observe;
             mod peers;
             mod probes;
             mod rules;
