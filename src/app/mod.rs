@@ -162,6 +162,8 @@ impl App {
             store: store.clone(),
             routes: settings.routes.clone(),
             service: settings.service.clone(),
+            jwt: settings.jwt.clone(),
+            trust_forwarded: settings.server.trust_forwarded.clone(),
             max_in_flight: settings.server.max_in_flight,
             max_buffered_total: settings.server.max_buffered_total,
             body_idle_timeout: settings.server.body_idle_timeout,

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::words::{LOOPBACK_NETS, PRIVATE_NETS};
+use crate::proxy::jwt::Algorithm;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -64,6 +65,15 @@ pub(super) const PROBE_AFTER: Duration = Duration::from_secs(60);
 pub(super) const PROBE_STATUS: u16 = 200;
 /// So long may revoked credentials still see a stored answer.
 pub(super) const REPLAY_CHECK_CACHE: Duration = Duration::from_secs(30);
+
+/// What most issuers sign by.
+pub(super) const JWT_ALGORITHMS: [Algorithm; 2] = [Algorithm::RS256, Algorithm::ES256];
+/// The same, of those who share a secret.
+pub(super) const JWT_SECRET_ALGORITHMS: [Algorithm; 1] = [Algorithm::HS256];
+/// Clocks of an issuer differ by no more.
+pub(super) const JWT_LEEWAY: Duration = Duration::from_secs(60);
+/// Hundreds of keys.
+pub(super) const KEYS_MAX: u64 = 1 << 20;
 
 /// Anything shorter is lost to scheduling: a third of it, the heartbeat's period, is then a few milliseconds.
 pub(super) const LEASE_MIN: Duration = Duration::from_millis(100);

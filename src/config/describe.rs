@@ -9,6 +9,7 @@ use super::kind::short;
 use super::settings::Settings;
 use crate::idempotency::json::Pointer;
 use crate::idempotency::{Finality, KeyFormat, ResponseRule, built_in};
+use crate::proxy::jwt::TokenRules;
 use crate::proxy::policy::{
     CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, RetryPolicy, ScopePart,
     StoreFailure, UnknownOutcome,
@@ -35,6 +36,9 @@ impl Display for Description<'_> {
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
         voice(f, &settings.server.voice)?;
+        if let Some(jwt) = &settings.jwt {
+            line(f, "jwt", rules(jwt.rules()))?;
+        }
         let routes = &settings.routes;
         for (policy, pattern) in routes.all().iter().zip(routes.patterns()) {
             match pattern.as_str() {
@@ -98,7 +102,7 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
     line(f, "key_required", policy.key_required)?;
     line(f, "key_max_length", policy.key_max_length)?;
     line(f, "key_format", key_format(policy))?;
-    line(f, "scope", words(&policy.scope, scope_part))?;
+    line(f, "scope", words(&policy.scope, ScopePart::to_string))?;
     line(
         f,
         "fingerprint",
@@ -172,6 +176,17 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
         )?;
     }
     line(f, "may run again", may_run_again(policy))
+}
+
+fn rules(rules: &TokenRules) -> String {
+    let algorithms = words(&rules.algorithms, |algorithm| format!("{algorithm:?}"));
+    let any = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
+    format!(
+        "{algorithms}, issuer {}, audience {}, leeway {}",
+        any(&rules.issuer),
+        any(&rules.audience),
+        short(rules.leeway)
+    )
 }
 
 /// The statuses after which the key is free again, by the policy's rules and the built-in ones.
@@ -344,15 +359,6 @@ fn key_format(policy: &Policy) -> String {
         ),
         KeyFormat::Pattern(pattern) => format!("regex:{}", pattern.as_str()),
     }
-}
-
-fn scope_part(part: &ScopePart) -> String {
-    match part {
-        ScopePart::Method => "method",
-        ScopePart::Path => "path",
-        ScopePart::Caller => "caller",
-    }
-    .to_owned()
 }
 
 fn fingerprint_part(part: &FingerprintPart) -> String {

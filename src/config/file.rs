@@ -14,7 +14,7 @@ use super::settings::{AdminSettings, LogSettings, Settings};
 use super::words::{
     address, address_or_off, file, location, log_filter, name, networks, origin, prefix,
 };
-use super::{policy, routes, voice, warnings};
+use super::{jwt, policy, routes, voice, warnings};
 use crate::downstream::ServerSettings;
 use crate::proxy::Policy;
 use crate::store::{Location, StoreSettings, Sync};
@@ -43,9 +43,13 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     }
 
     let voice = Arc::new(voice::read(root));
+    let jwt = root.section("jwt", jwt::read);
+    let has_jwt = root.spot_of(&["jwt"]).is_some();
     let mut origins = vec![upstream.unwrap_or_default()];
-    let default = root.section("policy", |table| policy::read(table, &Policy::default()));
-    let routes = routes::read(root, default, &mut origins);
+    let default = root.section("policy", |table| {
+        policy::read(table, &Policy::default(), has_jwt)
+    });
+    let routes = routes::read(root, default, &mut origins, has_jwt);
     Settings {
         listen,
         service: service.unwrap_or_else(|| defaults::SERVICE.to_owned()),
@@ -58,7 +62,8 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
             read_upstreams(table, origins)
         }),
         log: read_log(root, over),
-        warnings: warnings::of(&store, &routes, &voice),
+        warnings: warnings::of(&store, jwt.as_deref(), &routes, &voice),
+        jwt,
         store,
         routes,
     }

@@ -12,6 +12,7 @@ mod defaults;
 mod describe;
 mod fault;
 mod file;
+mod jwt;
 mod kind;
 mod nearest;
 mod overrides;

@@ -14,11 +14,12 @@ use super::words::{
 use crate::idempotency::{JsonBody, Uuid7Bounds};
 use crate::proxy::Policy;
 use crate::proxy::policy::{
-    CutUpload, FingerprintPart, KeySource, Mode, RetryPolicy, StoreFailure, UnknownOutcome,
+    CutUpload, FingerprintPart, KeySource, Mode, RetryPolicy, ScopePart, StoreFailure,
+    UnknownOutcome,
 };
 
-/// The policy written in a table, over the one that holds where it is silent.
-pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
+/// The policy written in a table, over the one that holds where it is silent. `has_jwt` says that there is a `[jwt]`.
+pub(super) fn read(table: &Reader<'_>, base: &Policy, has_jwt: bool) -> Policy {
     // The only value so far, and so no setting yet.
     table.get("in_flight", one_of(&[("reject", ())]));
     let policy = Policy {
@@ -91,6 +92,7 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy) -> Policy {
         upstream: base.upstream,
     };
     check_unknown_retention(table, &policy);
+    check_scope(table, &policy, has_jwt);
     check_content(table, &policy);
     check_json_body(table, &policy);
     rules::check_probe(table, &policy);
@@ -147,6 +149,20 @@ fn check_unknown_retention(table: &Reader<'_>, policy: &Policy) {
             format!(
                 "unknown_retention is {is} here, expected at least upstream_timeout + 2 × lease, {least}"
             ),
+        );
+    }
+}
+
+fn check_scope(table: &Reader<'_>, policy: &Policy, has_jwt: bool) {
+    let written = table.spot_of(&["scope"]);
+    let claims = policy
+        .scope
+        .iter()
+        .any(|part| matches!(part, ScopePart::Jwt(_)));
+    if written.is_some() && claims && !has_jwt && table.sound(&["scope"]) {
+        table.fault(
+            written,
+            "expected a [jwt] with \"jwt:\": a claim counts only if the token verifies",
         );
     }
 }

@@ -8,13 +8,18 @@ use super::words::{name, origin, pattern};
 use crate::proxy::{Policy, Routes};
 
 /// The routes over `default`. Upstreams that they name are added to `origins`, each once.
-pub(super) fn read(root: &Reader<'_>, default: Policy, origins: &mut Vec<Uri>) -> Routes {
+pub(super) fn read(
+    root: &Reader<'_>,
+    default: Policy,
+    origins: &mut Vec<Uri>,
+    has_jwt: bool,
+) -> Routes {
     let mut routes = Routes::new(default.clone());
     root.sections("route", |route| {
         let path = route.get("path", pattern);
         let named = route.get("name", name);
         let upstream = route.get("upstream", origin);
-        let mut policy = policy::read(route, &default);
+        let mut policy = policy::read(route, &default, has_jwt);
         if let Some(origin) = upstream {
             policy.upstream = index_of(origin, origins);
         }

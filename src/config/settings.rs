@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::downstream::ServerSettings;
 use crate::proxy::Routes;
+use crate::proxy::jwt::TokenVerifier;
 use crate::store::StoreSettings;
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamSettings;
@@ -26,6 +28,8 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamSettings>,
     /// Which policy a request is under.
     pub routes: Routes,
+    /// Verifies bearer tokens, if anything does.
+    pub jwt: Option<Arc<TokenVerifier>>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// What weakens the guarantee, a sentence each; said at start and by `check`.

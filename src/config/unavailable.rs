@@ -65,7 +65,6 @@ fn rows(section: &str) -> impl Iterator<Item = &'static Row> + use<> {
 type Row = (&'static str, &'static str, Unavailable);
 
 const TABLE: &[Row] = &[
-    ("", "jwt", Always),
     ("store", "url", Values(&["rediss://"])),
     ("store", "ca_file", Always),
     ("store", "cert_file", Always),
@@ -77,11 +76,6 @@ const TABLE: &[Row] = &[
     ("server", "tls_client_ca", Always),
     ("reload", "watch", ExceptDefault("false")),
     ("log", "keys", ExceptDefault("false")),
-    (
-        "policy",
-        "scope",
-        Values(&["query", "header:", "cookie:", "jwt:", "client-ip"]),
-    ),
     ("policy", "in_flight", Values(&["wait"])),
     ("policy", "wait_timeout", ExceptDefault(r#""30s""#)),
 ];

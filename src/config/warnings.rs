@@ -1,7 +1,10 @@
 //! What of a configuration weakens the guarantee.
 
+use http::header::AUTHORIZATION;
+
 use crate::idempotency::{Finality, built_in};
 use crate::proxy::Routes;
+use crate::proxy::jwt::{TokenRules, TokenVerifier};
 use crate::proxy::policy::{
     CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, ScopePart, StoreFailure,
     UnknownOutcome,
@@ -10,11 +13,20 @@ use crate::store::{Location, StoreSettings, Sync};
 use crate::wire::Voice;
 
 /// A sentence for each thing, with the routes that it holds for.
-pub(super) fn of(store: &StoreSettings, routes: &Routes, voice: &Voice) -> Vec<String> {
+pub(super) fn of(
+    store: &StoreSettings,
+    jwt: Option<&TokenVerifier>,
+    routes: &Routes,
+    voice: &Voice,
+) -> Vec<String> {
     let of_store = OF_STORE
         .iter()
         .filter(|(weak, _)| weak(store))
         .map(|(_, sentence)| format!("store: {sentence}"));
+    let of_jwt = OF_JWT
+        .iter()
+        .filter(|(weak, _)| jwt.is_some_and(|jwt| weak(jwt.rules())))
+        .map(|(_, sentence)| format!("jwt: {sentence}"));
     let enforced = OF_POLICY.iter().map(|weakness| (Mode::Enforce, weakness));
     let observed = [(Mode::Observe, &OBSERVED)].into_iter();
     let of_policies = observed
@@ -33,7 +45,19 @@ pub(super) fn of(store: &StoreSettings, routes: &Routes, voice: &Voice) -> Vec<S
         .iter()
         .filter(|(weak, _)| weak(voice))
         .map(|(_, sentence)| format!("errors: {sentence}"));
-    of_store.chain(of_policies).chain(of_voice).collect()
+    of_store
+        .chain(of_jwt)
+        .chain(of_policies)
+        .chain(of_voice)
+        .collect()
+}
+
+/// Whether a part of the scope that tells callers apart is one of these.
+fn tells_apart(policy: &Policy, one_of: impl Fn(&ScopePart) -> bool) -> bool {
+    policy.scope.iter().any(|part| {
+        let is_of_request = matches!(part, ScopePart::Method | ScopePart::Path | ScopePart::Query);
+        !is_of_request && one_of(part)
+    })
 }
 
 type Weakness<T> = (fn(&T) -> bool, &'static str);
@@ -61,11 +85,37 @@ const OBSERVED: Weakness<Policy> = (
     |_| true,
     "mode is observe: nothing is guaranteed, every request passes and duplicates run again",
 );
+const OF_JWT: &[Weakness<TokenRules>] = &[
+    (
+        |rules| rules.issuer.is_none(),
+        "issuer is not set: whoever has one of the keys may name any issuer, and callers of two issuers may be taken for one",
+    ),
+    (
+        |rules| rules.audience.is_none(),
+        "audience is not set: a token that was made for another API gets stored answers of its caller",
+    ),
+];
 
 const OF_POLICY: &[Weakness<Policy>] = &[
     (
-        |policy| !policy.scope.contains(&ScopePart::Caller),
+        |policy| !tells_apart(policy, |_| true),
         "scope has no caller: callers who choose the same key meet each other's record, and may be given each other's answer",
+    ),
+    (
+        |policy| {
+            let in_header = |part: &ScopePart| matches!(part, ScopePart::Header(_));
+            tells_apart(policy, in_header)
+                && !tells_apart(policy, |part| !in_header(part))
+                && !policy.scope.contains(&ScopePart::Header(AUTHORIZATION))
+        },
+        "scope tells callers apart by a header alone: whoever sends the value of another caller meets that one's record, and may be given the answer; something before this proxy has to check it",
+    ),
+    (
+        |policy| {
+            tells_apart(policy, |part| *part == ScopePart::ClientIp)
+                && !tells_apart(policy, |part| *part != ScopePart::ClientIp)
+        },
+        "scope tells callers apart by client-ip alone: those behind one address meet each other's record, and whoever changes the address is another caller, whose retry runs again",
     ),
     (
         |policy| {

@@ -142,11 +142,7 @@ pub(super) fn key_source(value: &Value<'_>) -> Read<KeySource> {
                 let named = !name.is_empty() && !name.chars().any(char::is_control);
                 named.then(|| KeySource::Query(name.to_owned()))
             }
-            Some(("cookie", name)) => {
-                // A token, as the name of a header is (RFC 6265, section 4.1.1).
-                let token = HeaderName::from_bytes(name.as_bytes()).is_ok();
-                token.then(|| KeySource::Cookie(name.to_owned()))
-            }
+            Some(("cookie", name)) => cookie(name).map(KeySource::Cookie),
             Some(("json", place)) => inner(place).map(KeySource::Json),
             Some(_) => None,
         },
@@ -193,12 +189,46 @@ fn inner(text: &str) -> Option<Pointer> {
 
 /// A part of the scope.
 pub(super) fn scope_part(value: &Value<'_>) -> Read<ScopePart> {
-    text("\"method\", \"path\" or \"caller\"", |text| match text {
-        "method" => Some(ScopePart::Method),
-        "path" => Some(ScopePart::Path),
-        "caller" => Some(ScopePart::Caller),
-        _ => None,
-    })(value)
+    text(
+        "a part of the scope: \"method\", \"path\", \"caller\", \"query\", \"header:NAME\", \"cookie:NAME\", \"jwt:CLAIM\" or \"client-ip\"",
+        |text| match text.split_once(':') {
+            None => match text {
+                "method" => Some(ScopePart::Method),
+                "path" => Some(ScopePart::Path),
+                "caller" => Some(ScopePart::Caller),
+                "query" => Some(ScopePart::Query),
+                "client-ip" => Some(ScopePart::ClientIp),
+                _ => None,
+            },
+            Some(("header", _)) => header(text)
+                .filter(|name| !WRITTEN_ANEW.contains(&name.as_str()))
+                .map(ScopePart::Header),
+            Some(("cookie", name)) => cookie(name).map(ScopePart::Cookie),
+            Some(("jwt", claim)) => {
+                let named = !claim.is_empty() && !claim.chars().any(char::is_control);
+                named.then(|| ScopePart::Jwt(claim.to_owned()))
+            }
+            Some(_) => None,
+        },
+    )(value)
+}
+
+/// Headers that are not forwarded as they came, or that HTTP/2 cuts in pieces: as a part of the scope they would name something
+/// else than the API sees.
+const WRITTEN_ANEW: [&str; 7] = [
+    "cookie",
+    "expect",
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
+/// The name of a cookie: a token, as the name of a header is (RFC 6265, section 4.1.1).
+fn cookie(name: &str) -> Option<String> {
+    let token = HeaderName::from_bytes(name.as_bytes()).is_ok();
+    token.then(|| name.to_owned())
 }
 
 /// A part of the fingerprint, with a name that fits into a record.

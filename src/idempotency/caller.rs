@@ -49,6 +49,11 @@ impl Caller {
     }
 }
 
+/// The token of an `Authorization` value, if its scheme is `Bearer` (RFC 6750, section 2.1).
+pub fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    after_scheme(value, b"bearer ")
+}
+
 #[derive(Deserialize)]
 struct Subject {
     iss: Option<Name>,
@@ -75,7 +80,7 @@ impl Name {
 }
 
 fn bearer_subject(value: &[u8]) -> Option<Subject> {
-    let token = after_scheme(value, b"bearer ")?;
+    let token = bearer_token(value)?;
     let mut parts = token.split(|byte| *byte == b'.');
     let (Some(_), Some(claims), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())

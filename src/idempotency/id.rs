@@ -25,6 +25,16 @@ impl Scope {
         self.0.part(name.as_bytes()).part(value);
     }
 
+    /// Narrows the scope by a named part that may be absent, which no value is the same as. A name is always given in one of the two
+    /// ways.
+    pub fn with_optional(&mut self, name: &str, value: Option<&[u8]>) {
+        self.0.part(name.as_bytes());
+        match value {
+            Some(value) => self.0.part(b"is").part(value),
+            None => self.0.part(b"absent"),
+        };
+    }
+
     /// The record of `key` in this scope.
     pub fn record_id(mut self, key: &Key) -> RecordId {
         self.0.part(b"key").part(key.as_str().as_bytes());
@@ -86,6 +96,20 @@ mod tests {
         assert_ne!(base, id("s", &[("method", "POST"), ("path", "/b")], "k"));
         assert_ne!(base, id("s", &[("method", "POST"), ("path", "/a")], "l"));
         assert_ne!(base, id("s", &[("path", "POST"), ("method", "/a")], "k"));
+    }
+
+    #[test]
+    fn an_absent_part_equals_no_value() {
+        let of = |value: Option<&str>| {
+            let mut scope = Scope::new("s");
+            scope.with_optional("header:a", value.map(str::as_bytes));
+            scope.record_id(&Key::bare(b"k", 255).unwrap())
+        };
+        assert_eq!(of(None), of(None));
+        for value in ["", "absent", "is"] {
+            assert_eq!(of(Some(value)), of(Some(value)));
+            assert_ne!(of(None), of(Some(value)), "{value}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //!   ([`expect::Ruling::Stands`]), since tokens are unique.
 
 mod caller;
+pub mod claim;
 pub mod digest;
 pub mod expect;
 mod fingerprint;
@@ -42,7 +43,7 @@ mod template;
 mod token;
 pub mod transition;
 
-pub use caller::Caller;
+pub use caller::{Caller, bearer_token};
 pub use expect::Expect;
 pub use fingerprint::{Fingerprint, Part, PartHasher};
 pub use id::{RecordId, Scope};
@@ -57,5 +58,5 @@ pub use template::{BadTemplate, Template};
 pub use token::Token;
 pub use transition::{
     Absence, Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict,
-    absent, decide, found, settle, shown,
+    Verified, absent, decide, found, settle, shown,
 };

@@ -35,8 +35,21 @@ pub struct Attempt {
     pub payload: Payload,
     /// Digest of its credentials, where the scope names the caller.
     pub credentials: Option<Digest>,
+    /// Whether those were verified by themselves.
+    pub verified: Verified,
     /// Where it came in.
     pub origin: Origin,
+}
+
+/// Whether an attempt's credentials were verified by themselves: by the signature of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// Nobody looked yet, since it matters to few.
+    Untold,
+    /// They are whom they name.
+    Yes,
+    /// Anybody could have made them up.
+    No,
 }
 
 /// What is known of a request's body.
@@ -96,6 +109,8 @@ pub enum Verdict {
     Look,
     /// Let the body go by, hash it, and decide again.
     Hash,
+    /// Find out whether the attempt's credentials can be verified, and decide again.
+    Verify,
     /// Answer from the record.
     Replay,
     /// Answer with a refusal.
@@ -113,7 +128,7 @@ pub enum Refusal {
     KeyReused(Vec<String>),
     /// It was carried out, and the answer was not kept; the first status.
     ResponseNotStored(Option<u16>),
-    /// It was carried out under other credentials of this caller; the first status.
+    /// It was carried out under other credentials of this caller, and nothing verified these; the first status.
     CredentialsChanged(Option<u16>),
 }
 
@@ -253,7 +268,11 @@ pub fn decide(
         (State::Completed, _)
             if record.credentials != attempt.credentials && !seeded(Seeded::CredentialsIgnored) =>
         {
-            Verdict::Refuse(Refusal::CredentialsChanged(first_status(record)))
+            match attempt.verified {
+                Verified::Untold => Verdict::Verify,
+                Verified::Yes => shown(record),
+                Verified::No => Verdict::Refuse(Refusal::CredentialsChanged(first_status(record))),
+            }
         }
         (State::Completed, _) => shown(record),
         (State::InFlight, Lapse::Untold) => Verdict::Look,
@@ -298,8 +317,8 @@ pub enum Absence {
     Nothing,
 }
 
-/// Judges an absence. `after` is how long an operation may be under way of which nobody hears; `verified` says that the upstream
-/// vouched for the attempt's credentials.
+/// Judges an absence. `after` is how long an operation may be under way of which nobody hears; `verified` says that the attempt's
+/// credentials were verified, by themselves or by the upstream.
 pub fn absent(seen: &Seen, attempt: &Attempt, after: Duration, verified: bool) -> Absence {
     let sees = verified || seen.record.credentials == attempt.credentials;
     match seen.quiet {

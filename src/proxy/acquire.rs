@@ -12,7 +12,7 @@ use super::payload::Received;
 use super::policy::{Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
 use super::records::{LostClaim, Records};
-use super::{Forward, Shared, problem};
+use super::{Forward, Shared, problem, scope};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
@@ -61,6 +61,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             None => Payload::Streamed,
         },
         credentials: keyed.credentials,
+        verified: keyed.verified,
         origin: Origin {
             route: policy.route.clone(),
             method: request.method.to_string(),
@@ -115,6 +116,13 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                     .await
                     .map_err(Denied::Refused)?;
                 attempt.payload = Payload::Consumed(fingerprint);
+                decide(&met, &attempt, in_doubt, records.steady(keyed.id))
+            }
+            verdict => verdict,
+        };
+        let verdict = match verdict {
+            Verdict::Verify => {
+                attempt.verified = scope::verified(&request.headers, proxy.jwt.as_deref());
                 decide(&met, &attempt, in_doubt, records.steady(keyed.id))
             }
             verdict => verdict,
@@ -177,7 +185,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                     }
                 }
             }
-            Verdict::Look | Verdict::Hash | Verdict::Probe(_) => {
+            Verdict::Look | Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
                 seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
             }
         }

@@ -4,11 +4,12 @@ use http::header::{AUTHORIZATION, CONNECTION, COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
+use super::client_ip::X_FORWARDED_FOR;
 use super::policy::{KeySource, Policy, ScopePart};
+use super::scope::{Around, Within, scope};
 use super::source;
-use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Caller, Key, RecordId, Scope, Template};
+use crate::idempotency::{Key, RecordId, Template, Verified};
 use crate::wire::{Code, Problem};
 
 /// What names the operation.
@@ -22,7 +23,9 @@ pub(super) struct Keyed {
     pub(super) text: Key,
     /// Digest of the credentials, where the scope names the caller.
     pub(super) credentials: Option<Digest>,
-    /// Whether cookies came, and the scope has no caller to tell their users apart.
+    /// Whether those were verified, as far as the scope asked.
+    pub(super) verified: Verified,
+    /// Whether cookies came, and nothing in the scope tells their users apart.
     pub(super) cookies_only: bool,
 }
 
@@ -31,7 +34,7 @@ pub(super) fn extract(
     key: Option<Key>,
     request: &Parts,
     policy: &Policy,
-    service: &str,
+    around: Around<'_>,
 ) -> Result<Option<Keyed>, Problem> {
     let Some(key) = key else {
         return if policy.key_required {
@@ -52,29 +55,21 @@ pub(super) fn extract(
             "the key is a dot segment, by which the upstream cannot be asked",
         ));
     }
-    let caller = caller(&request.headers, policy)?;
-    let mut scope = Scope::new(service);
-    // In a fixed order, so that the order in the configuration names no other record.
-    if policy.scope.contains(&ScopePart::Method) {
-        scope.with("method", request.method.as_str().as_bytes());
-    }
-    if policy.scope.contains(&ScopePart::Path) {
-        scope.with("path", request.uri.path().as_bytes());
-    }
-    if let Some(caller) = &caller
-        && !seeded(Seeded::CallerLeftOut)
-    {
-        scope.with("caller", &caller.identity);
-    }
+    let Within {
+        scope,
+        credentials,
+        verified,
+        cookies_only,
+    } = scope(request, policy, around)?;
     let mut digest = Hasher::new("key");
     digest.part(key.as_str().as_bytes());
     Ok(Some(Keyed {
         id: scope.record_id(&key),
         key: digest.finish(),
         text: key,
-        credentials: caller.and_then(|caller| caller.credentials),
-        cookies_only: request.headers.contains_key(COOKIE)
-            && caller.is_none_or(|c| c.credentials.is_none()),
+        credentials,
+        verified,
+        cookies_only,
     }))
 }
 
@@ -88,32 +83,23 @@ pub(super) fn check_connection(headers: &HeaderMap, policy: &Policy) -> Result<(
     let guarded = |option: &[u8]| {
         let is = |name: &HeaderName| option.eq_ignore_ascii_case(name.as_str().as_bytes());
         let source = |source: &KeySource| matches!(source, KeySource::Header(name) if is(name));
-        policy.key.iter().any(source) || is(&AUTHORIZATION) || is(&COOKIE)
+        let part = |part: &ScopePart| match part {
+            ScopePart::Header(name) => is(name),
+            ScopePart::ClientIp => is(&X_FORWARDED_FOR),
+            _ => false,
+        };
+        policy.key.iter().any(source)
+            || policy.scope.iter().any(part)
+            || is(&AUTHORIZATION)
+            || is(&COOKIE)
     };
     if named.any(|option| guarded(option.trim_ascii())) {
         return Err(Problem::new(
             Code::BadRequest,
-            "Connection names the header of the idempotency key or of the caller's credentials",
+            "Connection names the header of the idempotency key, of its scope or of the caller's credentials",
         ));
     }
     Ok(())
-}
-
-fn caller(headers: &HeaderMap, policy: &Policy) -> Result<Option<Caller>, Problem> {
-    if !policy.scope.contains(&ScopePart::Caller) {
-        return Ok(None);
-    }
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next();
-    if values.next().is_some() {
-        return Err(Problem::new(
-            Code::ScopeAmbiguous,
-            "the header Authorization, a part of the key's scope, occurs twice",
-        ));
-    }
-    Ok(Some(Caller::from_authorization(
-        value.map(|value| value.as_bytes()),
-    )))
 }
 
 /// Whether a segment is `.` or `..`, plain or percent-encoded (RFC 3986 5.2.4, 6.2.2.2).
@@ -166,6 +152,10 @@ mod tests {
     fn connection_may_not_name_what_the_guarantee_rests_on() {
         let policy = Policy {
             key: vec![KeySource::Header(HeaderName::from_static("x-key"))],
+            scope: vec![
+                ScopePart::Header(HeaderName::from_static("x-tenant")),
+                ScopePart::ClientIp,
+            ],
             ..Policy::default()
         };
         for value in [
@@ -173,6 +163,8 @@ mod tests {
             "close, x-key",
             "keep-alive ,Authorization",
             "cookie",
+            "X-Tenant",
+            "x-forwarded-for",
         ] {
             assert!(
                 check_connection(&headers(&[("connection", value)]), &policy).is_err(),

@@ -1,6 +1,6 @@
 //! The path of a request, one file a step:
 //!
-//! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record.
+//! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record, within its `scope`.
 //! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
 //!    what became of it.
@@ -22,12 +22,14 @@ mod answered;
 mod asides;
 mod ask;
 mod claim;
+mod client_ip;
 mod collect;
 mod ended;
 mod execute;
 mod forward;
 mod hold;
 mod judge;
+pub mod jwt;
 mod key;
 mod limits;
 mod observation;
@@ -45,6 +47,7 @@ mod reply;
 mod respond;
 mod retry;
 mod routes;
+mod scope;
 mod send;
 mod source;
 mod tap;
@@ -61,12 +64,14 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::account::Account;
 use self::asides::Asides;
+use self::jwt::TokenVerifier;
 use self::limits::{InFlight, Limits};
 use self::pass::Passing;
 use self::policy::Mode;
@@ -102,6 +107,10 @@ pub struct Parameters<F, S> {
     pub routes: Routes,
     /// Part of every record id.
     pub service: String,
+    /// Verifies bearer tokens.
+    pub jwt: Option<Arc<TokenVerifier>>,
+    /// Whose word on the client's address is believed.
+    pub trust_forwarded: Vec<IpNet>,
     /// What the upstreams call themselves, by their index: `Host` where the client's is not preserved.
     pub authorities: Vec<String>,
     /// Exchanges at once.
@@ -134,6 +143,8 @@ struct Shared<F, S> {
     records: Arc<Records<S>>,
     routes: Routes,
     service: String,
+    jwt: Option<Arc<TokenVerifier>>,
+    trust_forwarded: Vec<IpNet>,
     authorities: Vec<String>,
     limits: Limits,
     asides: Asides,
@@ -152,6 +163,8 @@ impl<F, S: Store> Idempotency<F, S> {
             store,
             routes,
             service,
+            jwt,
+            trust_forwarded,
             authorities,
             voice,
             metrics,
@@ -164,6 +177,8 @@ impl<F, S: Store> Idempotency<F, S> {
             records: Arc::new(Records::new(store, metrics.clone(), tasks.clone())),
             routes,
             service,
+            jwt,
+            trust_forwarded,
             authorities,
             limits: Limits::new(parameters.max_in_flight, parameters.max_buffered_total),
             asides: Asides::default(),

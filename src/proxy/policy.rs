@@ -210,7 +210,7 @@ impl Display for KeySource {
 }
 
 /// One part of what a key is unique within.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScopePart {
     /// The request method.
     Method,
@@ -218,6 +218,48 @@ pub enum ScopePart {
     Path,
     /// Who calls, by the `Authorization` header.
     Caller,
+    /// The query, as forwarded.
+    Query,
+    /// A request header; at most one.
+    Header(HeaderName),
+    /// A cookie; at most one.
+    Cookie(String),
+    /// A claim of a bearer token that `[jwt]` verifies.
+    Jwt(String),
+    /// The address of the client, behind trusted proxies.
+    ClientIp,
+}
+
+impl ScopePart {
+    /// Where it stands among the parts of a record id, whatever their order in the configuration.
+    pub(super) fn place(&self) -> (u8, &str) {
+        match self {
+            Self::Method => (0, ""),
+            Self::Path => (1, ""),
+            Self::Caller => (2, ""),
+            Self::Query => (3, ""),
+            Self::Header(name) => (4, name.as_str()),
+            Self::Cookie(name) => (5, name),
+            Self::Jwt(claim) => (6, claim),
+            Self::ClientIp => (7, ""),
+        }
+    }
+}
+
+/// As it is written in a configuration, and named in a record id.
+impl Display for ScopePart {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method => f.write_str("method"),
+            Self::Path => f.write_str("path"),
+            Self::Caller => f.write_str("caller"),
+            Self::Query => f.write_str("query"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Jwt(claim) => write!(f, "jwt:{claim}"),
+            Self::ClientIp => f.write_str("client-ip"),
+        }
+    }
 }
 
 /// One part of what must not change between duplicates.

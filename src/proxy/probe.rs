@@ -7,9 +7,9 @@ use http::request::Parts;
 use super::ask::{Question, Told, ask};
 use super::key::Keyed;
 use super::policy::{Policy, Probe, ReplayCheck};
-use super::{Forward, Shared, problem, respond};
+use super::{Forward, Shared, problem, respond, scope};
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, absent, found};
+use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, Verified, absent, found};
 use crate::store::Store;
 use crate::wire::Problem;
 
@@ -93,7 +93,9 @@ pub(super) async fn probe<F: Forward, S: Store>(
         return unknown();
     }
     let theirs = seen.record.credentials == attempt.credentials;
-    let verified = !theirs && matches!(asked(proxy, &headers, attempt, policy).await, Vouched::Yes);
+    let verified = !theirs
+        && (is_verified(proxy, request, attempt)
+            || matches!(asked(proxy, &headers, attempt, policy).await, Vouched::Yes));
     match absent(seen, attempt, *after, verified) {
         Absence::Believed => {
             tracing::warn!(id = %keyed.id, "the upstream does not know of an operation whose outcome was unknown; it is carried out");
@@ -102,6 +104,15 @@ pub(super) async fn probe<F: Forward, S: Store>(
         Absence::TooSoon(left) => Probed::Refused(problem::asked(keyed.id, Some(left))),
         Absence::Nothing => unknown(),
     }
+}
+
+/// Whether the attempt's credentials were verified by themselves.
+fn is_verified<F, S>(proxy: &Shared<F, S>, request: &Parts, attempt: &Attempt) -> bool {
+    let verified = match attempt.verified {
+        Verified::Untold => scope::verified(&request.headers, proxy.jwt.as_deref()),
+        told => told,
+    };
+    verified == Verified::Yes
 }
 
 /// Asks the upstream, unless it did so a short while ago, whether other credentials of a caller stand.

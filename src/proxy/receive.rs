@@ -12,6 +12,7 @@ use super::operation::Operation;
 use super::pass::Passing;
 use super::payload;
 use super::policy::Policy;
+use super::scope::Around;
 use super::source::{self, BodySoFar, Sought};
 use super::{Forward, Shared};
 use crate::idempotency::Key;
@@ -52,12 +53,21 @@ impl<F: Forward, S: Store> Shared<F, S> {
         head: &Parts,
         policy: &Policy,
     ) -> Result<Option<Keyed>, Problem> {
-        let keyed = key::extract(key, head, policy, &self.service)?;
+        let keyed = key::extract(
+            key,
+            head,
+            policy,
+            Around {
+                service: &self.service,
+                jwt: self.jwt.as_deref(),
+                trust_forwarded: &self.trust_forwarded,
+            },
+        )?;
         if keyed.as_ref().is_some_and(|keyed| keyed.cookies_only) {
             self.metrics.cookies_without_caller.inc();
             tracing::debug!(
                 route = policy.route,
-                "a keyed request has cookies, and its scope no caller"
+                "a keyed request has cookies, and nothing in its scope tells their users apart"
             );
         }
         Ok(keyed)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use idemproxy::idempotency::expect::{Ruling, Standing, may_renew};
 use idemproxy::idempotency::{
     Attempt, Expect, Fingerprint, Lapse, Origin, Outcome, Payload, Record, Seen, State,
-    StoredResponse, Terms, Token, UnixMillis, settle,
+    StoredResponse, Terms, Token, UnixMillis, Verified, settle,
 };
 
 use crate::setup::{Fault, Setup};
@@ -163,6 +163,7 @@ pub fn attempt(setup: &Setup, who: Who) -> Attempt {
         now: UnixMillis::default(),
         payload: Payload::Whole(fingerprint),
         credentials: None,
+        verified: Verified::No,
         origin: Origin::default(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use idemproxy::idempotency::{
     Attempt, Expect, Fingerprint, Origin, Outcome, Payload, Record, RecordId, Refusal, Seen, State,
-    StoredResponse, Terms, Token, UnixMillis, UnknownOutcome, Verdict, decide, settle,
+    StoredResponse, Terms, Token, UnixMillis, UnknownOutcome, Verdict, Verified, decide, settle,
 };
 use idemproxy::store::{Inserted, Replaced, Store, StoreError};
 use tokio::time::{Instant, sleep};
@@ -147,7 +147,7 @@ impl Exchange {
                         ));
                         return None;
                     }
-                    Verdict::Hash | Verdict::Probe(_) => {
+                    Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
                         unreachable!("bodies are whole here, and nobody probes")
                     }
                 }
@@ -285,6 +285,7 @@ impl Exchange {
             now: UnixMillis::default(),
             payload: Payload::Whole(fingerprint),
             credentials: None,
+            verified: Verified::No,
             origin: Origin::default(),
         }
     }

@@ -171,7 +171,7 @@ fn met(setup: &Setup, world: &mut World, who: Who, cell: Cell, lapse: Lapse, lat
         Verdict::Replay => actor.at = At::Done(End::Replayed(cell.answer)),
         Verdict::Refuse(Refusal::InProgress) => actor.at = At::Done(End::InProgress),
         Verdict::Refuse(_) => actor.at = At::Done(End::Refused),
-        Verdict::Hash | Verdict::Probe(_) => {
+        Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
             unreachable!("bodies are whole here, and nobody probes")
         }
     }

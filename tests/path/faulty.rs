@@ -280,6 +280,8 @@ impl Faulty {
             store: store.clone(),
             routes: settings.routes,
             service: settings.service,
+            jwt: settings.jwt,
+            trust_forwarded: settings.server.trust_forwarded.clone(),
             max_in_flight: settings.server.max_in_flight,
             max_buffered_total: settings.server.max_buffered_total,
             body_idle_timeout: settings.server.body_idle_timeout,

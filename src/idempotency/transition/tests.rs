@@ -25,6 +25,7 @@ pub(in crate::idempotency) fn attempt(of: u8) -> Attempt {
         now: NOW,
         payload: Payload::Whole(body(1)),
         credentials: Some([7; 16]),
+        verified: Verified::No,
         origin: Origin::default(),
     }
 }
@@ -349,6 +350,74 @@ fn completed_under_other_credentials_is_refused_with_its_status() {
         assert_eq!(
             finds(&record, Lapse::Untold),
             refused(Refusal::CredentialsChanged(Some(201)))
+        );
+    }
+}
+
+#[test]
+fn completed_under_other_credentials_is_shown_to_those_that_were_verified() {
+    let with = |verified| Attempt {
+        verified,
+        ..attempt(2)
+    };
+    let meets = |record: &Record, verified| {
+        meets(
+            record,
+            Lapse::Untold,
+            &with(verified),
+            UnknownOutcome::Retry,
+        )
+    };
+    let theirs = Record {
+        // Of whom does not matter: whoever made it may have made its credentials up.
+        credentials: Some([8; 16]),
+        ..settled(1, State::Completed)
+    };
+    assert_eq!(meets(&theirs, Verified::Untold), Verdict::Verify);
+    assert_eq!(meets(&theirs, Verified::Yes), Verdict::Replay);
+    assert_eq!(
+        meets(&theirs, Verified::No),
+        Verdict::Refuse(Refusal::CredentialsChanged(Some(201)))
+    );
+    let without = Record {
+        response: None,
+        ..theirs.clone()
+    };
+    assert_eq!(
+        meets(&without, Verified::Yes),
+        Verdict::Refuse(Refusal::ResponseNotStored(Some(201)))
+    );
+    // Nobody looks where it changes nothing.
+    let own = settled(1, State::Completed);
+    for verified in [Verified::Untold, Verified::Yes, Verified::No] {
+        assert_eq!(meets(&own, verified), Verdict::Replay);
+    }
+    for state in [State::InFlight, State::Unknown, State::Released] {
+        let theirs = Record {
+            credentials: Some([8; 16]),
+            ..settled(1, state)
+        };
+        assert_eq!(
+            meets(&theirs, Verified::Untold),
+            meets(&theirs, Verified::Yes)
+        );
+    }
+}
+
+#[test]
+fn another_body_is_a_key_used_twice_whoever_was_verified() {
+    let theirs = Record {
+        credentials: Some([8; 16]),
+        ..settled(1, State::Completed)
+    };
+    for verified in [Verified::Untold, Verified::Yes, Verified::No] {
+        let attempt = Attempt {
+            verified,
+            ..with(Payload::Whole(body(2)))
+        };
+        assert_eq!(
+            meets(&theirs, Lapse::Untold, &attempt, UnknownOutcome::Reject),
+            Verdict::Refuse(Refusal::KeyReused(vec!["body".to_owned()]))
         );
     }
 }

@@ -1,0 +1,160 @@
+//! The keys that tokens are verified by, from their files.
+
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{TokenRules, VerifyingKey};
+
+/// Why keys cannot be used; nothing of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKeys {
+    /// It has nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// It is not what it should be.
+    #[error("the file is no JSON Web Key Set, {{\"keys\": [...]}}")]
+    NoKeySet,
+    /// None of them verifies any of the algorithms.
+    #[error("the file has no public key for any of the algorithms")]
+    NoKey,
+    /// Whoever reads it could sign.
+    #[error("the file is a public key or certificate and no secret; public keys go into `keys`")]
+    NoSecret,
+    /// A public key would be taken for a secret, or a secret for a public key.
+    #[error("{0:?} does not fit the kind of key")]
+    Algorithm(Algorithm),
+}
+
+/// The keys of a set that verify one of the algorithms.
+pub(super) fn public(
+    file: &[u8],
+    rules: &TokenRules,
+) -> Result<Vec<(Option<String>, VerifyingKey)>, BadKeys> {
+    check_families(rules, |family| family != AlgorithmFamily::Hmac)?;
+    if file.trim_ascii().is_empty() {
+        return Err(BadKeys::Empty);
+    }
+    let set: KeySet = serde_json::from_slice(file).map_err(|_| BadKeys::NoKeySet)?;
+    // What is not understood is left out (RFC 7517, section 5).
+    let keys: Vec<_> = set
+        .keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value::<Jwk>(key).ok())
+        .filter_map(|jwk| verifying(jwk, rules))
+        .collect();
+    match keys.as_slice() {
+        [] => Err(BadKeys::NoKey),
+        _ => Ok(keys),
+    }
+}
+
+/// The secret of a file.
+pub(super) fn secret(file: &[u8], rules: &TokenRules) -> Result<VerifyingKey, BadKeys> {
+    check_families(rules, |family| family == AlgorithmFamily::Hmac)?;
+    let line = file.strip_suffix(b"\n").unwrap_or(file);
+    let secret = line.strip_suffix(b"\r").unwrap_or(line);
+    if secret.trim_ascii().is_empty() {
+        return Err(BadKeys::Empty);
+    }
+    let is_pem = secret.trim_ascii_start().starts_with(b"-----BEGIN");
+    if is_pem || serde_json::from_slice::<KeySet>(secret).is_ok() {
+        return Err(BadKeys::NoSecret);
+    }
+    Ok(VerifyingKey {
+        key: DecodingKey::from_secret(secret),
+        validation: validation(rules.algorithms.clone(), rules),
+    })
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
+fn check_families(
+    rules: &TokenRules,
+    fits: impl Fn(AlgorithmFamily) -> bool,
+) -> Result<(), BadKeys> {
+    match rules
+        .algorithms
+        .iter()
+        .find(|algorithm| !fits(algorithm.family()))
+    {
+        Some(other) => Err(BadKeys::Algorithm(*other)),
+        None => Ok(()),
+    }
+}
+
+/// A key with its id, if it verifies one of the algorithms.
+fn verifying(jwk: Jwk, rules: &TokenRules) -> Option<(Option<String>, VerifyingKey)> {
+    let of_signatures = matches!(
+        jwk.common.public_key_use,
+        None | Some(PublicKeyUse::Signature)
+    );
+    let operations = jwk.common.key_operations.as_ref();
+    let verifies = operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    let fits = |algorithm: &Algorithm| {
+        let named = jwk.common.key_algorithm;
+        named.is_none_or(|named| named == KeyAlgorithm::from(*algorithm))
+            && fits(&jwk, &key, *algorithm)
+    };
+    let algorithms: Vec<Algorithm> = rules.algorithms.iter().copied().filter(fits).collect();
+    (of_signatures && verifies && !algorithms.is_empty()).then(|| {
+        let validation = validation(algorithms, rules);
+        (jwk.common.key_id, VerifyingKey { key, validation })
+    })
+}
+
+/// Whether a key is of the kind and size that the algorithm takes.
+fn fits(jwk: &Jwk, key: &DecodingKey, algorithm: Algorithm) -> bool {
+    let curve = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(key) => Some(&key.curve),
+        AlgorithmParameters::OctetKeyPair(key) => Some(&key.curve),
+        _ => None,
+    };
+    let is = |expected, length| match key.kind() {
+        DecodingKeyKind::SecretOrDer(bytes) => curve == Some(expected) && bytes.len() == length,
+        DecodingKeyKind::RsaModulusExponent { .. } => false,
+    };
+    match algorithm {
+        // An uncompressed point: a byte, and two coordinates.
+        Algorithm::ES256 => is(&EllipticCurve::P256, 65),
+        Algorithm::ES384 => is(&EllipticCurve::P384, 97),
+        Algorithm::EdDSA => is(&EllipticCurve::Ed25519, 32),
+        other if other.family() == AlgorithmFamily::Rsa => match key.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, .. } => {
+                let zeros = n.iter().take_while(|byte| **byte == 0).count();
+                (RSA_MIN..=RSA_MAX).contains(&(n.len() - zeros))
+            }
+            DecodingKeyKind::SecretOrDer(_) => false,
+        },
+        _ => false,
+    }
+}
+
+fn validation(algorithms: Vec<Algorithm>, rules: &TokenRules) -> Validation {
+    let mut validation = Validation::default();
+    validation.algorithms = algorithms;
+    validation.leeway = rules.leeway.as_secs();
+    validation.validate_nbf = true;
+    validation.validate_aud = rules.audience.is_some();
+    validation.required_spec_claims.clear();
+    if let Some(issuer) = &rules.issuer {
+        validation.set_issuer(&[issuer]);
+        validation.required_spec_claims.insert("iss".to_owned());
+    }
+    if let Some(audience) = &rules.audience {
+        validation.set_audience(&[audience]);
+        validation.required_spec_claims.insert("aud".to_owned());
+    }
+    validation
+}
+
+/// Bytes of a modulus: 2048 bits (RFC 7518, section 3.3) to what ring takes, 8192.
+const RSA_MIN: usize = 256;
+const RSA_MAX: usize = 1024;

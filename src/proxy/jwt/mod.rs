@@ -1,0 +1,137 @@
+//! `[jwt]`: whether a bearer token is what its issuer made it (RFC 7519).
+//!
+//! The keys say which algorithms they are for, never the token: of a set of public keys none verifies an HMAC, and there is no
+//! algorithm `none`. Tokens and keys are read by jsonwebtoken, signatures checked by ring (`signature`).
+
+mod keys;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Debug, Formatter};
+use std::time::Duration;
+
+use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+
+use crate::idempotency::bearer_token;
+use crate::idempotency::digest::{Digest, Hasher};
+
+pub use jsonwebtoken::Algorithm;
+pub use keys::BadKeys;
+
+/// Verifies bearer tokens. Debug shows no key.
+#[derive(Clone)]
+pub struct TokenVerifier {
+    rules: TokenRules,
+    keys: Keys,
+    /// Of the file that the keys were read from.
+    source: Digest,
+}
+
+/// What a token has to be, besides being signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRules {
+    /// By what it may be signed.
+    pub algorithms: Vec<Algorithm>,
+    /// What its `iss` has to be.
+    pub issuer: Option<String>,
+    /// What its `aud` has to be, or to have among others.
+    pub audience: Option<String>,
+    /// How far `exp` may lie behind, and `nbf` ahead. A token without them has no such bounds.
+    pub leeway: Duration,
+}
+
+#[derive(Clone)]
+enum Keys {
+    /// Public ones, each with the id that a token names it by.
+    Set(Vec<(Option<String>, VerifyingKey)>),
+    /// The one secret, whatever id a token names.
+    Secret(VerifyingKey),
+}
+
+/// A key, and what holds of tokens that it verifies; its algorithms are of its own family.
+#[derive(Clone)]
+struct VerifyingKey {
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl TokenVerifier {
+    /// Of the public keys of a JSON Web Key Set (RFC 7517). Those that are not for signatures, or for none of the algorithms, are
+    /// left out.
+    ///
+    /// # Errors
+    ///
+    /// It is no such set, or none is left.
+    pub fn of_key_set(file: &[u8], rules: TokenRules) -> Result<Self, BadKeys> {
+        let keys = Keys::Set(keys::public(file, &rules)?);
+        Ok(Self::new(keys, file, rules))
+    }
+
+    /// Of a secret that the issuer signs with too; a line break at its end is none of it.
+    ///
+    /// # Errors
+    ///
+    /// It is empty or everybody knows it, being a public key; or an algorithm is none for secrets.
+    pub fn of_secret(file: &[u8], rules: TokenRules) -> Result<Self, BadKeys> {
+        let keys = Keys::Secret(keys::secret(file, &rules)?);
+        Ok(Self::new(keys, file, rules))
+    }
+
+    fn new(keys: Keys, file: &[u8], rules: TokenRules) -> Self {
+        signature::install();
+        let mut source = Hasher::new("token keys");
+        source.part(file);
+        Self {
+            rules,
+            keys,
+            source: source.finish(),
+        }
+    }
+
+    /// What a token has to be.
+    pub fn rules(&self) -> &TokenRules {
+        &self.rules
+    }
+
+    /// The claims of the bearer token in an `Authorization` value, if it verifies now.
+    pub(super) fn claims(&self, authorization: &[u8]) -> Option<Map<String, Value>> {
+        let token = bearer_token(authorization)?;
+        let header = decode_header(token).ok()?;
+        // What we do not know must be understood (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return None;
+        }
+        let VerifyingKey { key, validation } = match &self.keys {
+            Keys::Secret(key) => key,
+            Keys::Set(keys) => {
+                let mut fitting = keys.iter().filter(|(id, key)| {
+                    let named = header.kid.is_none() || *id == header.kid;
+                    named && key.validation.algorithms.contains(&header.alg)
+                });
+                let (_, key) = fitting.next()?;
+                // Of several, the token has to say which.
+                if header.kid.is_none() && fitting.next().is_some() {
+                    return None;
+                }
+                key
+            }
+        };
+        Some(decode(token, key, validation).ok()?.claims)
+    }
+}
+
+impl PartialEq for TokenVerifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules && self.source == other.source
+    }
+}
+
+impl Debug for TokenVerifier {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenVerifier")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
