@@ -102,7 +102,11 @@ fn algorithm(value: &Value<'_>) -> Read<Algorithm> {
 }
 
 fn named(value: &Value<'_>) -> Read<String> {
-    text("a text that is not empty", |text| {
-        (!text.is_empty()).then(|| text.to_owned())
-    })(value)
+    text(
+        "a text that is not empty, without control characters",
+        |text| {
+            let printable = !text.chars().any(char::is_control);
+            (!text.is_empty() && printable).then(|| text.to_owned())
+        },
+    )(value)
 }

@@ -42,6 +42,8 @@ const METHOD: &str = r#"expected a request method in capitals, such as "POST""#;
 const SOURCE: &str = r#"expected a source of keys: "header:NAME", "query:NAME", "cookie:NAME", "json:/pointer" or "content""#;
 const FORMAT: &str = r#"expected "any", "uuid", "uuid4", "uuid7" or "regex:PATTERN""#;
 const POINTER: &str = r#"expected a JSON pointer, such as "/sent_at""#;
+const SCOPE: &str = r#"expected a part of the scope: "method", "path", "caller", "query", "header:NAME", "cookie:NAME", "jwt:CLAIM" or "client-ip""#;
+const ALGORITHM: &str = r#"expected an algorithm of signatures: "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", or with `secret_file` "HS256", "HS384", "HS512""#;
 const PATTERN: &str =
     r#"expected a path such as "/orders/{id}", percent-encoded and without a query"#;
 
@@ -110,7 +112,31 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy]\nfingerprint = [\"json-body\"]\nfingerprint_ignore = [\"a\"]", format!("4:23: \"a\": {POINTER}")),
         ("[policy]\nkey_max_length = 0", "3:18: 0: expected a whole number from 1 to 4096".to_owned()),
         ("[policy]\nscope = [\"path\", \"path\"]", "3:18: \"path\": expected each only once".to_owned()),
-        ("[policy]\nscope = [\"colour\"]", "3:10: \"colour\": expected \"method\", \"path\" or \"caller\"".to_owned()),
+        ("[policy]\nscope = [\"colour\"]", format!("3:10: \"colour\": {SCOPE}")),
+        ("[policy]\nscope = [\"header:\"]", format!("3:10: \"header:\": {SCOPE}")),
+        ("[policy]\nscope = [\"header:Connection\"]", format!("3:10: \"header:Connection\": {SCOPE}")),
+        ("[policy]\nscope = [\"header:X-Forwarded-For\"]", format!("3:10: \"header:X-Forwarded-For\": {SCOPE}")),
+        ("[policy]\nscope = [\"header:Cookie\"]", format!("3:10: \"header:Cookie\": {SCOPE}")),
+        ("[policy]\nscope = [\"cookie:a b\"]", format!("3:10: \"cookie:a b\": {SCOPE}")),
+        ("[policy]\nscope = [\"query:a\"]", format!("3:10: \"query:a\": {SCOPE}")),
+        ("[policy]\nscope = [\"jwt:\"]", format!("3:10: \"jwt:\": {SCOPE}")),
+        ("[policy]\nscope = [\"header:A\", \"header:a\"]", "3:22: \"header:a\": expected each only once".to_owned()),
+        ("[policy]\nscope = [\"jwt:sub\"]", "3:9: [\"jwt:sub\"]: expected a [jwt] with \"jwt:\": a claim counts only if the token verifies".to_owned()),
+        ("[[route]]\npath = \"/\"\nscope = [\"jwt:sub\"]", "4:9: [\"jwt:sub\"]: expected a [jwt] with \"jwt:\": a claim counts only if the token verifies".to_owned()),
+        ("jwt = 1", "2:7: 1: expected a table, [jwt]".to_owned()),
+        ("[jwt]\nissuer = \"me\"", "2:1: [jwt]: expected `keys`, the file of a JSON Web Key Set, or `secret_file`".to_owned()),
+        ("[jwt]\nissuers = \"me\"\nsecret_file = \"Cargo.toml\"", "3:1: issuers: unknown key, did you mean `issuer`?".to_owned()),
+        ("[jwt]\nkeys = \"/no/such/file\"", "3:8: \"/no/such/file\": expected a file that can be read: No such file or directory (os error 2)".to_owned()),
+        ("[jwt]\nsecret_file = \"/\"", "3:15: \"/\": expected a file that can be read: it is no file".to_owned()),
+        ("[jwt]\nkeys = \"/dev/null\"", "3:8: \"/dev/null\": expected a file that can be read: it is no file".to_owned()),
+        ("[jwt]\nkeys = \"Cargo.toml\"", "3:8: \"Cargo.toml\": the file is no JSON Web Key Set, {\"keys\": [...]}".to_owned()),
+        ("[jwt]\nkeys = \"Cargo.toml\"\nsecret_file = \"Cargo.toml\"", "4:15: \"Cargo.toml\": expected `keys` or `secret_file`, not both".to_owned()),
+        ("[jwt]\nkeys = \"Cargo.toml\"\nalgorithms = [\"RS256\", \"HS256\"]", "4:14: [\"RS256\", \"HS256\"]: HS256 is none for these keys, expected RS…, PS…, ES… or EdDSA with `keys`, which are public".to_owned()),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nalgorithms = [\"ES256\"]", "4:14: [\"ES256\"]: ES256 is none for these keys, expected HS256, HS384 or HS512 with `secret_file`".to_owned()),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nalgorithms = []", "4:14: []: expected a list of at least 1".to_owned()),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nalgorithms = [\"none\"]", format!("4:15: \"none\": {ALGORITHM}")),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nissuer = \"\"", "4:10: \"\": expected a text that is not empty, without control characters".to_owned()),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nleeway = 60", format!("4:10: 60: {DURATION}")),
         ("[policy]\nfingerprint = [\"header:A\", \"header:a\"]", "3:28: \"header:a\": expected each only once".to_owned()),
         ("[policy]\nlease = \"1ms\"", "3:9: \"1ms\": expected a duration from 100ms to 1h".to_owned()),
         ("[policy]\nlease = 30", format!("3:9: 30: {DURATION}")),
@@ -337,7 +363,6 @@ fn a_password_is_never_part_of_a_fault() {
 #[test]
 fn what_is_not_available_yet_is_refused_by_name() {
     for (text, place, name) in [
-        ("jwt = {}", "2:1: jwt", "jwt"),
         (
             "[store]\nurl = \"rediss://h\"",
             "3:7: \"rediss://h\"",
@@ -355,11 +380,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
         ),
         ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
         ("[log]\nkeys = true", "3:1: keys", "log.keys"),
-        (
-            "[policy]\nscope = [\"method\", \"jwt:sub\"]",
-            "3:20: \"jwt:sub\"",
-            "jwt:",
-        ),
         ("[policy]\nin_flight = \"wait\"", "3:13: \"wait\"", "wait"),
     ] {
         let expected = format!("f.toml:{place}: `{name}` is not available in this version");
@@ -666,6 +686,88 @@ fn the_most_specific_path_wins_and_its_methods_say_what_is_covered() {
 }
 
 #[test]
+fn every_part_of_a_scope_is_read_and_described() {
+    let settings = good(
+        r#"
+        [jwt]
+        secret_file = "Cargo.toml"
+        [policy]
+        scope = ["client-ip", "jwt:org", "cookie:sid", "header:X-Tenant", "query", "caller", "path", "method"]
+        "#,
+    );
+    assert_eq!(
+        settings.routes.all()[0].scope,
+        [
+            ScopePart::ClientIp,
+            ScopePart::Jwt("org".to_owned()),
+            ScopePart::Cookie("sid".to_owned()),
+            ScopePart::Header("x-tenant".parse().unwrap()),
+            ScopePart::Query,
+            ScopePart::Caller,
+            ScopePart::Path,
+            ScopePart::Method,
+        ]
+    );
+    let text = settings.describe().to_string();
+    let line = |name: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_default()
+            .trim_start()
+            .trim_start_matches(name)
+            .trim_start()
+            .to_owned()
+    };
+    assert_eq!(
+        line("scope"),
+        "client-ip jwt:org cookie:sid header:x-tenant query caller path method"
+    );
+    assert_eq!(line("jwt"), "HS256, issuer any, audience any, leeway 1m");
+}
+
+#[test]
+fn a_scope_that_tells_callers_apart_badly_is_warned_about() {
+    let warnings = |scope: &str| -> Vec<String> {
+        let text = format!(
+            "[jwt]\nsecret_file = \"Cargo.toml\"\nissuer = \"me\"\naudience = \"us\"\n[policy]\nscope = [{scope}]"
+        );
+        let warnings = good(&text).warnings;
+        warnings
+            .iter()
+            .map(|warning| warning.split(':').nth(1).unwrap().trim().to_owned())
+            .collect()
+    };
+    for scope in [
+        r#""method", "path", "caller""#,
+        r#""jwt:sub""#,
+        r#""cookie:sid""#,
+        r#""header:Authorization""#,
+        r#""header:X-Tenant", "caller""#,
+        r#""client-ip", "cookie:sid""#,
+    ] {
+        assert_eq!(warnings(scope), [""; 0], "{scope}");
+    }
+    for (scope, warning) in [
+        (r#""method", "path", "query""#, "scope has no caller"),
+        (
+            r#""path", "header:X-User""#,
+            "scope tells callers apart by a header alone",
+        ),
+        (
+            r#""path", "client-ip""#,
+            "scope tells callers apart by client-ip alone",
+        ),
+    ] {
+        assert_eq!(warnings(scope), [warning], "{scope}");
+    }
+    let jwt = good("[jwt]\nsecret_file = \"Cargo.toml\"").warnings;
+    assert_eq!(jwt.len(), 2, "{jwt:?}");
+    assert!(jwt[0].starts_with("jwt: issuer is not set"), "{jwt:?}");
+    assert!(jwt[1].starts_with("jwt: audience is not set"), "{jwt:?}");
+}
+
+#[test]
 fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     assert_eq!(good("").warnings, [""; 0]);
     let settings = good(
@@ -862,15 +964,17 @@ fn the_reference_names_every_setting() {
         "headers",
         "errors",
         "errors.detail",
+        "jwt",
         "policy",
         "policy.retry",
         "policy.probe",
         "policy.replay_check",
     ];
     let headed = sections.map(|section| {
-        // What asks the API needs to know for what.
+        // What asks the API needs to know for what, and what verifies needs a key.
         let path = match section {
             "policy.probe" | "policy.replay_check" => "path = \"/\"\n",
+            "jwt" => "secret_file = \"Cargo.toml\"\n",
             _ => "",
         };
         format!("[{section}]\n{path}{text}")

@@ -70,6 +70,7 @@ pub(super) fn scope(
             }
             ScopePart::Header(name) => {
                 let value = only(part, headers.get_all(name).iter())?;
+                told_apart |= value.is_some() && *name == AUTHORIZATION;
                 scope.with_optional(&part.to_string(), value.map(|value| value.as_bytes()));
             }
             ScopePart::Cookie(name) => {
@@ -139,4 +140,150 @@ fn twice(what: &str) -> Problem {
         Code::ScopeAmbiguous,
         format!("{what}, a part of the key's scope, occurs twice"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, Request};
+
+    use crate::idempotency::Key;
+
+    fn id(target: &str, scope: &[ScopePart], fields: &[(&str, &str)]) -> Result<String, Problem> {
+        let mut request = Request::post(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let policy = Policy {
+            scope: scope.to_vec(),
+            ..Policy::default()
+        };
+        let around = Around {
+            service: "tests",
+            jwt: None,
+            trust_forwarded: &[],
+        };
+        let within = super::scope(&head, &policy, around)?;
+        let key = Key::bare(b"k", 255).unwrap();
+        Ok(within.scope.record_id(&key).to_string())
+    }
+
+    fn tenant() -> ScopePart {
+        ScopePart::Header(HeaderName::from_static("x-tenant"))
+    }
+
+    fn session() -> ScopePart {
+        ScopePart::Cookie("sid".to_owned())
+    }
+
+    #[test]
+    fn ids_are_the_same_in_every_release() {
+        let default = [ScopePart::Method, ScopePart::Path, ScopePart::Caller];
+        let of = |scope: &[ScopePart], fields: &[(&str, &str)]| {
+            id("/orders?a=1", scope, fields).unwrap()
+        };
+        assert_eq!(of(&default, &[]), "19f5343fdbc00a70de3da57a1813c58b");
+        assert_eq!(
+            of(&default, &[("authorization", "Basic dTpw")]),
+            "50179d7fe4bb3da208cc11b1923a253d"
+        );
+        assert_eq!(
+            of(
+                &[ScopePart::Query, tenant(), session()],
+                &[("x-tenant", "a")]
+            ),
+            "26a3da2dbb61ce763fe77981b5e59482"
+        );
+    }
+
+    #[test]
+    fn the_order_in_the_configuration_names_no_other_record() {
+        let mut scope = vec![
+            ScopePart::Method,
+            ScopePart::Path,
+            ScopePart::Caller,
+            ScopePart::Query,
+            tenant(),
+            ScopePart::Header(HeaderName::from_static("x-unit")),
+            session(),
+            ScopePart::Jwt("org".to_owned()),
+            ScopePart::Jwt("role".to_owned()),
+            ScopePart::ClientIp,
+        ];
+        let fields = [("x-tenant", "a"), ("x-unit", "b"), ("cookie", "sid=1")];
+        let first = id("/a?b", &scope, &fields).unwrap();
+        for _ in 0..scope.len() {
+            scope.rotate_left(1);
+            assert_eq!(id("/a?b", &scope, &fields).unwrap(), first);
+        }
+        scope.reverse();
+        assert_eq!(id("/a?b", &scope, &fields).unwrap(), first);
+    }
+
+    #[test]
+    fn every_part_separates_and_an_absent_one_equals_no_value() {
+        let distinct = |part: ScopePart, cases: &[(&str, &[(&str, &str)])]| {
+            let ids: std::collections::HashSet<_> = cases
+                .iter()
+                .map(|(target, fields)| id(target, std::slice::from_ref(&part), fields).unwrap())
+                .collect();
+            assert_eq!(ids.len(), cases.len(), "{part}");
+        };
+        distinct(
+            ScopePart::Query,
+            &[("/a", &[]), ("/a?", &[]), ("/a?b", &[])],
+        );
+        distinct(
+            tenant(),
+            &[
+                ("/", &[]),
+                ("/", &[("x-tenant", "")]),
+                ("/", &[("x-tenant", "a")]),
+                ("/", &[("x-tenant", "A")]),
+                ("/", &[("x-tenant", "absent")]),
+            ],
+        );
+        distinct(
+            session(),
+            &[
+                ("/", &[]),
+                ("/", &[("cookie", "sid=")]),
+                ("/", &[("cookie", "sid=1")]),
+                ("/", &[("cookie", "a=2; sid=2")]),
+            ],
+        );
+        // Without a verifier no claim counts, and each token is its own.
+        distinct(
+            ScopePart::Jwt("sub".to_owned()),
+            &[
+                ("/", &[]),
+                ("/", &[("authorization", "Bearer a.e30.b")]),
+                ("/", &[("authorization", "Bearer a.e30.c")]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_part_that_occurs_twice_is_refused() {
+        let cases: [(ScopePart, &[(&str, &str)]); 5] = [
+            (tenant(), &[("x-tenant", "a"), ("x-tenant", "a")]),
+            (session(), &[("cookie", "sid=1; sid=1")]),
+            (session(), &[("cookie", "sid=1"), ("cookie", "sid=2")]),
+            (
+                ScopePart::Caller,
+                &[("authorization", "a"), ("authorization", "a")],
+            ),
+            (
+                ScopePart::Jwt("sub".to_owned()),
+                &[("authorization", "a"), ("authorization", "a")],
+            ),
+        ];
+        for (part, fields) in cases {
+            let refused = id("/", std::slice::from_ref(&part), fields).unwrap_err();
+            assert_eq!(refused.code, Code::ScopeAmbiguous, "{part}");
+            // Where it is no part of the scope it names nothing.
+            id("/", &[ScopePart::Path], fields).unwrap();
+        }
+    }
 }

@@ -12,6 +12,8 @@
 
 #[path = "../support/harness.rs"]
 mod support;
+#[path = "../support/tokens.rs"]
+mod tokens;
 
 mod alike;
 mod bodies;
@@ -38,6 +40,7 @@ macro_rules! suite {
             mod peers;
             mod probes;
             mod rules;
+            mod scopes;
             mod settled;
             mod stopping;
             mod uploads;

@@ -626,6 +626,7 @@ proptest! {
                 prop_assert!(retry && !streamed && !other && steady >= LEASE);
             }
             Verdict::Claim(Expect::Held(_)) | Verdict::Mine | Verdict::Probe(_) => prop_assert!(false, "not its own"),
+            Verdict::Verify => prop_assert!(false, "its credentials are the record's"),
             Verdict::Replay => prop_assert_eq!(state, State::Completed),
             Verdict::Look => prop_assert_eq!((state, lapse), (State::InFlight, Lapse::Untold)),
             Verdict::Hash => prop_assert!(streamed),
