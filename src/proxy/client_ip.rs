@@ -61,15 +61,23 @@ fn address(element: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
+    use http::{HeaderValue, Request};
+    use proptest::prelude::*;
 
     fn of(peer: &str, trusted: bool, lines: &[&str]) -> String {
+        let lines = lines
+            .iter()
+            .map(|line| HeaderValue::from_str(line).unwrap());
+        among(peer, trusted, lines).to_string()
+    }
+
+    fn among(peer: &str, trusted: bool, lines: impl Iterator<Item = HeaderValue>) -> IpAddr {
         let nets: Vec<IpNet> = ["127.0.0.0/8", "10.0.0.0/8", "fc00::/7"]
             .map(|net| net.parse().unwrap())
             .to_vec();
         let mut request = Request::builder();
         for line in lines {
-            request = request.header(X_FORWARDED_FOR, *line);
+            request = request.header(X_FORWARDED_FOR, line);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         head.extensions.insert(Peer {
@@ -77,7 +85,7 @@ mod tests {
             trusted,
             scheme: "http",
         });
-        client_ip(&head, &nets).unwrap().to_string()
+        client_ip(&head, &nets).unwrap()
     }
 
     #[test]
@@ -125,6 +133,22 @@ mod tests {
             (&["203.0.113.9, 999.0.0.1, 10.0.0.3"], "10.0.0.3"),
         ] {
             assert_eq!(of("10.0.0.1", true, lines), client, "{lines:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_leaves_an_address(lines: Vec<Vec<u8>>) {
+            let values = lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok());
+            among("10.0.0.1", true, values);
+        }
+
+        /// Whatever a client writes before its trusted proxy adds its address, that address is the client's.
+        #[test]
+        fn nothing_that_a_client_writes_makes_it_another(forged in "[0-9a-f.:, \\[\\]x]{0,60}") {
+            prop_assert_eq!(of("10.0.0.1", true, &[&forged, "192.0.2.1"]), "192.0.2.1");
+            let line = format!("{forged}, 192.0.2.1, 10.0.0.2");
+            prop_assert_eq!(of("10.0.0.1", true, &[&line]), "192.0.2.1");
         }
     }
 }

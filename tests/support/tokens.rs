@@ -70,11 +70,6 @@ impl Issuer {
         json!({ "keys": keys }).to_string()
     }
 
-    /// An `Authorization` value, signed by the RSA key.
-    pub fn bearer(&self, claims: &Value) -> String {
-        format!("Bearer {}", self.token("RS256", Some("rsa"), claims))
-    }
-
     /// A token signed as `algorithm` says, that names this key.
     pub fn token(&self, algorithm: &str, id: Option<&str>, claims: &Value) -> String {
         let mut head = json!({"alg": algorithm, "typ": "JWT"});

@@ -1,5 +1,7 @@
 //! The keys that tokens are verified by, from their files.
 
+use std::collections::HashSet;
+
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
@@ -138,12 +140,14 @@ fn fits(jwk: &Jwk, key: &DecodingKey, algorithm: Algorithm) -> bool {
 }
 
 fn validation(algorithms: Vec<Algorithm>, rules: &TokenRules) -> Validation {
-    let mut validation = Validation::default();
-    validation.algorithms = algorithms;
-    validation.leeway = rules.leeway.as_secs();
-    validation.validate_nbf = true;
-    validation.validate_aud = rules.audience.is_some();
-    validation.required_spec_claims.clear();
+    let mut validation = Validation {
+        algorithms,
+        leeway: rules.leeway.as_secs(),
+        validate_nbf: true,
+        validate_aud: rules.audience.is_some(),
+        required_spec_claims: HashSet::new(),
+        ..Validation::default()
+    };
     if let Some(issuer) = &rules.issuer {
         validation.set_issuer(&[issuer]);
         validation.required_spec_claims.insert("iss".to_owned());

@@ -47,7 +47,7 @@ enum Keys {
     /// Public ones, each with the id that a token names it by.
     Set(Vec<(Option<String>, VerifyingKey)>),
     /// The one secret, whatever id a token names.
-    Secret(VerifyingKey),
+    Secret(Box<VerifyingKey>),
 }
 
 /// A key, and what holds of tokens that it verifies; its algorithms are of its own family.
@@ -75,7 +75,7 @@ impl TokenVerifier {
     ///
     /// It is empty or everybody knows it, being a public key; or an algorithm is none for secrets.
     pub fn of_secret(file: &[u8], rules: TokenRules) -> Result<Self, BadKeys> {
-        let keys = Keys::Secret(keys::secret(file, &rules)?);
+        let keys = Keys::Secret(Box::new(keys::secret(file, &rules)?));
         Ok(Self::new(keys, file, rules))
     }
 
