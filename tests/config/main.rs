@@ -1,6 +1,10 @@
 //! What users copy from: every configuration in the tree, and every one in the README, is one that the program takes.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/tokens.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub)]
+mod tokens;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +35,12 @@ fn every_configuration_in_the_readme_is_valid() {
         upstream: Some(Given::new("the test", "http://127.0.0.1:3000")),
         ..Overrides::default()
     };
+    // Keys are read when the configuration is.
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("jwks.json");
+    fs::write(&keys, tokens::Issuer::new().key_set(&["rsa"])).unwrap();
     for snippet in snippets {
+        let snippet = &snippet.replace("jwks.json", keys.to_str().unwrap());
         if let Err(faults) = config::from_toml("README.md", snippet, &upstream) {
             panic!("{faults}\nin\n{snippet}");
         }
