@@ -8,9 +8,6 @@ use ipnet::IpNet;
 
 use crate::wire::Peer;
 
-/// The header in which proxies tell whom they work for; each adds its own peer at the end.
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
 /// The address of the client; nothing where the connection is not known.
 ///
 /// Of a peer that is not trusted, its own. Of one that is, the last address in `X-Forwarded-For` that is not trusted itself, as
@@ -57,6 +54,9 @@ fn address(element: &[u8]) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
     bare.parse().or_else(|_| with_port()).ok()
 }
+
+/// The header in which proxies tell whom they work for; each adds its own peer at the end.
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 #[cfg(test)]
 mod tests {
