@@ -16,6 +16,8 @@ pub enum Observed {
     Look,
     /// That shows when the body went by and is hashed.
     Hash,
+    /// That shows when its credentials were looked at.
+    Verify,
     /// Answer from the record.
     Replays,
     /// Answer with a refusal.
@@ -30,6 +32,7 @@ pub fn observed(verdict: Verdict) -> Observed {
         Verdict::Claim(expect) => Observed::Executes(Some(expect)),
         Verdict::Look => Observed::Look,
         Verdict::Hash => Observed::Hash,
+        Verdict::Verify => Observed::Verify,
         Verdict::Replay => Observed::Replays,
         Verdict::Probe(_) => Observed::Refuses(Refusal::OutcomeUnknown),
         Verdict::Refuse(refusal) => Observed::Refuses(refusal),
@@ -53,7 +56,7 @@ mod tests {
     use super::*;
     use crate::idempotency::{
         Attempt, Fingerprint, Lapse, Origin, Outcome, Payload, Seen, Terms, Token, UnixMillis,
-        UnknownOutcome, decide, settle,
+        UnknownOutcome, Verified, decide, settle,
     };
 
     fn attempt(token: u8, body: &str) -> Attempt {
@@ -71,6 +74,7 @@ mod tests {
             now: UnixMillis(1),
             payload: Payload::Whole(fingerprint),
             credentials: None,
+            verified: Verified::Untold,
             origin: Origin::default(),
         }
     }

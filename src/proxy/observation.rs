@@ -20,7 +20,7 @@ use super::records::Backoff;
 use super::respond::outcome_of;
 use super::source::{self, BodySoFar, Sought};
 use super::tap::{End, Sight};
-use super::{Forward, Shared};
+use super::{Forward, Shared, scope};
 use crate::idempotency::observation::{Observed, observed};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
@@ -214,6 +214,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
             now: records.now(),
             payload,
             credentials: keyed.credentials,
+            verified: keyed.verified,
             origin: Origin {
                 route: policy.route.clone(),
                 method: self.head.method.to_string(),
@@ -263,6 +264,10 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 Observed::Look => seen = records.look(id).await.map_err(failed)?,
                 Observed::Hash => {
                     attempt.payload = Payload::Consumed(self.hashed().await?);
+                    seen = Some(met);
+                }
+                Observed::Verify => {
+                    attempt.verified = scope::verified(&self.head.headers, proxy.jwt.as_deref());
                     seen = Some(met);
                 }
                 Observed::Replays => return Err(Outcome::ObservedReplayed),

@@ -66,6 +66,12 @@ fn none() -> Value {
     json!({})
 }
 
+/// Waits until one request of the route was counted like this.
+async fn observed(proxy: &Verifying, outcome: &str) {
+    let line = format!("idemproxy_requests_total{{route=\"default\",outcome=\"{outcome}\"}}");
+    eventually(|| proxy.world.proxy.metric(&line) == 1.0).await;
+}
+
 /// Tokens that claim to be Ann's, and that no issuer made.
 fn forgeries(issuer: &Issuer) -> Vec<(&'static str, String)> {
     let claims = of("ann", 666, none());
@@ -306,6 +312,19 @@ async fn a_claim_counts_only_if_its_token_verifies() {
         ids.push(id);
     }
     assert_eq!(proxy.world.upstream.asked(), ids.len());
+}
+
+#[tokio::test]
+async fn an_observed_token_is_looked_at_as_it_would_be() {
+    let proxy = Verifying::policy("mode = \"observe\"").await;
+    proxy.send(&proxy.token(&of("ann", 1, none()))).await;
+    observed(&proxy, "observed_executed").await;
+    proxy.send(&proxy.token(&of("ann", 2, none()))).await;
+    observed(&proxy, "observed_replayed").await;
+    let (_, forged) = forgeries(&proxy.issuer).remove(0);
+    proxy.send(&forged).await;
+    observed(&proxy, "observed_credentials_changed").await;
+    assert_eq!(proxy.world.upstream.asked(), 3);
 }
 
 #[tokio::test]
