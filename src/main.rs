@@ -1,6 +1,7 @@
 //! The `idemproxy` program.
 
 mod cli;
+mod explain;
 mod healthcheck;
 
 use std::path::Path;
@@ -23,6 +24,17 @@ fn main() -> ExitCode {
             print!("{} is valid\n{}", config.display(), settings.describe());
             ExitCode::SUCCESS
         }),
+        Cmd::Explain {
+            config,
+            asked,
+            settings: Flags(overrides),
+        } => with_settings(Some(&config), &overrides, |settings| {
+            explain::run(asked, &settings)
+        }),
+        Cmd::Schema => {
+            println!("{:#}", config::schema());
+            ExitCode::SUCCESS
+        }
         Cmd::Demo { listen } => with_settings(None, &demo(listen), app::demo),
         Cmd::Healthcheck { admin } => healthcheck::run(&admin),
     }

@@ -10,25 +10,43 @@ use super::key::Key;
 pub struct RecordId(Digest);
 
 /// Builds a record id from the parts of a scope, in a fixed order.
-pub struct Scope(Hasher);
+pub struct Scope<'t> {
+    hasher: Hasher,
+    /// Who is told of the parts.
+    told: Option<&'t mut ScopeParts>,
+}
 
-impl Scope {
+/// The named parts of a scope, in their order.
+pub type ScopeParts = Vec<(String, Vec<u8>)>;
+
+impl<'t> Scope<'t> {
     /// The scope of one service.
     pub fn new(service: &str) -> Self {
         let mut hasher = Hasher::new("record id 1");
         hasher.part(service.as_bytes());
-        Self(hasher)
+        Self { hasher, told: None }
+    }
+
+    /// As [`new`](Self::new), and tells what it is narrowed by.
+    pub fn telling(service: &str, parts: &'t mut ScopeParts) -> Self {
+        Self {
+            told: Some(parts),
+            ..Self::new(service)
+        }
     }
 
     /// Narrows the scope by a named part.
     pub fn with(&mut self, name: &str, value: &[u8]) {
-        self.0.part(name.as_bytes()).part(value);
+        self.hasher.part(name.as_bytes()).part(value);
+        if let Some(told) = &mut self.told {
+            told.push((name.to_owned(), value.to_owned()));
+        }
     }
 
     /// The record of `key` in this scope.
     pub fn record_id(mut self, key: &Key) -> RecordId {
-        self.0.part(b"key").part(key.as_str().as_bytes());
-        RecordId(self.0.finish())
+        self.hasher.part(b"key").part(key.as_str().as_bytes());
+        RecordId(self.hasher.finish())
     }
 }
 
@@ -77,6 +95,16 @@ mod tests {
         assert_ne!(base, id("s", &[("method", "POST"), ("path", "/b")], "k"));
         assert_ne!(base, id("s", &[("method", "POST"), ("path", "/a")], "l"));
         assert_ne!(base, id("s", &[("path", "POST"), ("method", "/a")], "k"));
+    }
+
+    #[test]
+    fn who_is_told_of_the_parts_changes_nothing() {
+        let mut parts = ScopeParts::new();
+        let mut scope = Scope::telling("s", &mut parts);
+        scope.with("path", b"/a");
+        let told = scope.record_id(&Key::bare(b"k", 255).unwrap());
+        assert_eq!(told, id("s", &[("path", "/a")], "k"));
+        assert_eq!(parts, [("path".to_owned(), b"/a".to_vec())]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::policy::{KeySource, Policy, ScopePart};
 use super::source;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Caller, Key, RecordId, Scope, Template};
+use crate::idempotency::{Caller, Key, RecordId, Scope, TakenFrom, Template};
 use crate::wire::{Code, Problem};
 
 /// What names the operation.
@@ -22,6 +22,8 @@ pub(super) struct Keyed {
     pub(super) text: Key,
     /// Digest of the credentials, where the scope names the caller.
     pub(super) credentials: Option<Digest>,
+    /// What the caller was taken from, where the scope names the caller.
+    pub(super) caller: Option<TakenFrom>,
     /// Whether cookies came, and the scope has no caller to tell their users apart.
     pub(super) cookies_only: bool,
 }
@@ -31,7 +33,7 @@ pub(super) fn extract(
     key: Option<Key>,
     request: &Parts,
     policy: &Policy,
-    service: &str,
+    mut scope: Scope<'_>,
 ) -> Result<Option<Keyed>, Problem> {
     let Some(key) = key else {
         return if policy.key_required {
@@ -53,7 +55,6 @@ pub(super) fn extract(
         ));
     }
     let caller = caller(&request.headers, policy)?;
-    let mut scope = Scope::new(service);
     // In a fixed order, so that the order in the configuration names no other record.
     if policy.scope.contains(&ScopePart::Method) {
         scope.with("method", request.method.as_str().as_bytes());
@@ -73,6 +74,7 @@ pub(super) fn extract(
         key: digest.finish(),
         text: key,
         credentials: caller.and_then(|caller| caller.credentials),
+        caller: caller.map(|caller| caller.taken_from),
         cookies_only: request.headers.contains_key(COOKIE)
             && caller.is_none_or(|c| c.credentials.is_none()),
     }))

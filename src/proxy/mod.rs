@@ -22,6 +22,7 @@ mod claim;
 mod collect;
 mod ended;
 mod execute;
+pub mod explain;
 mod forward;
 mod hold;
 mod judge;
@@ -242,7 +243,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
         let named = match sought {
             Sought::InBody => Named::InBody,
-            Sought::Key(key) => Named::of(self.name(Some(key), head, policy)?),
+            Sought::Key(key, _) => Named::of(self.name(Some(key), head, policy)?),
             Sought::Nothing => Named::of(self.name(None, head, policy)?),
         };
         Ok((permit, named))

@@ -14,7 +14,7 @@ use super::payload;
 use super::policy::Policy;
 use super::source::{self, BodySoFar, Sought};
 use super::{Forward, Shared};
-use crate::idempotency::Key;
+use crate::idempotency::{Key, Scope};
 use crate::store::Store;
 use crate::telemetry::Limit;
 use crate::wire::{Body, Code, Problem};
@@ -52,7 +52,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         head: &Parts,
         policy: &Policy,
     ) -> Result<Option<Keyed>, Problem> {
-        let keyed = key::extract(key, head, policy, &self.service)?;
+        let keyed = key::extract(key, head, policy, Scope::new(&self.service))?;
         if keyed.as_ref().is_some_and(|keyed| keyed.cookies_only) {
             self.metrics.cookies_without_caller.inc();
             tracing::debug!(
@@ -101,7 +101,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             None => {
                 let so_far = BodySoFar::of(&received);
                 let key = match source::find(&head, so_far, policy, self.records.now())? {
-                    Sought::Key(key) => Some(key),
+                    Sought::Key(key, _) => Some(key),
                     Sought::InBody | Sought::Nothing => None,
                 };
                 match self.name(key, &head, policy)? {
