@@ -43,13 +43,13 @@ pub(crate) fn run(asked: Asked, settings: &Settings) -> ExitCode {
     };
     match explained(request, settings) {
         Ok(told) => {
-            print!("{told}");
+            let mut text = told.to_string();
             if let End::Keyed { id, .. } = told.end
                 && let Some(key) = settings.store.redis_key(id)
             {
-                println!("{:<13} {key}", "redis key");
+                text += &format!("{:<13} {key}\n", "redis key");
             }
-            ExitCode::SUCCESS
+            crate::say(text)
         }
         Err(error) => {
             eprintln!("{error}");

@@ -20,6 +20,9 @@ pub(super) struct Source<'a> {
     faults: RefCell<Vec<Fault>>,
     /// Section, where it begins, key.
     faulty: RefCell<Vec<(String, usize, &'static str)>>,
+    /// Section and key of all that was asked for.
+    #[cfg(test)]
+    pub(super) asked: RefCell<Vec<(String, &'static str)>>,
 }
 
 impl<'a> Source<'a> {
@@ -30,6 +33,8 @@ impl<'a> Source<'a> {
             text,
             faults: RefCell::default(),
             faulty: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
     }
 
@@ -275,6 +280,11 @@ impl<'a> Reader<'a> {
 
     fn refuse_the_rest(&self) {
         let asked = self.asked.borrow();
+        #[cfg(test)]
+        self.source
+            .asked
+            .borrow_mut()
+            .extend(asked.iter().map(|key| (self.section.clone(), *key)));
         let known = || {
             asked
                 .iter()

@@ -43,7 +43,7 @@ pub struct Explained {
     pub upstream: String,
     /// The key and where it was found, as far as it got.
     pub key: Option<(Key, KeySource)>,
-    /// What narrows the key, as far as it got.
+    /// What the key is unique within, as far as it got.
     pub scope: ScopeParts,
     /// What became of it.
     pub end: End,
@@ -131,7 +131,7 @@ async fn follow(
         Sought::InBody | Sought::Nothing => None,
     };
     let mut name = |key: &Option<(Key, KeySource)>| {
-        scope.clear();
+        *scope = vec![("service".to_owned(), service.as_bytes().to_vec())];
         let scope = Scope::telling(service, scope);
         key::extract(
             key.as_ref().map(|(key, _)| key.clone()),
@@ -198,7 +198,12 @@ impl Display for Explained {
         }
         line(f, "mode", format!("{:?}", policy.mode).to_lowercase())?;
         let methods: Vec<&str> = policy.methods.iter().map(|m| m.as_str()).collect();
-        line(f, "covers", methods.join(" "))?;
+        line(f, "methods", methods.join(" "))?;
+        let covered = match &self.end {
+            End::Passes(why) if *why != NO_KEY => format!("no: {why}"),
+            _ => "yes".to_owned(),
+        };
+        line(f, "covered", covered)?;
         line(f, "upstream", &self.upstream)?;
         if let Some((key, source)) = &self.key {
             line(f, "key", key.as_str())?;

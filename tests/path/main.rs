@@ -15,6 +15,7 @@ mod support;
 
 mod alike;
 mod bodies;
+mod explained;
 mod faulty;
 mod formats;
 mod redis_faults;

@@ -31,9 +31,7 @@ fn table(section: &'static str, reference: &Reference) -> Value {
                 Shape::Is(shape) => leaf(section, key, shape, reference),
                 Shape::Table(section) => table(section, reference),
                 Shape::Tables(section) => {
-                    let mut items = table(section, reference);
-                    let description = items["description"].take();
-                    json!({"type": "array", "items": items, "description": description})
+                    json!({"type": "array", "items": table(section, reference)})
                 }
             };
             (key.to_owned(), value)
@@ -41,10 +39,12 @@ fn table(section: &'static str, reference: &Reference) -> Value {
         .collect();
     let mut table = json!({
         "type": "object",
-        "description": reference.section(section),
         "properties": properties,
         "additionalProperties": false,
     });
+    if let Some(description) = reference.section(section) {
+        table["description"] = json!(description);
+    }
     for (keyword, value) in required(section) {
         table[keyword] = value;
     }

@@ -68,9 +68,9 @@ impl Reference {
         reference
     }
 
-    /// What is said of a section; empty where nothing is.
-    pub(super) fn section(&self, name: &str) -> &str {
-        self.sections.get(name).map_or("", String::as_str)
+    /// What is said of a section.
+    pub(super) fn section(&self, name: &str) -> Option<&str> {
+        self.sections.get(name).map(String::as_str)
     }
 
     /// What is said of a key.
