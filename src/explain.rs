@@ -32,30 +32,23 @@ pub(crate) struct Asked {
     body: Option<String>,
 }
 
-/// Prints what the request would come to; that it would be refused is an explanation too.
-pub(crate) fn run(asked: Asked, settings: &Settings) -> ExitCode {
-    let request = match asked.request() {
-        Ok(request) => request,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(crate::BAD_USAGE);
-        }
-    };
-    match explained(request, settings) {
-        Ok(told) => {
-            let mut text = told.to_string();
-            if let End::Keyed { id, .. } = told.end
-                && let Some(key) = settings.store.redis_key(id)
-            {
-                text += &format!("{:<13} {key}\n", "redis key");
-            }
-            crate::say(text)
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+/// Tells what the request would come to, which it does of a refusal too; or the exit code, where that was said.
+pub(crate) fn run(asked: Asked, settings: &Settings) -> Result<String, ExitCode> {
+    let request = asked.request().map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::from(crate::BAD_USAGE)
+    })?;
+    let told = explained(request, settings).map_err(|error| {
+        eprintln!("idemproxy: {error}");
+        ExitCode::FAILURE
+    })?;
+    let mut text = told.to_string();
+    if let End::Keyed { id, .. } = told.end
+        && let Some(key) = settings.store.redis_key(id)
+    {
+        text += &format!("{:<13} {key}\n", "redis key");
     }
+    Ok(text)
 }
 
 fn explained(request: Request<Bytes>, settings: &Settings) -> Result<Explained, BoxError> {

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             asked,
             settings: Flags(overrides),
         } => with_settings(Some(&config), &overrides, |settings| {
-            explain::run(asked, &settings)
+            explain::run(asked, &settings).map_or_else(|code| code, say)
         }),
         Cmd::Schema => say(format!("{:#}\n", config::schema())),
         Cmd::Demo { listen } => with_settings(None, &demo(listen), app::demo),

@@ -38,7 +38,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Parses the text and reads it; nothing where it is not TOML.
+    /// Parses the text and reads it; nothing where it is not TOML. What stands there twice keeps nothing else from being read.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> Option<T> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         for error in errors.iter().take(NOT_TOML_MAX) {
@@ -52,7 +52,8 @@ impl<'a> Source<'a> {
             self.fault(spot, format!("not TOML: {message}"));
         }
         errors
-            .is_empty()
+            .iter()
+            .all(|error| error.message() == "duplicate key")
             .then(|| Reader::of_table(self, "", Some(document.get_ref()), 0..0, read))
     }
 

@@ -119,7 +119,7 @@ fn caller(headers: &HeaderMap, policy: &Policy) -> Result<Option<Caller>, Proble
 }
 
 /// Whether a segment is `.` or `..`, plain or percent-encoded (RFC 3986 5.2.4, 6.2.2.2).
-fn has_dot_segment(path: &str) -> bool {
+pub(crate) fn has_dot_segment(path: &str) -> bool {
     path.split('/').any(|segment| {
         let mut rest = segment;
         let mut dots = 0;

@@ -74,6 +74,7 @@ use crate::upstream::headers::{ForwardContext, prepare_request};
 use crate::wire::{Body, BoxError, Code, Peer, Problem};
 
 pub use forward::{Forward, Target};
+pub(crate) use key::has_dot_segment;
 pub use policy::Policy;
 #[doc(hidden)]
 pub use respond::rebuild;
