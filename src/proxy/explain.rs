@@ -52,8 +52,8 @@ pub struct Explained {
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum End {
-    /// It is passed on as through any proxy, for this reason.
-    Passes(&'static str),
+    /// It is passed on as through any proxy.
+    Passes(Why),
     /// The proxy refuses it by itself.
     Refused(Problem),
     /// The proxy asks the store for this record.
@@ -67,6 +67,20 @@ pub enum End {
         /// How the body is read.
         body: Reading,
     },
+}
+
+/// Why a request is passed on as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// The mode says so.
+    #[error("the mode of its route is off")]
+    Off,
+    /// Another method.
+    #[error("its route does not cover the method")]
+    Method,
+    /// Covered, and without a key.
+    #[error("it has no key, and needs none")]
+    NoKey,
 }
 
 /// How the body of a keyed request is read.
@@ -100,9 +114,9 @@ pub async fn explain(site: &Site<'_>, request: Request<Bytes>, now: UnixMillis) 
         key: None,
         scope: ScopeParts::new(),
         end: End::Passes(if found.policy.methods.contains(&head.method) {
-            "the mode of its route is off"
+            Why::Off
         } else {
-            "its route does not cover the method"
+            Why::Method
         }),
     };
     let checked = key::check_connection(&head.headers, found.policy);
@@ -146,7 +160,7 @@ async fn follow(
     *key = found(by_head);
     let mut keyed = if in_body { None } else { name(key)? };
     if keyed.is_none() && !in_body {
-        return Ok(End::Passes(NO_KEY));
+        return Ok(End::Passes(Why::NoKey));
     }
     let holding = match keyed {
         Some(_) => Holding::keyed(policy),
@@ -168,7 +182,7 @@ async fn follow(
         keyed = name(key)?;
     }
     let Some(keyed) = keyed else {
-        return Ok(End::Passes(NO_KEY));
+        return Ok(End::Passes(Why::NoKey));
     };
     let streamed = matches!(received, Received::Streamed(_));
     Ok(End::Keyed {
@@ -200,7 +214,7 @@ impl Display for Explained {
         let methods: Vec<&str> = policy.methods.iter().map(|m| m.as_str()).collect();
         line(f, "methods", methods.join(" "))?;
         let covered = match &self.end {
-            End::Passes(why) if *why != NO_KEY => format!("no: {why}"),
+            End::Passes(why @ (Why::Off | Why::Method)) => format!("no: {why}"),
             _ => "yes".to_owned(),
         };
         line(f, "covered", covered)?;
@@ -308,6 +322,5 @@ fn line(f: &mut Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
     writeln!(f, "{name:<13} {value}")
 }
 
-const NO_KEY: &str = "it has no key, and needs none";
 /// Nobody waits for the body: it is all there.
 const UNHURRIED: Duration = Duration::from_secs(3_600);
