@@ -165,6 +165,7 @@ impl App {
             max_in_flight: settings.server.max_in_flight,
             max_buffered_total: settings.server.max_buffered_total,
             body_idle_timeout: settings.server.body_idle_timeout,
+            voice: settings.server.voice.clone(),
             metrics: metrics.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::words::{LOOPBACK_NETS, PRIVATE_NETS};
@@ -53,6 +54,9 @@ pub(super) const UPSTREAM_MAX_IDLE: usize = 256;
 pub(super) const UPSTREAM_MAX_CONNECTIONS: usize = 1_024;
 /// Requests, and what an operator should see; no more.
 pub(super) const LOG_FILTER: &str = "info";
+
+/// Most APIs speak it. Of `errors.body`; without one the answers are application/problem+json.
+pub(super) const ERROR_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Longer than most upstreams work on a request of which nobody hears any more.
 pub(super) const PROBE_AFTER: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use bytesize::ByteSize;
+use http::HeaderValue;
 
 use super::kind::short;
 use super::settings::Settings;
@@ -12,6 +13,7 @@ use crate::proxy::policy::{
     CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, RetryPolicy, ScopePart,
     StoreFailure, UnknownOutcome,
 };
+use crate::wire::Voice;
 
 impl Settings {
     /// For people: where it listens and keeps its records, each route's effective policy, and what weakens it.
@@ -32,6 +34,7 @@ impl Display for Description<'_> {
         }
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
+        voice(f, &settings.server.voice)?;
         let routes = &settings.routes;
         for (policy, pattern) in routes.all().iter().zip(routes.patterns()) {
             match pattern.as_str() {
@@ -53,9 +56,37 @@ impl Display for Description<'_> {
     }
 }
 
+fn voice(f: &mut Formatter<'_>, voice: &Voice) -> fmt::Result {
+    let names = &voice.names;
+    let headers = format_args!("replay {}, stored {}", names.replay, names.stored);
+    line(f, "headers", headers)?;
+    match &voice.body {
+        None => line(f, "errors", "application/problem+json")?,
+        Some(body) => {
+            let content_type = String::from_utf8_lossy(body.content_type.as_bytes());
+            line(f, "errors", format_args!("{content_type}, by template"))?;
+        }
+    }
+    if !voice.details.is_empty() {
+        let codes: Vec<_> = voice.details.keys().copied().collect();
+        line(f, "errors.detail", codes.join(" "))?;
+    }
+    let origin = |origin: &HeaderValue| String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    let mut origins: Vec<String> = voice.origins.named.iter().map(origin).collect();
+    if voice.origins.any {
+        origins.push("*".to_owned());
+    }
+    line(f, "errors.cors_origins", words(&origins, String::clone))
+}
+
 fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
     match policy.mode {
         Mode::Enforce => line(f, "mode", "enforce")?,
+        Mode::Observe => line(
+            f,
+            "mode",
+            "observe (every request passes as it is; what enforcement would do is counted)",
+        )?,
         Mode::Off => return line(f, "mode", "off (every request passes as it is)"),
     }
     line(
@@ -145,6 +176,9 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
 
 /// The statuses after which the key is free again, by the policy's rules and the built-in ones.
 fn may_run_again(policy: &Policy) -> String {
+    if policy.mode == Mode::Observe {
+        return "always: nothing is enforced".to_owned();
+    }
     let ruled = !policy.responses.is_empty() || !policy.retry.on_status.is_empty();
     let (released, unknown) = if ruled {
         (by_rules(policy), "unknown outcomes")

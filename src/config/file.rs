@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::Uri;
 
@@ -13,12 +14,13 @@ use super::settings::{AdminSettings, LogSettings, Settings};
 use super::words::{
     address, address_or_off, file, location, log_filter, name, networks, origin, prefix,
 };
-use super::{policy, routes, warnings};
+use super::{policy, routes, voice, warnings};
 use crate::downstream::ServerSettings;
 use crate::proxy::Policy;
 use crate::store::{Location, StoreSettings, Sync};
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamSettings;
+use crate::wire::Voice;
 
 /// Reads all; where a fault was recorded, the settings are incomplete.
 pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
@@ -36,10 +38,11 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     let store = root.section("store", |table| {
         read_store(table, over, service.is_some() || !root.sound(&["service"]))
     });
-    for section in ["headers", "reload", "log"] {
+    for section in ["reload", "log"] {
         root.section(section, |_| ());
     }
 
+    let voice = Arc::new(voice::read(root));
     let mut origins = vec![upstream.unwrap_or_default()];
     let default = root.section("policy", |table| policy::read(table, &Policy::default()));
     let routes = routes::read(root, default, &mut origins);
@@ -50,12 +53,12 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
             let spot = root.spot_over("listen", over.listen.as_ref());
             read_admin(table, over, (listen, spot))
         }),
-        server: root.section("server", read_server),
+        server: root.section("server", |table| read_server(table, voice.clone())),
         upstreams: root.section("upstream_connections", |table| {
             read_upstreams(table, origins)
         }),
         log: read_log(root, over),
-        warnings: warnings::of(&store, &routes),
+        warnings: warnings::of(&store, &routes, &voice),
         store,
         routes,
     }
@@ -112,7 +115,7 @@ fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSetting
     }
 }
 
-fn read_server(table: &Reader<'_>) -> ServerSettings {
+fn read_server(table: &Reader<'_>, voice: Arc<Voice>) -> ServerSettings {
     use defaults as d;
     let many = 1..=10_000_000;
     let timeout = TIMEOUT_MIN..=TIMEOUT_MAX;
@@ -145,6 +148,7 @@ fn read_server(table: &Reader<'_>) -> ServerSettings {
             .get("trust_forwarded", list(0, networks))
             .map(|networks| networks.concat())
             .unwrap_or_else(d::trust_forwarded),
+        voice,
     }
 }
 

@@ -24,6 +24,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod unavailable;
+mod voice;
 mod warnings;
 mod words;
 

@@ -203,7 +203,11 @@ const UUID7_MAX_FUTURE: std::ops::RangeInclusive<std::time::Duration> =
 const RETENTION: std::ops::RangeInclusive<std::time::Duration> = RETENTION_MIN..=RETENTION_MAX;
 const TIMEOUT: std::ops::RangeInclusive<std::time::Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
-pub(super) const MODE: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("off", Mode::Off)];
+pub(super) const MODE: &[(&str, Mode)] = &[
+    ("enforce", Mode::Enforce),
+    ("observe", Mode::Observe),
+    ("off", Mode::Off),
+];
 pub(super) const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("reject", UnknownOutcome::Reject),
     ("retry", UnknownOutcome::Retry),

@@ -83,7 +83,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[server]\nmax_connections = 0", "3:19: 0: expected a whole number from 1 to 10000000".to_owned()),
         ("[server]\ntrust_forwarded = [\"loopback\", \"10.0.0.0/40\"]", "3:32: \"10.0.0.0/40\": expected \"loopback\", \"private\", an IP address or a network such as \"10.0.0.0/8\"".to_owned()),
         ("[upstream_connections]\ncert_file = \"a.pem\"", "3:13: \"a.pem\": expected `cert_file` and `key_file` together".to_owned()),
-        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"off\"".to_owned()),
+        ("[policy]\nmode = true", "3:8: true: expected \"enforce\" or \"observe\" or \"off\"".to_owned()),
         ("[policy]\nmethods = []", "3:11: []: expected a list of at least 1".to_owned()),
         ("[policy]\nmethods = \"POST\"", "3:11: \"POST\": expected a list, in [ ]".to_owned()),
         ("[policy]\nmethods = [\"post\"]", format!("3:12: \"post\": {METHOD}")),
@@ -186,6 +186,93 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
 }
 
 #[test]
+fn faults_of_the_operators_voice_are_told_as_all_others() {
+    const NAME: &str =
+        "expected the name of a header that has no other meaning, such as \"Idempotent-Replayed\"";
+    const ORIGIN: &str = "expected an origin as browsers send it, such as \"https://app.example\" or \"http://localhost:5173\", or \"*\"";
+    const MEDIA: &str =
+        "expected a media type, such as \"application/json\" or \"text/plain; charset=utf-8\"";
+    const WORDS: &str = "expected {code}, {detail}, {status} or {id} in the place of";
+    const NO_JSON: &str = "expected placeholders within strings, as in {\"code\":\"{code}\"}, or another `content_type`";
+    let cases = [
+        ("[errors]\nbody = 1", "3:8: 1: expected a text".to_owned()),
+        ("[errors]\nbody = '{\"m\":\"{detial}\"}'", format!("3:8: '{{\"m\":\"{{detial}}\"}}': {WORDS} {{detial}}, did you mean {{detail}}?")),
+        ("[errors]\nbody = '{\"m\":\"{message}\"}'", format!("3:8: '{{\"m\":\"{{message}}\"}}': {WORDS} {{message}}")),
+        ("[errors]\nbody = '{detail}'", format!("3:8: '{{detail}}': not JSON once it is filled in (EOF while parsing a value at line 1 column 0), {NO_JSON}")),
+        ("[errors]\nbody = '{\"id\":{id}}'\ncontent_type = \"application/problem+json; charset=utf-8\"", format!("3:8: '{{\"id\":{{id}}}}': not JSON once it is filled in (expected value at line 1 column 7), {NO_JSON}")),
+        ("[errors]\nbody = '{code}'\ncontent_type = \"text\"", format!("4:16: \"text\": {MEDIA}")),
+        ("[errors]\nbody = '{code}'\ncontent_type = \"text/a\\nb\"", format!("4:16: \"text/a\\nb\": {MEDIA}")),
+        ("[errors]\ncontent_type = \"text/plain\"", "3:16: \"text/plain\": expected `body` with it: without one the answers are application/problem+json".to_owned()),
+        ("[errors]\nbdoy = \"\"", "3:1: bdoy: unknown key, did you mean `body`?".to_owned()),
+        ("[errors.detail]\nin_progress = \"x\"", "3:1: in_progress: unknown key, did you mean `in-progress`?".to_owned()),
+        ("[errors.detail]\nin-progress = 1", "3:15: 1: expected a text".to_owned()),
+        ("[errors]\ncors_origins = [\"https://a\", \"https://a\"]", "3:30: \"https://a\": expected each only once".to_owned()),
+        ("[headers]\nreplay = \"a b\"", format!("3:10: \"a b\": {NAME}")),
+        ("[headers]\nstored = \"Content-Length\"", format!("3:10: \"Content-Length\": {NAME}")),
+        ("[headers]\nreplay = \"Connection\"", format!("3:10: \"Connection\": {NAME}")),
+        ("[headers]\nreplay = \"X-Idempotency-Id\"", format!("3:10: \"X-Idempotency-Id\": {NAME}")),
+        ("[headers]\nstored = \"Retry-After\"", format!("3:10: \"Retry-After\": {NAME}")),
+        ("[headers]\nstored = \"Access-Control-Allow-Origin\"", format!("3:10: \"Access-Control-Allow-Origin\": {NAME}")),
+        ("[headers]\nreplay = \"X-Kept\"\nstored = \"x-kept\"", "4:10: \"x-kept\": expected different names for `replay` and `stored`".to_owned()),
+        ("[headers]\nreplay = \"X-Idempotency-Stored\"", "3:10: \"X-Idempotency-Stored\": expected different names for `replay` and `stored`".to_owned()),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(faults(text), [format!("f.toml:{expected}")], "{text}");
+    }
+    for origin in [
+        "app.example",
+        "https://",
+        "https://app.example/",
+        "https://App.example",
+        "https://app.example:443",
+        "http://app.example:80",
+        "http://app.example:",
+        "https://user@app.example",
+        "https://*.app.example",
+        "null",
+        "",
+    ] {
+        let [fault] = faults(&format!("[errors]\ncors_origins = [\"{origin}\"]"))
+            .try_into()
+            .unwrap();
+        assert!(fault.ends_with(ORIGIN), "{fault}");
+    }
+    good(
+        "[errors]\ncors_origins = [\"*\", \"https://app.example\", \"http://localhost:5173\", \"http://[::1]:3000\", \"capacitor://localhost\", \"https://app.example:80\"]",
+    );
+}
+
+#[test]
+fn the_operators_voice_is_told_and_warned_about() {
+    let settings = good(
+        r#"
+        [headers]
+        replay = "Idempotent-Replayed"
+        [errors]
+        body = '{"success":false,"code":"{code}","status":{status}}'
+        cors_origins = ["https://app.example", "*"]
+        [errors.detail]
+        in-progress = "Bitte warten."
+        "#,
+    );
+    let told = settings.describe().to_string();
+    for line in [
+        "headers               replay idempotent-replayed, stored x-idempotency-stored\n",
+        "errors                application/json, by template\n",
+        "errors.detail         in-progress\n",
+        "errors.cors_origins   https://app.example *\n",
+        "errors: body has no object `error`: stripe-node takes a 409 without one for a success\n",
+        "errors: cors_origins has *: ",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in\n{told}");
+    }
+    let plain = good("[errors]\nbody = \"{code}: {detail}\"\ncontent_type = \"text/plain\"");
+    assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+    let quiet = good("[errors]\nbody = '{\"error\":{\"code\":\"{code}\"}}'");
+    assert!(quiet.warnings.is_empty(), "{:?}", quiet.warnings);
+}
+
+#[test]
 fn a_fingerprint_fits_into_a_record() {
     let header = |length| {
         format!(
@@ -268,7 +355,6 @@ fn a_password_is_never_part_of_a_fault() {
 fn what_is_not_available_yet_is_refused_by_name() {
     for (text, place, name) in [
         ("jwt = {}", "2:1: jwt", "jwt"),
-        ("[errors]\nbody = \"\"", "2:2: errors", "errors"),
         (
             "[store]\nurl = \"rediss://h\"",
             "3:7: \"rediss://h\"",
@@ -284,14 +370,8 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "3:1: tls_cert",
             "server.tls_cert",
         ),
-        ("[headers]\nreplay = \"X\"", "3:1: replay", "headers.replay"),
         ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
         ("[log]\nkeys = true", "3:1: keys", "log.keys"),
-        (
-            "[policy]\nmode = \"observe\"",
-            "3:8: \"observe\"",
-            "observe",
-        ),
         (
             "[policy]\nscope = [\"method\", \"jwt:sub\"]",
             "3:20: \"jwt:sub\"",
@@ -308,9 +388,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
 fn what_is_not_available_yet_may_stand_there_with_its_default() {
     good(
         r#"
-        [headers]
-        replay = "X-Idempotency-Replay"
-        stored = 'X-Idempotency-Stored'
         [reload]
         watch = false
         [log]
@@ -697,6 +774,21 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
         "fingerprint = [\"json-body\"]\nfingerprint_ignore = [\"/at\"]",
     ] {
         assert_eq!(of_policy(sound), [""; 0]);
+    }
+    // What is only observed has one weakness, which is above all others.
+    let [warning] = of_policy("mode = \"observe\"\nscope = []")
+        .try_into()
+        .unwrap();
+    assert!(
+        warning.starts_with("route default: mode is observe: nothing is guaranteed"),
+        "{warning}"
+    );
+    let told = good("[policy]\nmode = \"observe\"").describe().to_string();
+    for line in [
+        "  mode                  observe (every request passes as it is; what enforcement would do is counted)",
+        "  may run again         always: nothing is enforced",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
     }
     let of_store = |text: &str| good(text).warnings.len();
     assert_eq!(of_store("[store]\nsync = \"never\""), 1);

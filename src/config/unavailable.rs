@@ -66,7 +66,6 @@ type Row = (&'static str, &'static str, Unavailable);
 
 const TABLE: &[Row] = &[
     ("", "jwt", Always),
-    ("", "errors", Always),
     ("store", "url", Values(&["rediss://"])),
     ("store", "ca_file", Always),
     ("store", "cert_file", Always),
@@ -76,19 +75,8 @@ const TABLE: &[Row] = &[
     ("server", "tls_cert", Always),
     ("server", "tls_key", Always),
     ("server", "tls_client_ca", Always),
-    (
-        "headers",
-        "replay",
-        ExceptDefault(r#""X-Idempotency-Replay""#),
-    ),
-    (
-        "headers",
-        "stored",
-        ExceptDefault(r#""X-Idempotency-Stored""#),
-    ),
     ("reload", "watch", ExceptDefault("false")),
     ("log", "keys", ExceptDefault("false")),
-    ("policy", "mode", Values(&["observe"])),
     (
         "policy",
         "scope",

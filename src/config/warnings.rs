@@ -7,24 +7,33 @@ use crate::proxy::policy::{
     UnknownOutcome,
 };
 use crate::store::{Location, StoreSettings, Sync};
+use crate::wire::Voice;
 
 /// A sentence for each thing, with the routes that it holds for.
-pub(super) fn of(store: &StoreSettings, routes: &Routes) -> Vec<String> {
+pub(super) fn of(store: &StoreSettings, routes: &Routes, voice: &Voice) -> Vec<String> {
     let of_store = OF_STORE
         .iter()
         .filter(|(weak, _)| weak(store))
         .map(|(_, sentence)| format!("store: {sentence}"));
-    let of_policies = OF_POLICY.iter().filter_map(|(weak, sentence)| {
-        let names: Vec<&str> = routes
-            .all()
-            .iter()
-            .filter(|policy| policy.mode == Mode::Enforce && weak(policy))
-            .map(|policy| policy.route.as_str())
-            .collect();
-        let word = if names.len() == 1 { "route" } else { "routes" };
-        (!names.is_empty()).then(|| format!("{word} {}: {sentence}", names.join(", ")))
-    });
-    of_store.chain(of_policies).collect()
+    let enforced = OF_POLICY.iter().map(|weakness| (Mode::Enforce, weakness));
+    let observed = [(Mode::Observe, &OBSERVED)].into_iter();
+    let of_policies = observed
+        .chain(enforced)
+        .filter_map(|(mode, (weak, sentence))| {
+            let names: Vec<&str> = routes
+                .all()
+                .iter()
+                .filter(|policy| policy.mode == mode && weak(policy))
+                .map(|policy| policy.route.as_str())
+                .collect();
+            let word = if names.len() == 1 { "route" } else { "routes" };
+            (!names.is_empty()).then(|| format!("{word} {}: {sentence}", names.join(", ")))
+        });
+    let of_voice = OF_VOICE
+        .iter()
+        .filter(|(weak, _)| weak(voice))
+        .map(|(_, sentence)| format!("errors: {sentence}"));
+    of_store.chain(of_policies).chain(of_voice).collect()
 }
 
 type Weakness<T> = (fn(&T) -> bool, &'static str);
@@ -47,6 +56,11 @@ const OF_STORE: &[Weakness<StoreSettings>] = &[
         "wait_replicas is 0: a failover may forget the keys of its last moments, and their requests run again",
     ),
 ];
+
+const OBSERVED: Weakness<Policy> = (
+    |_| true,
+    "mode is observe: nothing is guaranteed, every request passes and duplicates run again",
+);
 
 const OF_POLICY: &[Weakness<Policy>] = &[
     (
@@ -127,5 +141,22 @@ const OF_POLICY: &[Weakness<Policy>] = &[
                 && policy.probe.as_ref().is_some_and(short)
         },
         "probe.after is shorter than upstream_timeout: a request that the upstream still works on may be taken for one that it does not know of, and run again",
+    ),
+];
+
+const OF_VOICE: &[Weakness<Voice>] = &[
+    (
+        |voice| {
+            let json = voice
+                .body
+                .as_ref()
+                .and_then(|body| body.template.as_json().ok());
+            json.is_some_and(|json| !json["error"].is_object())
+        },
+        "body has no object `error`: stripe-node takes a 409 without one for a success",
+    ),
+    (
+        |voice| voice.origins.any,
+        "cors_origins has *: pages of every origin may read the answers that the proxy makes itself, though without credentials",
     ),
 ];

@@ -22,7 +22,7 @@ use super::link::Link;
 use super::streams::Streams;
 use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
-use crate::wire::{BoxError, Code, Problem};
+use crate::wire::{BoxError, Code, Problem, Voice};
 
 /// What every connection of a listener is served with.
 #[derive(Clone)]
@@ -66,6 +66,7 @@ where
         P: Send + Unpin + 'static,
     {
         let link = Arc::new(Link::default());
+        let voice = self.settings.voice.clone();
         let (io, mut handed_back) = ClientIo::new(socket, permit, link.clone(), &self.settings);
         let exchange = Exchange {
             inner: self.service,
@@ -102,7 +103,7 @@ where
             return;
         };
         tokio::select! {
-            () = finish(end, leftover, &self.metrics) => (),
+            () = finish(end, leftover, &voice, &self.metrics) => (),
             () = self.shutdown.reached(Phase::Closed) => (),
         }
     }
@@ -133,7 +134,7 @@ impl End {
     }
 }
 
-async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, metrics: &Metrics) {
+async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, voice: &Voice, metrics: &Metrics) {
     let Leftover {
         socket,
         permit: _permit,
@@ -149,7 +150,7 @@ async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, metrics: &Metrics
                 Problem::new(Code::HeaderTooLarge, "the request head is too large")
             };
             metrics.request("", Outcome::BadRequest);
-            farewell(socket, &last_message(problem), LINGER).await;
+            farewell(socket, &last_message(problem, voice), LINGER).await;
         }
         End::Done if !eof || !held.is_empty() => farewell(socket, &held, LINGER).await,
         // An orderly close would make a cut answer without a length look whole.

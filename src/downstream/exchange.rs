@@ -18,7 +18,7 @@ use super::body::{AnswerBody, ClientBody};
 use super::link::{Link, Open};
 use super::sanity::{self, BadRequest};
 use crate::telemetry::{Limit, Metrics, Outcome};
-use crate::wire::{BoxError, Code, Peer, Problem};
+use crate::wire::{BoxError, Code, Page, Peer, Problem, Voice};
 
 /// A client at `addr`, over plain TCP.
 pub(super) fn peer(addr: SocketAddr, settings: &ServerSettings) -> Peer {
@@ -65,7 +65,9 @@ where
         };
         if let Err(fault) = checked {
             self.count(fault);
-            let response = refusal(fault, version)
+            let voice = &self.settings.voice;
+            let page = voice.origins.page(&head.headers);
+            let response = refusal(fault, version, voice, page.as_ref())
                 .map(|document| AnswerBody::new(Either::Right(document), version, open));
             return Box::pin(std::future::ready(Ok(response)));
         }
@@ -92,13 +94,19 @@ impl<S> Exchange<S> {
     }
 }
 
-fn refusal(fault: BadRequest, version: Version) -> Response<Full<Bytes>> {
+fn refusal(
+    fault: BadRequest,
+    version: Version,
+    voice: &Voice,
+    page: Option<&Page>,
+) -> Response<Full<Bytes>> {
     let code = if fault == BadRequest::HeadTooLarge {
         Code::HeaderTooLarge
     } else {
         Code::BadRequest
     };
-    let mut response: Response<Full<Bytes>> = Problem::new(code, fault.to_string()).into_response();
+    let mut response: Response<Full<Bytes>> =
+        voice.answer(Problem::new(code, fault.to_string()), page);
     // Whoever sends one ambiguous request may be between two of them.
     if version <= Version::HTTP_11 {
         response

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::wire::Problem;
+use crate::wire::{Problem, Voice};
 
 /// Writes `last`, closes the sending half, and reads until the client closes, `patience` is over or it sent too much.
 pub(super) async fn farewell(
@@ -35,8 +35,8 @@ pub(super) async fn farewell(
 }
 
 /// The problem as the last message of an HTTP/1.1 connection.
-pub(super) fn last_message(problem: Problem) -> Vec<u8> {
-    let response: Response<Bytes> = problem.into_response();
+pub(super) fn last_message(problem: Problem, voice: &Voice) -> Vec<u8> {
+    let response: Response<Bytes> = voice.answer(problem, None);
     let status = response.status();
     let mut message = format!(
         "HTTP/1.1 {} {}\r\n",

@@ -20,7 +20,7 @@ use super::connection::Connections;
 use super::farewell::{farewell, last_message};
 use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics};
-use crate::wire::{BoxError, Code, Problem};
+use crate::wire::{BoxError, Code, Problem, Voice};
 
 /// Answers every request that comes in at `listener` with `service`.
 ///
@@ -45,6 +45,7 @@ pub async fn serve<S, B>(
         settings.max_connections.min(Semaphore::MAX_PERMITS),
     ));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
+    let voice = settings.voice.clone();
     let connections = Connections::new(service, settings, metrics.clone(), shutdown.clone());
     let tasks = TaskTracker::new();
     let mut stopped = pin!(shutdown.reached(Phase::Draining));
@@ -70,7 +71,7 @@ pub async fn serve<S, B>(
         } else {
             metrics.limit_reached(Limit::MaxConnections);
             if let Ok(refusal) = refusals.clone().try_acquire_owned() {
-                tasks.spawn(refuse(socket, refusal));
+                tasks.spawn(refuse(socket, voice.clone(), refusal));
             }
         }
     }
@@ -102,12 +103,12 @@ fn tune(socket: &TcpStream) {
     let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
 }
 
-async fn refuse(socket: TcpStream, _refusal: OwnedSemaphorePermit) {
+async fn refuse(socket: TcpStream, voice: Arc<Voice>, _refusal: OwnedSemaphorePermit) {
     let problem = Problem::new(
         Code::Overloaded,
         "this proxy has as many connections as it may",
     );
-    farewell(socket, &last_message(problem), REFUSAL_PATIENCE).await;
+    farewell(socket, &last_message(problem, &voice), REFUSAL_PATIENCE).await;
 }
 
 /// A place among the connections, seen on the metrics page.

@@ -1,8 +1,11 @@
 //! What the operator decides about the client's side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use crate::wire::Voice;
 
 /// Settings of the listener and of the limits on clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,4 +30,6 @@ pub struct ServerSettings {
     pub drain_timeout: Duration,
     /// Peers whose `X-Forwarded-*` is kept and added to; that of others is overwritten.
     pub trust_forwarded: Vec<IpNet>,
+    /// How refusals are told.
+    pub voice: Arc<Voice>,
 }

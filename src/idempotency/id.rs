@@ -56,6 +56,15 @@ impl RecordId {
         Self(bytes)
     }
 
+    /// The record of the same scope and key where they are only observed: a hash of this id under a purpose of its own, so that
+    /// none of enforcement has it.
+    #[must_use]
+    pub fn observed(&self) -> Self {
+        let mut hasher = Hasher::new("observed record id 1");
+        hasher.part(&self.0);
+        Self(hasher.finish())
+    }
+
     /// The bytes, as stored.
     pub const fn as_bytes(&self) -> &Digest {
         &self.0
@@ -113,5 +122,13 @@ mod tests {
             id("s", &[("path", "/a")], "k").to_string(),
             "dd1893d309a6dc0b492ef282e26b333f"
         );
+    }
+
+    #[test]
+    fn what_is_observed_has_an_id_of_its_own_for_each_record() {
+        let (one, other) = (id("s", &[], "k"), id("s", &[], "l"));
+        assert_ne!(one.observed(), one);
+        assert_ne!(one.observed(), other.observed());
+        assert_eq!(one.observed(), id("s", &[], "k").observed());
     }
 }

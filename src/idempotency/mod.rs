@@ -32,6 +32,7 @@ mod json_body;
 mod key;
 mod key_format;
 mod lookup;
+pub mod observation;
 mod record;
 pub mod response_rule;
 #[cfg(test)]

@@ -48,8 +48,19 @@ impl Account {
         self.write(answer.outcome, Some(answer.response.status()));
     }
 
+    /// The request was observed, and answered then; or its client left before that.
+    pub(super) fn observed(mut self, outcome: Outcome, answered: Option<(StatusCode, Instant)>) {
+        self.open = false;
+        let at = answered.map_or_else(Instant::now, |(_, at)| at);
+        self.write_at(outcome, answered.map(|(status, _)| status), at);
+    }
+
     fn write(&self, outcome: Outcome, status: Option<StatusCode>) {
-        let took = self.began.elapsed();
+        self.write_at(outcome, status, Instant::now());
+    }
+
+    fn write_at(&self, outcome: Outcome, status: Option<StatusCode>, answered: Instant) {
+        let took = answered.saturating_duration_since(self.began);
         self.metrics.request(&self.policy.route, outcome);
         self.metrics.request_took(took);
         tracing::info!(

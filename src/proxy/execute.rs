@@ -121,7 +121,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
     let answer = match then {
         Then::Answer(response, trailers) => {
             let (mut head, body) = response.into_parts();
-            respond::mark(&mut head.headers, id, state, expires);
+            respond::mark(&proxy.voice.names, &mut head.headers, id, state, expires);
             let body = wire::holding(wire::with_trailers(body, trailers), (permit, held));
             Answer {
                 response: Response::from_parts(head, body),
@@ -129,7 +129,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
             }
         }
         Then::Pass(mut response) => {
-            respond::mark(response.headers_mut(), id, state, None);
+            respond::mark(&proxy.voice.names, response.headers_mut(), id, state, None);
             Answer {
                 response: response.map(|body| wire::holding(body, permit)),
                 outcome: counted,
@@ -238,6 +238,7 @@ async fn work<F: Forward, S: Store>(
         fault::reach(Place::AfterBody);
         let cookies = policy.store_set_cookie;
         let kept = respond::keep(
+            &proxy.voice.names,
             head.status,
             &head.headers,
             bytes.clone(),
@@ -296,7 +297,13 @@ async fn work<F: Forward, S: Store>(
     let first_status = head.status.as_u16();
     let (mut stream, relayed) = relay();
     let mut response = Response::from_parts(head, relayed.boxed_unsync());
-    respond::mark(response.headers_mut(), claim.id, State::InFlight, None);
+    respond::mark(
+        &proxy.voice.names,
+        response.headers_mut(),
+        claim.id,
+        State::InFlight,
+        None,
+    );
     if let Some(tell) = tell.take() {
         tell.tell(Answer {
             response,

@@ -13,7 +13,7 @@ use super::hold::{Hold, Holding};
 use super::key;
 use super::limits::Limits;
 use super::payload::{self, Received};
-use super::policy::{KeySource, Policy};
+use super::policy::{KeySource, Mode, Policy};
 use super::routes::Routes;
 use super::source::{self, BodySoFar, Sought};
 use crate::idempotency::digest::Digest;
@@ -232,6 +232,11 @@ impl Display for Explained {
             let value = scope_value(name, value, caller);
             line(f, title, format_args!("{name:<12} {value}"))?;
         }
+        // What is observed is passed on, and counted as what it would be.
+        let comes_to = match policy.mode {
+            Mode::Observe => "would be",
+            Mode::Enforce | Mode::Off => "comes to",
+        };
         match &self.end {
             End::Passes(why) => line(f, "comes to", format_args!("passed on as it is: {why}")),
             End::Refused(problem) => {
@@ -241,7 +246,7 @@ impl Display for Explained {
                 }
                 line(
                     f,
-                    "comes to",
+                    comes_to,
                     format_args!("{status} {code}: {}", problem.detail),
                 )
             }
@@ -262,7 +267,7 @@ impl Display for Explained {
                 line(f, "body", reading(body, policy))?;
                 line(
                     f,
-                    "comes to",
+                    comes_to,
                     "a claim of this record, or the answer that it has",
                 )?;
                 line(f, "record id", id)

@@ -50,14 +50,7 @@ where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
 {
     let (head, mut body) = response.into_parts();
-    let judged = |body| {
-        let has = |name: &str, value: &str| {
-            let mut lines = head.headers.get_all(name).iter();
-            lines.any(|line| line.as_bytes() == value.as_bytes())
-        };
-        let status = head.status.as_u16();
-        response_rule::judge(&policy.responses, &Answer { status, has, body })
-    };
+    let judged = |body| ruled(policy, head.status, &head.headers, body);
     let (judged, read) = match judged(response_rule::Body::Unread) {
         Judged::ReadOn if is_event_stream(&head.headers) => {
             (judged(response_rule::Body::Opaque), None)
@@ -90,15 +83,39 @@ where
     })
 }
 
+/// The operator's rule that an answer falls under.
+pub(super) fn ruled<'p>(
+    policy: &'p Policy,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: response_rule::Body<'_>,
+) -> Judged<'p> {
+    let has = |name: &str, value: &str| {
+        let mut lines = headers.get_all(name).iter();
+        lines.any(|line| line.as_bytes() == value.as_bytes())
+    };
+    let status = status.as_u16();
+    response_rule::judge(&policy.responses, &Answer { status, has, body })
+}
+
+/// What follows from it, or else from the status alone.
+pub(super) fn finality<'p>(
+    judged: Judged<'p>,
+    policy: &Policy,
+    status: StatusCode,
+) -> (Finality, Option<&'p ResponseRule>) {
+    let status = status.as_u16();
+    match judged {
+        Judged::Rule(rule) => (rule.outcome, Some(rule)),
+        // By these the operator says that nothing was carried out.
+        _ if policy.retry.on_status.contains(&status) => (Finality::Release, None),
+        _ => (built_in(status), None),
+    }
+}
+
 impl<'p, B> Verdict<'p, B> {
     fn of(judged: Judged<'p>, policy: &Policy, answer: Read<B>) -> Self {
-        let status = answer.status().as_u16();
-        let (finality, rule) = match judged {
-            Judged::Rule(rule) => (rule.outcome, Some(rule)),
-            // By these the operator says that nothing was carried out.
-            _ if policy.retry.on_status.contains(&status) => (Finality::Release, None),
-            _ => (built_in(status), None),
-        };
+        let (finality, rule) = finality(judged, policy, answer.status());
         Self {
             answer,
             finality,

@@ -11,6 +11,7 @@ use crate::telemetry::Metrics;
 pub(super) struct Limits {
     in_flight: Arc<Semaphore>,
     claims: Arc<Semaphore>,
+    observed: Arc<Semaphore>,
     buffered: Arc<Semaphore>,
 }
 
@@ -47,11 +48,11 @@ impl Limits {
     /// that is away must not stop the requests that need none.
     pub(super) fn new(max_in_flight: usize, max_buffered_total: u64) -> Self {
         let bytes = usize::try_from(max_buffered_total).unwrap_or(usize::MAX);
+        let claims = max_in_flight.saturating_mul(2).min(Semaphore::MAX_PERMITS);
         Self {
             in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
-            claims: Arc::new(Semaphore::new(
-                max_in_flight.saturating_mul(2).min(Semaphore::MAX_PERMITS),
-            )),
+            claims: Arc::new(Semaphore::new(claims)),
+            observed: Arc::new(Semaphore::new(claims)),
             buffered: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
         }
     }
@@ -69,6 +70,15 @@ impl Limits {
     /// Leave to hold one more claim, if there is room.
     pub(super) fn claim(&self) -> Option<ClaimSlot> {
         self.claims
+            .clone()
+            .try_acquire_owned()
+            .ok()
+            .map(|permit| ClaimSlot { _permit: permit })
+    }
+
+    /// Leave to observe one more request, if there is room: as many as there are claims, and none of theirs.
+    pub(super) fn observe(&self) -> Option<ClaimSlot> {
+        self.observed
             .clone()
             .try_acquire_owned()
             .ok()

@@ -6,16 +6,19 @@
 //!    what became of it.
 //! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
-//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once.
+//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once. What the proxy says itself gets its
+//!    words last, from the operator's [`Voice`].
 //!
 //! Beside the requests themselves the upstream may be asked (`ask`) for the answer to a duplicate (`reply`), whether an operation in
 //! doubt took place, and whether credentials stand (`probe`).
 //!
-//! What no policy covers takes the short way, `pass`. [`Idempotency`] is a tower service round one that forwards; its errors are
+//! What no policy covers takes the short way, `pass`; so does what is only observed (`observe`), with a `tap` on either body, from which
+//! an `observation` learns beside it what enforcement would have done. [`Idempotency`] is a tower service round one that forwards; its errors are
 //! answers, so it never fails.
 
 mod account;
 mod acquire;
+mod answered;
 mod asides;
 mod ask;
 mod claim;
@@ -28,6 +31,8 @@ mod hold;
 mod judge;
 mod key;
 mod limits;
+mod observation;
+mod observe;
 mod operation;
 mod pass;
 mod payload;
@@ -43,6 +48,7 @@ mod retry;
 mod routes;
 mod send;
 mod source;
+mod tap;
 mod upload;
 
 use std::convert::Infallible;
@@ -64,6 +70,7 @@ use self::account::Account;
 use self::asides::Asides;
 use self::limits::{InFlight, Limits};
 use self::pass::Passing;
+use self::policy::Mode;
 use self::receive::{Asked, Named};
 use self::records::Records;
 use self::respond::Answer;
@@ -71,7 +78,7 @@ use self::source::{BodySoFar, Sought};
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
-use crate::wire::{Body, BoxError, Code, Peer, Problem};
+use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 
 pub use forward::{Forward, Target};
 pub(crate) use key::has_dot_segment;
@@ -105,6 +112,8 @@ pub struct Parameters<F, S> {
     pub max_buffered_total: u64,
     /// A request body of which no byte came for so long is given up.
     pub body_idle_timeout: Duration,
+    /// How the proxy's own answers and headers are told.
+    pub voice: Arc<Voice>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where exchanges run that outlive their clients; wait for it to stop.
@@ -131,6 +140,7 @@ struct Shared<F, S> {
     limits: Limits,
     asides: Asides,
     body_idle_timeout: Duration,
+    voice: Arc<Voice>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     stop: Stop,
@@ -145,6 +155,7 @@ impl<F, S: Store> Idempotency<F, S> {
             routes,
             service,
             authorities,
+            voice,
             metrics,
             tasks,
             stop,
@@ -159,6 +170,7 @@ impl<F, S: Store> Idempotency<F, S> {
             limits: Limits::new(parameters.max_in_flight, parameters.max_buffered_total),
             asides: Asides::default(),
             body_idle_timeout: parameters.body_idle_timeout,
+            voice,
             metrics,
             tasks,
             stop,
@@ -201,9 +213,14 @@ impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request.
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
         let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
+        if policy.mode == Mode::Observe {
+            let response = observe::answer(&self, head, body, &policy, covered, account).await;
+            return self.voice.say(response, false, page.as_ref());
+        }
         let answer = match self.admit(&head, &policy, covered) {
             Err(problem) => Answer::problem(problem),
             Ok((permit, Named::Nothing)) => {
@@ -215,7 +232,10 @@ impl<F: Forward, S: Store> Shared<F, S> {
                     .receive(named, head, body, &policy, permit, &mut account)
                     .await
                 {
-                    Ok(Asked::Keyed(operation)) => return operation.start(&self, account).await,
+                    Ok(Asked::Keyed(operation)) => {
+                        let response = operation.start(&self, account).await;
+                        return self.voice.say(response, true, page.as_ref());
+                    }
                     Ok(Asked::Unkeyed(passing, held)) => {
                         let answer = pass::pass(&self, passing, &policy).await;
                         drop(held);
@@ -226,7 +246,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             }
         };
         account.close(&answer);
-        answer.response
+        self.voice.say(answer.response, false, page.as_ref())
     }
 
     /// What of a request is known by its head: whether there is room for it, and what names it if it is keyed.
@@ -241,13 +261,17 @@ impl<F: Forward, S: Store> Shared<F, S> {
         if !covered {
             return Ok((permit, Named::Nothing));
         }
+        Ok((permit, self.named(head, policy)?))
+    }
+
+    /// What names a covered request, as far as its head tells.
+    fn named(&self, head: &Parts, policy: &Policy) -> Result<Named, Problem> {
         let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
-        let named = match sought {
+        Ok(match sought {
             Sought::InBody => Named::InBody,
             Sought::Key(key, _) => Named::of(self.name(Some(key), head, policy)?),
             Sought::Nothing => Named::of(self.name(None, head, policy)?),
-        };
-        Ok((permit, named))
+        })
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {

@@ -24,7 +24,7 @@ use crate::fault::{self, Place};
 use crate::idempotency::{Fingerprint, State};
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
-use crate::wire::{Body, Code, Problem};
+use crate::wire::{Body, Code, Problem, names};
 
 /// A keyed request whose body was read, as far as it is held.
 pub(super) struct Operation {
@@ -116,7 +116,7 @@ impl Operation {
                 let asker = Asker::of(&policy, &head.headers, &keyed.text);
                 if claim.taken_over {
                     head.headers
-                        .insert("x-idempotency-attempt", claim.record.attempts.into());
+                        .insert(names::ATTEMPT, claim.record.attempts.into());
                 }
                 let exchange = Exchange {
                     claim: *claim,
@@ -135,7 +135,7 @@ impl Operation {
                     .as_ref()
                     .map_or(0, |stored| stored.body.len());
                 if held.grow(size) {
-                    respond::replay(id, *record, (permit, held))
+                    respond::replay(&proxy.voice.names, id, *record, (permit, held))
                 } else {
                     proxy.metrics.limit_reached(Limit::MaxBufferedTotal);
                     let problem = Problem::new(Code::Overloaded, "max_buffered_total is reached");
@@ -159,7 +159,12 @@ impl Operation {
                 )
                 .await;
                 let ours = answer.outcome != Outcome::Bypassed;
-                respond::mark_unguarded(answer.response.headers_mut(), id, ours);
+                respond::mark_unguarded(
+                    &proxy.voice.names,
+                    answer.response.headers_mut(),
+                    id,
+                    ours,
+                );
                 if !ours {
                     answer.outcome = Outcome::ForwardedWithoutGuarantee;
                 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Request, StatusCode};
-use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -77,10 +76,7 @@ pub(super) async fn pass<F: Forward, S: Store>(
         Received::Whole { bytes, trailers } => wire::with_trailers(bytes, trailers),
         Received::Gone => wire::empty(),
         Received::Streamed(upload) => {
-            if policy
-                .max_request_body
-                .is_some_and(|max| upload.size_hint().lower() > max)
-            {
+            if upload.is_too_large() {
                 return Answer::problem(payload::too_large());
             }
             upload.boxed_unsync()

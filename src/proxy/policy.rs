@@ -175,6 +175,8 @@ impl Policy {
 pub enum Mode {
     /// The guarantee.
     Enforce,
+    /// Requests pass, and what enforcement would have done is counted.
+    Observe,
     /// Nothing: requests pass.
     Off,
 }

@@ -72,7 +72,9 @@ pub(super) async fn probe<F: Forward, S: Store>(
             Told::Whole(response, trailers) => {
                 let (head, bytes) = response.into_parts();
                 let cookies = policy.store_set_cookie;
-                let mut kept = respond::keep(head.status, &head.headers, bytes, &trailers, cookies);
+                let names = &proxy.voice.names;
+                let mut kept =
+                    respond::keep(names, head.status, &head.headers, bytes, &trailers, cookies);
                 kept.status = *reply_status;
                 Some(kept)
             }

@@ -277,20 +277,20 @@ impl<S: Store> Records<S> {
 }
 
 /// Doubling waits, never so long that the lease lapses between two tries.
-struct Backoff {
+pub(super) struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    fn new(lease: Duration) -> Self {
+    pub(super) fn new(lease: Duration) -> Self {
         Self {
             next: BACKOFF.0,
             longest: BACKOFF.1.min(lease / 3),
         }
     }
 
-    async fn pause(&mut self) {
+    pub(super) async fn pause(&mut self) {
         self.next = self.next.min(self.longest);
         tokio::time::sleep(self.next).await;
         self.next *= 2;

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::{Record, RecordId, State, StoredResponse, UnixMillis};
 use crate::telemetry::Outcome;
+use crate::wire::names::{EXPIRES, HeaderNames, ID, STATE};
 use crate::wire::{self, Body, Code, Problem};
 
 /// What a client gets, and what is counted and logged of it.
@@ -18,11 +19,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// One of the proxy's own.
+    /// One of the proxy's own, whose words come last.
     pub(super) fn problem(problem: Problem) -> Self {
         let outcome = outcome_of(problem.code);
         Self {
-            response: problem.into_response::<Bytes>().map(wire::full),
+            response: problem.unsaid(),
             outcome,
         }
     }
@@ -30,43 +31,51 @@ impl Answer {
 
 /// Puts the proxy's headers on the first answer to a key; whatever the upstream set under these names is replaced.
 pub(super) fn mark(
+    names: &HeaderNames,
     headers: &mut HeaderMap,
     id: RecordId,
     state: State,
     expires: Option<UnixMillis>,
 ) {
-    for name in [&REPLAY, &STORED, &ID, &STATE, &EXPIRES, &ERROR] {
-        headers.remove(name);
-    }
+    names.strip(headers);
     let stored = expires.is_some();
     headers.insert(
-        STORED,
+        &names.stored,
         HeaderValue::from_static(if stored { "true" } else { "false" }),
     );
     identify(headers, id, state, expires);
 }
 
 /// Says of an answer that came without a claim that nothing of it was kept; `ours` if the proxy made it.
-pub(super) fn mark_unguarded(headers: &mut HeaderMap, id: RecordId, ours: bool) {
-    for name in [&REPLAY, &STATE, &EXPIRES] {
-        headers.remove(name);
-    }
+pub(super) fn mark_unguarded(
+    names: &HeaderNames,
+    headers: &mut HeaderMap,
+    id: RecordId,
+    ours: bool,
+) {
     if !ours {
-        headers.remove(ERROR);
+        names.strip(headers);
     }
-    headers.insert(STORED, HeaderValue::from_static("false"));
+    headers.insert(&names.stored, HeaderValue::from_static("false"));
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
         headers.insert(ID, id);
     }
 }
 
 /// The stored answer, whose body keeps what is `held` until it is sent; a problem if the store gave back what no answer can hold.
-pub(super) fn replay<T: Send + Unpin + 'static>(id: RecordId, record: Record, held: T) -> Answer {
+pub(super) fn replay<T: Send + Unpin + 'static>(
+    names: &HeaderNames,
+    id: RecordId,
+    record: Record,
+    held: T,
+) -> Answer {
     match record.response.map(rebuild) {
         Some(Some(mut response)) => {
+            // Kept while other names were configured, or by somebody else.
+            names.strip(response.headers_mut());
             response
                 .headers_mut()
-                .insert(REPLAY, HeaderValue::from_static("true"));
+                .insert(&names.replay, HeaderValue::from_static("true"));
             identify(response.headers_mut(), id, State::Completed, record.expires);
             Answer {
                 response: response.map(|body| wire::holding(body, held)),
@@ -86,6 +95,7 @@ pub(super) fn replay<T: Send + Unpin + 'static>(id: RecordId, record: Record, he
 
 /// What is kept of an answer.
 pub(super) fn keep(
+    names: &HeaderNames,
     status: StatusCode,
     headers: &HeaderMap,
     body: Bytes,
@@ -93,9 +103,8 @@ pub(super) fn keep(
     set_cookie: bool,
 ) -> StoredResponse {
     let kept = |name: &HeaderName| {
-        let ours = [&REPLAY, &STORED, &ID, &STATE, &EXPIRES, &ERROR].contains(&name);
         let cookies = set_cookie || seeded(Seeded::CookiesStored);
-        !ours && name != DATE && (cookies || name != SET_COOKIE)
+        !names.is_ours(name) && name != DATE && (cookies || name != SET_COOKIE)
     };
     StoredResponse {
         status: status.as_u16(),
@@ -158,7 +167,8 @@ pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
     Some(response)
 }
 
-fn outcome_of(code: Code) -> Outcome {
+/// What is counted of a problem.
+pub(super) fn outcome_of(code: Code) -> Outcome {
     match code {
         Code::BadRequest | Code::HeaderTooLarge => Outcome::BadRequest,
         Code::KeyMissing => Outcome::KeyMissing,
@@ -182,13 +192,6 @@ fn outcome_of(code: Code) -> Outcome {
 
 /// 9999-12-31T23:59:59Z, the last moment that an HTTP date can name.
 const LAST_HTTP_DATE: u64 = 253_402_300_799_000;
-
-const REPLAY: HeaderName = HeaderName::from_static("x-idempotency-replay");
-const STORED: HeaderName = HeaderName::from_static("x-idempotency-stored");
-const ID: HeaderName = HeaderName::from_static("x-idempotency-id");
-const STATE: HeaderName = HeaderName::from_static("x-idempotency-state");
-const EXPIRES: HeaderName = HeaderName::from_static("x-idempotency-expires");
-const ERROR: HeaderName = HeaderName::from_static("x-idempotency-error");
 
 #[cfg(test)]
 mod tests {
@@ -225,7 +228,7 @@ mod tests {
             (vec![], 100),
             (vec![], 7),
         ] {
-            let answer = replay(id, record(fields, status), ());
+            let answer = replay(&HeaderNames::default(), id, record(fields, status), ());
             assert_eq!(answer.response.status(), 503);
             assert_eq!(
                 answer.response.headers()["x-idempotency-error"],
@@ -242,7 +245,12 @@ mod tests {
             ("x-b", b"1"),
             ("x-c", b"2"),
         ];
-        let answer = replay(RecordId::from_bytes([7; 16]), record(fields, 201), ());
+        let answer = replay(
+            &HeaderNames::default(),
+            RecordId::from_bytes([7; 16]),
+            record(fields, 201),
+            (),
+        );
         assert_eq!(answer.response.status(), 201);
         assert_eq!(answer.response.headers()["x-c"], "2");
         for name in ["transfer-encoding", "connection", "x-b"] {

@@ -95,6 +95,11 @@ impl Upload {
         self
     }
 
+    /// Whether it is told to be larger than it may be.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.max.is_some_and(|max| self.size_hint().lower() > max)
+    }
+
     /// How far it has come.
     pub(super) fn progress(&self) -> Arc<Progress> {
         self.progress.clone()

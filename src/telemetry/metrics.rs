@@ -257,6 +257,60 @@ labels! {
         UpstreamTimeout = "upstream_timeout",
         /// The client waited long enough; the exchange goes on.
         StillProcessing = "still_processing",
+        /// Observed: enforcement would have executed it, and kept its answer.
+        ObservedExecuted = "observed_executed",
+        /// Observed: enforcement would have executed it, and freed the key.
+        ObservedReleased = "observed_released",
+        /// Observed: enforcement would have answered from the store.
+        ObservedReplayed = "observed_replayed",
+        /// Observed: refused, the first request was running.
+        ObservedInProgress = "observed_in_progress",
+        /// Observed: refused, the key belongs to another request.
+        ObservedKeyReused = "observed_key_reused",
+        /// Observed: refused, or ended, with an outcome that nobody knows.
+        ObservedOutcomeUnknown = "observed_outcome_unknown",
+        /// Observed: refused, no key.
+        ObservedKeyMissing = "observed_key_missing",
+        /// Observed: refused, malformed key.
+        ObservedKeyInvalid = "observed_key_invalid",
+        /// Observed: refused, a scope part twice.
+        ObservedScopeAmbiguous = "observed_scope_ambiguous",
+        /// Observed: refused, the first answer would not have been kept.
+        ObservedResponseNotStored = "observed_response_not_stored",
+        /// Observed: refused, the first answer belongs to other credentials.
+        ObservedCredentialsChanged = "observed_credentials_changed",
+        /// Observed: refused, malformed or ambiguous.
+        ObservedBadRequest = "observed_bad_request",
+        /// Observed: refused, the body was too large.
+        ObservedBodyTooLarge = "observed_body_too_large",
+        /// To be observed, and the store was unreachable or its record unreadable.
+        ObservedStoreError = "observed_store_error",
+        /// To be observed, and there was no room for it or it did not show.
+        ObservedSkipped = "observed_skipped",
+    }
+}
+
+impl Outcome {
+    /// The same of a request that was only observed; itself where an observation makes no difference.
+    #[must_use]
+    pub fn observed(self) -> Self {
+        match self {
+            Self::Executed => Self::ObservedExecuted,
+            Self::Released => Self::ObservedReleased,
+            Self::Replayed => Self::ObservedReplayed,
+            Self::InProgress => Self::ObservedInProgress,
+            Self::KeyReused => Self::ObservedKeyReused,
+            Self::OutcomeUnknown => Self::ObservedOutcomeUnknown,
+            Self::KeyMissing => Self::ObservedKeyMissing,
+            Self::KeyInvalid => Self::ObservedKeyInvalid,
+            Self::ScopeAmbiguous => Self::ObservedScopeAmbiguous,
+            Self::ResponseNotStored => Self::ObservedResponseNotStored,
+            Self::CredentialsChanged => Self::ObservedCredentialsChanged,
+            Self::BadRequest => Self::ObservedBadRequest,
+            Self::BodyTooLarge => Self::ObservedBodyTooLarge,
+            Self::StoreError => Self::ObservedStoreError,
+            other => other,
+        }
     }
 }
 

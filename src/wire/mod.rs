@@ -1,12 +1,22 @@
 //! HTTP vocabulary that the client's side, the path and the operator's side share.
 //!
-//! [`Problem`] is the one shape of every answer that idemproxy makes itself; the status codes of refusals are here and
-//! nowhere else.
+//! [`Problem`] is every answer that idemproxy makes itself, [`Voice`] the words and headers that it is told in; the status codes of
+//! refusals are in [`Code`] and nowhere else.
 
 mod body;
+mod code;
+mod cors;
+mod error_body;
+pub mod names;
 mod peer;
 mod problem;
+mod voice;
 
 pub use body::{Body, BoxError, after, empty, full, holding, with_trailers};
+pub use code::Code;
+pub use cors::{Origins, Page};
+pub use error_body::{ErrorBody, PLACEHOLDERS, Template, UnknownPlaceholder};
+pub use names::HeaderNames;
 pub use peer::Peer;
-pub use problem::{Code, Problem};
+pub use problem::Problem;
+pub use voice::Voice;

@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response};
 use serde::Serialize;
+
+use super::names::{ERROR, ID, STATE};
+use super::{Body, Code, empty};
 
 /// Why the proxy answered instead of the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,28 +62,33 @@ impl Problem {
         self
     }
 
-    /// The answer.
-    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let mut response = Response::new(B::from(self.document()));
+    /// The answer but for its words: [`Voice::say`](super::Voice::say) finds the problem in its extensions, and gives it a body.
+    pub fn unsaid(self) -> Response<Body> {
+        let mut response = self.head();
+        response.extensions_mut().insert(self);
+        response.map(|()| empty())
+    }
+
+    /// Status and headers.
+    pub(super) fn head(&self) -> Response<()> {
+        let mut response = Response::new(());
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(ERROR, HeaderValue::from_static(self.code.kebab()));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(id) = self.id.and_then(|id| HeaderValue::try_from(id).ok()) {
+        if let Some(id) = self
+            .id
+            .as_deref()
+            .and_then(|id| HeaderValue::try_from(id).ok())
+        {
             headers.insert(ID, id);
         }
-        if let Some(state) = self
-            .state
-            .and_then(|state| HeaderValue::try_from(state).ok())
-        {
-            headers.insert(STATE, state);
+        if let Some(state) = self.state {
+            headers.insert(STATE, HeaderValue::from_static(state));
         }
         if self.code.forbids_retry() {
             headers.insert(STRIPE_SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -89,7 +97,8 @@ impl Problem {
         response
     }
 
-    fn document(&self) -> Bytes {
+    /// The problem document of RFC 9457.
+    pub(super) fn document(&self) -> Bytes {
         let document = Document {
             r#type: format!("urn:idemproxy:problem:{}", self.code.kebab()),
             title: self.code.title(),
@@ -107,199 +116,6 @@ impl Problem {
         serde_json::to_vec(&document)
             .expect("strings and numbers serialise")
             .into()
-    }
-}
-
-/// What a [`Problem`] is, in the words of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
-    /// 400: the request can be read in two ways, or in none.
-    BadRequest,
-    /// 431: the head is over `max_header_bytes`.
-    HeaderTooLarge,
-    /// 400: the route requires a key.
-    KeyMissing,
-    /// 400: the key is malformed, of the wrong format, or out of bounds.
-    KeyInvalid,
-    /// 400: a part of the scope occurs twice.
-    ScopeAmbiguous,
-    /// 409: the first request is still running.
-    InProgress,
-    /// 409: nobody can tell whether the first request was carried out.
-    OutcomeUnknown,
-    /// 504: as [`Code::OutcomeUnknown`], and under the same name, for the request that ran into the drain deadline.
-    OutcomeUnknownDrain,
-    /// 409: carried out, and the answer was not kept.
-    ResponseNotStored,
-    /// 409: carried out, and the answer belongs to credentials that nothing verified.
-    CredentialsChanged,
-    /// 413: the body is over a limit.
-    BodyTooLarge,
-    /// 422: the key was used for another request.
-    KeyReused,
-    /// 502: the request was provably not sent.
-    UpstreamUnreachable,
-    /// 502: the request was sent, and the answer lost.
-    UpstreamFailed,
-    /// 503: the store does not answer.
-    StoreUnavailable,
-    /// 503: the record was written by a newer version.
-    RecordUnreadable,
-    /// 503: a limit of this proxy is reached.
-    Overloaded,
-    /// 503: this proxy is stopping.
-    Draining,
-    /// 504: the client waited long enough; the exchange goes on.
-    StillProcessing,
-    /// 504: the upstream did not answer in time.
-    UpstreamTimeout,
-}
-
-impl Code {
-    /// The status of the answer.
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest | Self::KeyMissing | Self::KeyInvalid | Self::ScopeAmbiguous => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::InProgress
-            | Self::OutcomeUnknown
-            | Self::ResponseNotStored
-            | Self::CredentialsChanged => StatusCode::CONFLICT,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
-            Self::StoreUnavailable | Self::RecordUnreadable | Self::Overloaded | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::OutcomeUnknownDrain | Self::StillProcessing | Self::UpstreamTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-        }
-    }
-
-    /// The value of `X-Idempotency-Error`.
-    pub fn kebab(self) -> &'static str {
-        self.names().0
-    }
-
-    /// The member `code` of the document.
-    pub fn screaming(self) -> &'static str {
-        self.names().1
-    }
-
-    /// The member `title` of the document.
-    pub fn title(self) -> &'static str {
-        self.names().2
-    }
-
-    fn names(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::BadRequest => (
-                "bad-request",
-                "BAD_REQUEST",
-                "The request is malformed or ambiguous",
-            ),
-            Self::HeaderTooLarge => (
-                "header-too-large",
-                "HEADER_TOO_LARGE",
-                "The request head is too large",
-            ),
-            Self::KeyMissing => (
-                "key-missing",
-                "KEY_MISSING",
-                "An idempotency key is required",
-            ),
-            Self::KeyInvalid => (
-                "key-invalid",
-                "KEY_INVALID",
-                "The idempotency key is invalid",
-            ),
-            Self::ScopeAmbiguous => (
-                "scope-ambiguous",
-                "SCOPE_AMBIGUOUS",
-                "A part of the key's scope occurs twice",
-            ),
-            Self::InProgress => (
-                "in-progress",
-                "REQUEST_IN_PROGRESS",
-                "The first request is still running",
-            ),
-            Self::OutcomeUnknown | Self::OutcomeUnknownDrain => (
-                "outcome-unknown",
-                "OUTCOME_UNKNOWN",
-                "The request may or may not have been carried out",
-            ),
-            Self::ResponseNotStored => (
-                "response-not-stored",
-                "RESPONSE_NOT_STORED",
-                "The request was carried out and its answer was not kept",
-            ),
-            Self::CredentialsChanged => (
-                "credentials-changed",
-                "CREDENTIALS_CHANGED",
-                "The request was carried out under other credentials",
-            ),
-            Self::BodyTooLarge => (
-                "body-too-large",
-                "BODY_TOO_LARGE",
-                "The request body is too large",
-            ),
-            Self::KeyReused => (
-                "key-reused",
-                "KEY_REUSED",
-                "The idempotency key was used for another request",
-            ),
-            Self::UpstreamUnreachable => (
-                "upstream-unreachable",
-                "UPSTREAM_UNREACHABLE",
-                "The request could not be sent to the upstream",
-            ),
-            Self::UpstreamFailed => (
-                "upstream-failed",
-                "UPSTREAM_FAILED",
-                "The request was sent and the upstream's answer was lost",
-            ),
-            Self::StoreUnavailable => (
-                "store-unavailable",
-                "STORE_UNAVAILABLE",
-                "The idempotency store is unavailable",
-            ),
-            Self::RecordUnreadable => (
-                "record-unreadable",
-                "RECORD_UNREADABLE",
-                "The record of this key cannot be read by this version",
-            ),
-            Self::Overloaded => ("overloaded", "OVERLOADED", "The proxy is at its limit"),
-            Self::Draining => ("draining", "DRAINING", "The proxy is stopping"),
-            Self::StillProcessing => (
-                "still-processing",
-                "STILL_PROCESSING",
-                "The request is still being processed",
-            ),
-            Self::UpstreamTimeout => (
-                "upstream-timeout",
-                "UPSTREAM_TIMEOUT",
-                "The upstream did not answer in time",
-            ),
-        }
-    }
-
-    fn invites_retry(self) -> bool {
-        matches!(self, Self::InProgress | Self::StillProcessing)
-            || self.status() == StatusCode::SERVICE_UNAVAILABLE
-    }
-
-    /// Whether the answer tells SDKs not to try again by themselves.
-    fn forbids_retry(self) -> bool {
-        matches!(
-            self,
-            Self::OutcomeUnknown
-                | Self::ResponseNotStored
-                | Self::CredentialsChanged
-                | Self::KeyReused
-        )
     }
 }
 
@@ -325,9 +141,7 @@ struct ErrorObject<'a> {
     message: &'a str,
 }
 
-const ERROR: HeaderName = HeaderName::from_static("x-idempotency-error");
-const ID: HeaderName = HeaderName::from_static("x-idempotency-id");
-const STATE: HeaderName = HeaderName::from_static("x-idempotency-state");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const STRIPE_SHOULD_RETRY: HeaderName = HeaderName::from_static("stripe-should-retry");
 const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -335,14 +149,15 @@ const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::wire::Voice;
 
     #[test]
     fn a_problem_with_a_record_says_so_in_document_and_headers() {
-        let response: Response<Bytes> = Problem::new(Code::ResponseNotStored, "it was too large")
+        let problem = Problem::new(Code::ResponseNotStored, "it was too large")
             .with_id("00112233445566778899aabbccddeeff")
             .with_state("completed")
-            .with_status_code(201)
-            .into_response();
+            .with_status_code(201);
+        let response: Response<Bytes> = Voice::default().answer(problem, None);
         assert_eq!(response.status(), 409);
         let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap());
         assert_eq!(header("content-type"), Some("application/problem+json"));
@@ -381,7 +196,7 @@ mod tests {
             Code::StoreUnavailable,
             Code::StillProcessing,
         ] {
-            let response: Response<Bytes> = Problem::new(code, "").into_response();
+            let response = Problem::new(code, "").head();
             assert_eq!(
                 response.headers().get("retry-after").unwrap(),
                 "1",
@@ -389,20 +204,5 @@ mod tests {
             );
             assert!(!response.headers().contains_key("x-should-retry"));
         }
-    }
-
-    #[test]
-    fn a_drained_request_has_the_name_of_an_unknown_outcome_and_another_status() {
-        assert_eq!(
-            Code::OutcomeUnknownDrain.kebab(),
-            Code::OutcomeUnknown.kebab()
-        );
-        assert_eq!(
-            (
-                Code::OutcomeUnknown.status().as_u16(),
-                Code::OutcomeUnknownDrain.status().as_u16()
-            ),
-            (409, 504)
-        );
     }
 }

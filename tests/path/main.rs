@@ -18,6 +18,7 @@ mod bodies;
 mod explained;
 mod faulty;
 mod formats;
+mod observed;
 mod redis_faults;
 mod sources;
 mod store_faults;
@@ -34,12 +35,14 @@ macro_rules! suite {
             mod found;
             mod keys;
             mod limits;
+            mod observe;
             mod peers;
             mod probes;
             mod rules;
             mod settled;
             mod stopping;
             mod uploads;
+            mod voice;
             $(mod $more;)*
         }
     };

@@ -20,3 +20,4 @@ mod support;
 mod trailers;
 mod upgrades;
 mod upstreams;
+mod voice;

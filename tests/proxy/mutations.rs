@@ -79,21 +79,21 @@ async fn talk(proxy: &Proxy, request: Vec<u8>) -> (String, String) {
     // The proxy may be done with it before all is written, and ends what never becomes a request.
     let _ = client.write_all(&request).await;
     while let Ok(read) = timeout(QUIET, client.read_buf(&mut answer)).await {
-        if read.unwrap() == 0 {
+        if ended(read) {
             return (request.escape_ascii().to_string(), text(answer));
         }
     }
     // Some lost their `Connection: close`.
     patiently(async {
         while answer.is_empty() || proxy.metric("idemproxy_in_flight") > 0.0 {
-            match timeout(QUIET, client.read_buf(&mut answer)).await {
-                Ok(Ok(0)) => break,
-                Ok(read) => drop(read.unwrap()),
-                Err(_) => {}
+            if let Ok(read) = timeout(QUIET, client.read_buf(&mut answer)).await
+                && ended(read)
+            {
+                return;
             }
         }
-        client.shutdown().await.unwrap();
-        client.read_to_end(&mut answer).await.unwrap();
+        let _ = client.shutdown().await;
+        while !ended(client.read_buf(&mut answer).await) {}
     })
     .await;
     (request.escape_ascii().to_string(), text(answer))
@@ -149,3 +149,12 @@ const WORDS: [&str; 8] = [
 const QUIET: Duration = Duration::from_millis(250);
 const BATCHES: usize = 6;
 const MUTANTS: usize = 500;
+
+/// Nothing more comes. What was refused before all of it was read may end in a reset.
+fn ended(read: std::io::Result<usize>) -> bool {
+    match read {
+        Ok(count) => count == 0,
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => true,
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -9,6 +9,7 @@ use crate::config::file::SYNC;
 use crate::config::kind::short;
 use crate::config::policy::{CUT_UPLOAD, MODE, STORE_ERROR, UNKNOWN_OUTCOME};
 use crate::config::rules::OUTCOME;
+use crate::wire::Code;
 
 /// What a key stands for.
 pub(super) enum Shape {
@@ -35,6 +36,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             ("server", Table("server")),
             ("upstream_connections", Table("upstream_connections")),
             ("headers", Table("headers")),
+            ("errors", Table("errors")),
             ("reload", Table("reload")),
             ("log", Table("log")),
             ("policy", Table("policy")),
@@ -80,6 +82,19 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             is("cert_file", file()),
             is("key_file", file()),
         ],
+        "headers" => vec![is("replay", file()), is("stored", file())],
+        "errors" => vec![
+            is("body", json!({"type": "string"})),
+            is("content_type", text("^[^/\\s]+/[^/\\s]")),
+            is(
+                "cors_origins",
+                list(0, text("^(\\*|[a-z][a-z0-9+.-]*://[a-z0-9._:\\[\\]-]+)$")),
+            ),
+            ("detail", Table("errors.detail")),
+        ],
+        "errors.detail" => Code::all_kebab()
+            .map(|code| is(code, json!({"type": "string"})))
+            .collect(),
         "policy" => policy(),
         "policy.retry" => vec![
             is("attempts", number(1, 100)),

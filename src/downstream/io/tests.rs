@@ -24,6 +24,7 @@ fn fixture() -> Fixture {
         drain_delay: Duration::ZERO,
         drain_timeout: Duration::ZERO,
         trust_forwarded: Vec::new(),
+        voice: Arc::default(),
     };
     let (io, handed_back) = ClientIo::new(socket, (), link.clone(), &settings);
     Fixture {
