@@ -6,6 +6,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use idemproxy::config::{Given, Overrides};
 
+use crate::explain::Asked;
+
 /// A reverse proxy that makes any HTTP API idempotent.
 ///
 /// Exit codes: 0 done, 1 failed at run time, 2 bad usage or configuration.
@@ -38,6 +40,18 @@ pub(crate) enum Cmd {
         #[command(flatten)]
         settings: Flags,
     },
+    /// Tell what a request would come to: its route, key, scope, fingerprint and record id. Nothing is sent, and no store asked.
+    Explain {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", env = "IDEMPROXY_CONFIG")]
+        config: PathBuf,
+        #[command(flatten)]
+        asked: Asked,
+        #[command(flatten)]
+        settings: Flags,
+    },
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
     /// Run a toy API behind the proxy, to see it work.
     Demo {
         /// Where clients connect [default: 127.0.0.1:8080].

@@ -1,8 +1,10 @@
 //! The `idemproxy` program.
 
 mod cli;
+mod explain;
 mod healthcheck;
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,9 +22,17 @@ fn main() -> ExitCode {
             config,
             settings: Flags(overrides),
         } => with_settings(Some(&config), &overrides, |settings| {
-            print!("{} is valid\n{}", config.display(), settings.describe());
-            ExitCode::SUCCESS
+            let valid = format!("{} is valid\n", config.display());
+            say(valid + &settings.describe().to_string())
         }),
+        Cmd::Explain {
+            config,
+            asked,
+            settings: Flags(overrides),
+        } => with_settings(Some(&config), &overrides, |settings| {
+            explain::run(asked, &settings).map_or_else(|code| code, say)
+        }),
+        Cmd::Schema => say(format!("{:#}\n", config::schema())),
         Cmd::Demo { listen } => with_settings(None, &demo(listen), app::demo),
         Cmd::Healthcheck { admin } => healthcheck::run(&admin),
     }
@@ -39,6 +49,17 @@ fn with_settings(
             eprintln!("{faults}");
             ExitCode::from(BAD_USAGE)
         }
+    }
+}
+
+/// Prints what was asked for. A reader that has seen enough, `head` for one, is no failure.
+fn say(text: String) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("idemproxy: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -83,7 +83,12 @@ impl Place {
         Self::File {
             name: name.to_owned(),
             line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            // A byte order mark takes no room in an editor.
+            column: before[line_start..]
+                .trim_start_matches('\u{feff}')
+                .chars()
+                .count()
+                + 1,
         }
     }
 }

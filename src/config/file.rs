@@ -213,5 +213,5 @@ fn read_log(root: &Reader<'_>, over: &Overrides) -> LogSettings {
     }
 }
 
-const SYNC: &[(&str, Sync)] = &[("always", Sync::Always), ("never", Sync::Never)];
+pub(super) const SYNC: &[(&str, Sync)] = &[("always", Sync::Always), ("never", Sync::Never)];
 const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];

@@ -20,6 +20,7 @@ mod policy;
 mod reader;
 mod routes;
 mod rules;
+mod schema;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::path::Path;
 
 pub use fault::{Fault, Faults};
 pub use overrides::{Given, Overrides};
+pub use schema::schema;
 pub use settings::{AdminSettings, LogSettings, Settings};
 
 use reader::Source;

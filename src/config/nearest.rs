@@ -5,6 +5,8 @@ pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
     known
         .map(|known| (distance(word, known), known))
         .filter(|(distance, known)| *distance <= (known.len() / 3).max(2))
+        // Half of it or more is something else.
+        .filter(|(distance, known)| 2 * distance <= known.len().max(word.len()))
         .min()
         .map(|(_, known)| known)
 }
@@ -38,6 +40,8 @@ mod tests {
             ("unkown_retention", Some("unknown_retention")),
             ("Mode", Some("mode")),
             ("elephant", None),
+            ("m", None),
+            ("xyde", Some("mode")),
         ] {
             assert_eq!(nearest(word, known.into_iter()), meant, "{word}");
         }

@@ -219,21 +219,21 @@ const UUID7_MAX_FUTURE: std::ops::RangeInclusive<std::time::Duration> =
 const RETENTION: std::ops::RangeInclusive<std::time::Duration> = RETENTION_MIN..=RETENTION_MAX;
 const TIMEOUT: std::ops::RangeInclusive<std::time::Duration> = TIMEOUT_MIN..=TIMEOUT_MAX;
 
-const MODE: &[(&str, Mode)] = &[
+pub(super) const MODE: &[(&str, Mode)] = &[
     ("enforce", Mode::Enforce),
     ("observe", Mode::Observe),
     ("off", Mode::Off),
 ];
-const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
+pub(super) const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("reject", UnknownOutcome::Reject),
     ("retry", UnknownOutcome::Retry),
     ("probe", UnknownOutcome::Probe),
 ];
-const CUT_UPLOAD: &[(&str, CutUpload)] = &[
+pub(super) const CUT_UPLOAD: &[(&str, CutUpload)] = &[
     ("unknown", CutUpload::Unknown),
     ("release", CutUpload::Release),
 ];
-const STORE_ERROR: &[(&str, StoreFailure)] = &[
+pub(super) const STORE_ERROR: &[(&str, StoreFailure)] = &[
     ("reject", StoreFailure::Reject),
     ("forward", StoreFailure::Forward),
 ];

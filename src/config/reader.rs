@@ -20,6 +20,9 @@ pub(super) struct Source<'a> {
     faults: RefCell<Vec<Fault>>,
     /// Section, where it begins, key.
     faulty: RefCell<Vec<(String, usize, &'static str)>>,
+    /// Section and key of all that was asked for.
+    #[cfg(test)]
+    pub(super) asked: RefCell<Vec<(String, &'static str)>>,
 }
 
 impl<'a> Source<'a> {
@@ -30,10 +33,12 @@ impl<'a> Source<'a> {
             text,
             faults: RefCell::default(),
             faulty: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
     }
 
-    /// Parses the text and reads it; nothing where it is not TOML.
+    /// Parses the text and reads it; nothing where it is not TOML. What stands there twice keeps nothing else from being read.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> Option<T> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         for error in errors.iter().take(NOT_TOML_MAX) {
@@ -47,7 +52,8 @@ impl<'a> Source<'a> {
             self.fault(spot, format!("not TOML: {message}"));
         }
         errors
-            .is_empty()
+            .iter()
+            .all(|error| error.message() == "duplicate key")
             .then(|| Reader::of_table(self, "", Some(document.get_ref()), 0..0, read))
     }
 
@@ -275,6 +281,11 @@ impl<'a> Reader<'a> {
 
     fn refuse_the_rest(&self) {
         let asked = self.asked.borrow();
+        #[cfg(test)]
+        self.source
+            .asked
+            .borrow_mut()
+            .extend(asked.iter().map(|key| (self.section.clone(), *key)));
         let known = || {
             asked
                 .iter()

@@ -244,7 +244,7 @@ fn scalar(value: &DeValue<'_>) -> Option<Json> {
     }
 }
 
-const OUTCOME: &[(&str, Finality)] = &[
+pub(super) const OUTCOME: &[(&str, Finality)] = &[
     ("store", Finality::Store),
     ("release", Finality::Release),
     ("unknown", Finality::Unknown),

@@ -12,6 +12,7 @@ use super::defaults::HEADER_NAME_MAX;
 use super::kind::{Read, Value, Wrong, size, text, wrong};
 use crate::idempotency::json::Pointer;
 use crate::idempotency::{BadTemplate, KeyFormat, KeyPattern, Statuses, Template};
+use crate::proxy::has_dot_segment;
 use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
 use crate::store::{BadLocation, Location};
 
@@ -274,7 +275,15 @@ pub(super) const HOP_BY_HOP: [&str; 9] = [
 
 /// A route's path pattern. Paths are matched as they are sent, so a pattern with a query or a character that is always
 /// percent-encoded would never match.
+///
+/// Nor is one with dot segments ever executed: what is keyed and has them is refused.
 pub(super) fn pattern(value: &Value<'_>) -> Read<String> {
+    if value.get_ref().as_str().is_some_and(has_dot_segment) {
+        return wrong(
+            value,
+            "a path without dot segments: requests for it are refused",
+        );
+    }
     text(
         "a path such as \"/orders/{id}\", percent-encoded and without a query",
         |text| {

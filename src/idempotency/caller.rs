@@ -16,6 +16,21 @@ pub struct Caller {
     pub identity: Digest,
     /// Tells the credentials themselves apart; nothing without any.
     pub credentials: Option<Digest>,
+    /// What the identity was taken from.
+    pub taken_from: TakenFrom,
+}
+
+/// What of the `Authorization` header names a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenFrom {
+    /// There is no such header.
+    Nothing,
+    /// `iss` and `sub` of a bearer JWT.
+    Jwt,
+    /// The user name of Basic credentials.
+    Basic,
+    /// All of it.
+    Whole,
 }
 
 impl Caller {
@@ -28,23 +43,28 @@ impl Caller {
             return Self {
                 identity: identity.finish(),
                 credentials: None,
+                taken_from: TakenFrom::Nothing,
             };
         };
-        if let Some(Subject { iss, sub }) = bearer_subject(value) {
+        let taken_from = if let Some(Subject { iss, sub }) = bearer_subject(value) {
             identity
                 .part(b"jwt")
                 .part(iss.map(Name::into_text).unwrap_or_default().as_bytes())
                 .part(sub.into_text().as_bytes());
+            TakenFrom::Jwt
         } else if let Some(user) = basic_user(value) {
             identity.part(b"basic").part(&user);
+            TakenFrom::Basic
         } else {
             identity.part(b"opaque").part(value);
-        }
+            TakenFrom::Whole
+        };
         let mut credentials = Hasher::new("credentials");
         credentials.part(value);
         Self {
             identity: identity.finish(),
             credentials: Some(credentials.finish()),
+            taken_from,
         }
     }
 }

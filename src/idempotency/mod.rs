@@ -43,10 +43,10 @@ mod template;
 mod token;
 pub mod transition;
 
-pub use caller::{Caller, bearer_token};
+pub use caller::{Caller, TakenFrom, bearer_token};
 pub use expect::Expect;
 pub use fingerprint::{Fingerprint, Part, PartHasher};
-pub use id::{RecordId, Scope};
+pub use id::{RecordId, Scope, ScopeParts};
 pub use json_body::JsonBody;
 pub use key::{Key, KeyError};
 pub use key_format::{BadPattern, FormatError, KeyFormat, KeyPattern, Uuid7Bounds};

@@ -9,7 +9,7 @@ use super::policy::{KeySource, Policy, ScopePart};
 use super::scope::{Around, Within, scope};
 use super::source;
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Key, RecordId, Template, Verified};
+use crate::idempotency::{Key, RecordId, TakenFrom, Template, Verified};
 use crate::wire::{Code, Problem};
 
 /// What names the operation.
@@ -23,6 +23,8 @@ pub(super) struct Keyed {
     pub(super) text: Key,
     /// Digest of the credentials, where the scope names the caller.
     pub(super) credentials: Option<Digest>,
+    /// What the caller was taken from, where the scope names the caller.
+    pub(super) caller: Option<TakenFrom>,
     /// Whether those were verified, as far as the scope asked.
     pub(super) verified: Verified,
     /// Whether cookies came, and nothing in the scope tells their users apart.
@@ -58,6 +60,7 @@ pub(super) fn extract(
     let Within {
         scope,
         credentials,
+        caller,
         verified,
         cookies_only,
     } = scope(request, policy, around)?;
@@ -68,6 +71,7 @@ pub(super) fn extract(
         key: digest.finish(),
         text: key,
         credentials,
+        caller,
         verified,
         cookies_only,
     }))
@@ -103,7 +107,7 @@ pub(super) fn check_connection(headers: &HeaderMap, policy: &Policy) -> Result<(
 }
 
 /// Whether a segment is `.` or `..`, plain or percent-encoded (RFC 3986 5.2.4, 6.2.2.2).
-fn has_dot_segment(path: &str) -> bool {
+pub(crate) fn has_dot_segment(path: &str) -> bool {
     path.split('/').any(|segment| {
         let mut rest = segment;
         let mut dots = 0;

@@ -26,6 +26,7 @@ mod client_ip;
 mod collect;
 mod ended;
 mod execute;
+pub mod explain;
 mod forward;
 mod hold;
 mod judge;
@@ -85,6 +86,7 @@ use crate::upstream::headers::{ForwardContext, prepare_request};
 use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 
 pub use forward::{Forward, Target};
+pub(crate) use key::has_dot_segment;
 pub use policy::Policy;
 #[doc(hidden)]
 pub use respond::rebuild;
@@ -282,7 +284,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
         Ok(match sought {
             Sought::InBody => Named::InBody,
-            Sought::Key(key) => Named::of(self.name(Some(key), head, policy)?),
+            Sought::Key(key, _) => Named::of(self.name(Some(key), head, policy)?),
             Sought::Nothing => Named::of(self.name(None, head, policy)?),
         })
     }

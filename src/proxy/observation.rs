@@ -182,7 +182,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         let counted = |problem: Problem| outcome_of(problem.code).observed();
         let now = self.proxy.records.now();
         let key = match source::find(&self.head, body, &self.policy, now).map_err(counted)? {
-            Sought::Key(key) => Some(key),
+            Sought::Key(key, _) => Some(key),
             Sought::InBody | Sought::Nothing => None,
         };
         match self

@@ -101,7 +101,7 @@ fn look<F: Forward, S: Store>(
         // Nothing in a body of this kind can be a key.
         let sought = source::find(head, BodySoFar::Foreign, policy, proxy.records.now());
         let key = match sought.map_err(counted)? {
-            Sought::Key(key) => Some(key),
+            Sought::Key(key, _) => Some(key),
             Sought::InBody | Sought::Nothing => None,
         };
         named = Named::of(proxy.name(key, head, policy).map_err(counted)?);

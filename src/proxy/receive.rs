@@ -53,16 +53,13 @@ impl<F: Forward, S: Store> Shared<F, S> {
         head: &Parts,
         policy: &Policy,
     ) -> Result<Option<Keyed>, Problem> {
-        let keyed = key::extract(
-            key,
-            head,
-            policy,
-            Around {
-                service: &self.service,
-                jwt: self.jwt.as_deref(),
-                trust_forwarded: &self.trust_forwarded,
-            },
-        )?;
+        let around = Around {
+            service: &self.service,
+            jwt: self.jwt.as_deref(),
+            trust_forwarded: &self.trust_forwarded,
+            told: None,
+        };
+        let keyed = key::extract(key, head, policy, around)?;
         if keyed.as_ref().is_some_and(|keyed| keyed.cookies_only) {
             self.metrics.cookies_without_caller.inc();
             tracing::debug!(
@@ -111,7 +108,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             None => {
                 let so_far = BodySoFar::of(&received);
                 let key = match source::find(&head, so_far, policy, self.records.now())? {
-                    Sought::Key(key) => Some(key),
+                    Sought::Key(key, _) => Some(key),
                     Sought::InBody | Sought::Nothing => None,
                 };
                 match self.name(key, &head, policy)? {

@@ -73,7 +73,17 @@ impl Routes {
                         matchit::InsertError::Conflict { with } => {
                             format!("expected a path that can be told apart from {with}")
                         }
-                        error => error.to_string(),
+                        matchit::InsertError::InvalidParamSegment => {
+                            "expected no more than one {name} in a segment".to_owned()
+                        }
+                        matchit::InsertError::InvalidParam => {
+                            "expected a name in each pair of braces, as in {id} or {*rest}"
+                                .to_owned()
+                        }
+                        matchit::InsertError::InvalidCatchAll => {
+                            "expected {*rest} at the end alone".to_owned()
+                        }
+                        error => format!("expected a pattern such as /orders/{{id}}: {error}"),
                     })
                 };
                 let group = self.groups.len();

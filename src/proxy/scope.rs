@@ -10,11 +10,10 @@ use super::jwt::TokenVerifier;
 use super::policy::{Policy, ScopePart};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::Digest;
-use crate::idempotency::{Caller, Scope, Verified, claim, in_cookies};
+use crate::idempotency::{Caller, Scope, ScopeParts, TakenFrom, Verified, claim, in_cookies};
 use crate::wire::{Code, Problem};
 
 /// What names a key besides the request that has it.
-#[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     /// Part of every record id.
     pub(super) service: &'a str,
@@ -22,13 +21,17 @@ pub(super) struct Around<'a> {
     pub(super) jwt: Option<&'a TokenVerifier>,
     /// Whose word on the client's address is believed.
     pub(super) trust_forwarded: &'a [IpNet],
+    /// Who is told of the parts of the scope.
+    pub(super) told: Option<&'a mut ScopeParts>,
 }
 
 /// Within what a key is unique.
-pub(super) struct Within {
-    pub(super) scope: Scope,
+pub(super) struct Within<'a> {
+    pub(super) scope: Scope<'a>,
     /// Digest of the credentials, where they name the caller.
     pub(super) credentials: Option<Digest>,
+    /// What the caller was taken from, where the scope names the caller.
+    pub(super) caller: Option<TakenFrom>,
     /// Whether those were verified, as far as the scope asked.
     pub(super) verified: Verified,
     /// Whether cookies came, and nothing in the scope tells their users apart.
@@ -36,11 +39,11 @@ pub(super) struct Within {
 }
 
 /// Within what the key of a request is unique.
-pub(super) fn scope(
+pub(super) fn scope<'a>(
     request: &Parts,
     policy: &Policy,
-    around: Around<'_>,
-) -> Result<Within, Problem> {
+    around: Around<'a>,
+) -> Result<Within<'a>, Problem> {
     let headers = &request.headers;
     let has = |is: fn(&ScopePart) -> bool| policy.scope.iter().any(is);
     let has_claims = has(|part| matches!(part, ScopePart::Jwt(_)));
@@ -55,7 +58,7 @@ pub(super) fn scope(
         _ => None,
     };
     let mut told_apart = caller.credentials.is_some();
-    let mut scope = Scope::new(around.service);
+    let mut scope = Scope::telling(around.service, around.told);
     // In a fixed order, so that the order in the configuration names no other record.
     let mut parts: Vec<&ScopePart> = policy.scope.iter().collect();
     parts.sort_by(|one, other| one.place().cmp(&other.place()));
@@ -94,6 +97,7 @@ pub(super) fn scope(
     Ok(Within {
         scope,
         credentials: caller.credentials,
+        caller: has(|part| *part == ScopePart::Caller).then_some(caller.taken_from),
         verified: match (has_claims, &claims) {
             (false, _) => Verified::Untold,
             (true, Some(_)) => Verified::Yes,
@@ -163,6 +167,7 @@ mod tests {
             service: "tests",
             jwt: None,
             trust_forwarded: &[],
+            told: None,
         };
         let within = super::scope(&head, &policy, around)?;
         let key = Key::bare(b"k", 255).unwrap();

@@ -12,9 +12,9 @@ use crate::wire::{Code, Problem};
 
 /// What was found.
 #[derive(Debug)]
-pub(super) enum Sought {
-    /// The key.
-    Key(Key),
+pub(super) enum Sought<'p> {
+    /// The key, and where it was found.
+    Key(Key, &'p KeySource),
     /// Nothing so far: the next source is in the body.
     InBody,
     /// No source yields one.
@@ -33,12 +33,12 @@ pub(super) enum BodySoFar<'a> {
 }
 
 /// Looks for the key, source by source.
-pub(super) fn find(
+pub(super) fn find<'p>(
     request: &Parts,
     body: BodySoFar<'_>,
-    policy: &Policy,
+    policy: &'p Policy,
     now: UnixMillis,
-) -> Result<Sought, Problem> {
+) -> Result<Sought<'p>, Problem> {
     // Read at most once.
     let mut json = None;
     for source in &policy.key {
@@ -82,7 +82,7 @@ pub(super) fn find(
                     BodySoFar::Foreign => Err(payload::Unheld::TooLargeToHold.problem()),
                     BodySoFar::Whole(bytes) => {
                         let fingerprint = payload::fingerprint_of_whole(request, policy, bytes);
-                        Ok(Sought::Key(Key::of_content(&fingerprint)))
+                        Ok(Sought::Key(Key::of_content(&fingerprint), source))
                     }
                 };
             }
@@ -96,7 +96,7 @@ pub(super) fn find(
             .key_format
             .check(&key, now, &policy.uuid7)
             .map_err(|error| invalid(&error))?;
-        return Ok(Sought::Key(key));
+        return Ok(Sought::Key(key, source));
     }
     Ok(Sought::Nothing)
 }

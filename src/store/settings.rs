@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Redis;
+use super::redis::record_key;
+use crate::idempotency::RecordId;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,16 @@ pub struct StoreSettings {
     pub wait_replicas: u32,
     /// Redis: start although its `maxmemory-policy` may drop records.
     pub allow_eviction: bool,
+}
+
+impl StoreSettings {
+    /// What a record is called in Redis; nothing elsewhere.
+    pub fn redis_key(&self, id: RecordId) -> Option<String> {
+        match self.location {
+            Location::Redis(_) => Some(record_key(&self.prefix, id)),
+            Location::Memory | Location::Embedded(_) => None,
+        }
+    }
 }
 
 /// Which store, and where.

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use socket2::{Domain, Socket, Type};
@@ -265,4 +265,117 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
     assert_eq!(output.status.code(), Some(2));
     let told = format!("{}:2:13: not UTF-8", path.display());
     assert!(stderr(&output).starts_with(&told), "{}", stderr(&output));
+}
+
+#[test]
+fn schema_prints_the_schema_and_a_reader_may_leave_early() {
+    let output = idemproxy(&["schema"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let schema: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let policy = &schema["properties"]["policy"]["properties"];
+    assert_eq!(policy["lease"]["default"], "30s");
+    assert!(
+        policy["lease"]["description"]
+            .as_str()
+            .unwrap()
+            .starts_with("A proxy that works on a request")
+    );
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_idemproxy"))
+        .arg("schema")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(stderr(&output), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn explain_takes_a_url_headers_and_a_body_and_the_flags_of_run() {
+    let dir = TempDir::new().unwrap();
+    let path = file(&dir, "[store]\nurl = \"redis://h\"\nprefix = \"p\"");
+    let path = path.to_str().unwrap();
+    let told = |target: &str, service: &str| {
+        let config = ["explain", "--config", path, "--upstream", "http://h:3000"];
+        let request = [
+            "POST",
+            target,
+            "-H",
+            "idempotency-key:k",
+            "--header",
+            "A: b:c",
+        ];
+        let args = [&config[..], &request].concat();
+        let output = idemproxy(&args, &[("IDEMPROXY_SERVICE", service)]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let absolute = told("https://api.example/orders?a=1#x", "s");
+    assert_eq!(absolute, told("/orders?a=1", "s"));
+    let id = |told: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix("record id"));
+        line.unwrap().trim().to_owned()
+    };
+    for line in [
+        "request       POST /orders?a=1".to_owned(),
+        "upstream      http://h:3000".to_owned(),
+        "scope         service      s".to_owned(),
+        format!("redis key     p:{}", id(&absolute)),
+    ] {
+        assert!(
+            absolute.lines().any(|found| found == line),
+            "{line}\n{absolute}"
+        );
+    }
+    assert_ne!(id(&absolute), id(&told("/orders?a=1", "t")));
+}
+
+#[test]
+fn explain_reads_a_body_from_the_standard_input() {
+    let dir = TempDir::new().unwrap();
+    let path = file(
+        &dir,
+        "upstream = \"http://h\"\n[policy]\nkey = [\"json:/id\"]",
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_idemproxy"))
+        .args(["explain", "--config", path.to_str().unwrap()])
+        .args(["POST", "/", "--body", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(br#"{"id":"from stdin"}"#).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let told = stdout(&output);
+    assert!(told.contains("\nkey           from stdin\n"), "{told}");
+}
+
+#[test]
+fn explain_exits_2_for_what_is_no_request_and_no_configuration() {
+    let dir = TempDir::new().unwrap();
+    let path = file(&dir, "upstream = \"http://h\"");
+    let path = path.to_str().unwrap();
+    for args in [
+        &["/orders"][..],
+        &["POST"],
+        &["P OST", "/"],
+        &["POST", "orders"],
+        &["POST", "h:80"],
+        &["POST", "ftp://h/"],
+        &["POST", "/", "-H", "a"],
+        &["POST", "/", "-H", "a b: c"],
+        &["POST", "/", "--body", "/nowhere/body"],
+        &["POST", "/", "--store", "nowhere:"],
+    ] {
+        let args = [&["explain", "--config", path], args].concat();
+        let output = idemproxy(&args, &[]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(!stderr(&output).is_empty() && stdout(&output).is_empty());
+    }
 }

@@ -17,6 +17,7 @@ mod tokens;
 
 mod alike;
 mod bodies;
+mod explained;
 mod faulty;
 mod formats;
 mod observed;

@@ -110,7 +110,7 @@ impl Redis {
     }
 
     fn key(&self, id: RecordId) -> String {
-        format!("{}:{id}", self.prefix)
+        record_key(&self.prefix, id)
     }
 
     /// Carries an operation out, in its manner.
@@ -254,6 +254,11 @@ impl Store for Redis {
     fn health(&self) -> Health {
         self.servers.health()
     }
+}
+
+/// What a record is called.
+pub(super) fn record_key(prefix: &str, id: RecordId) -> String {
+    format!("{prefix}:{id}")
 }
 
 /// How an operation may be carried out.

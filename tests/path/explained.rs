@@ -1,0 +1,263 @@
+//! `idemproxy explain` tells what the running proxy does.
+
+use std::process::Output;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::support::*;
+use crate::world::*;
+
+/// A proxy, and the file of its configuration.
+struct Explained {
+    world: World,
+    directory: TempDir,
+}
+
+impl Explained {
+    async fn with(sections: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let world = World::config(Backing::Memory, sections).await;
+        let text = configuration(&world.upstream, "memory:", sections);
+        std::fs::write(directory.path().join("idemproxy.toml"), text).unwrap();
+        Self { world, directory }
+    }
+
+    /// What the program tells of a request, line by line.
+    async fn explain(&self, request: &Request) -> Vec<String> {
+        let body = self.directory.path().join("body");
+        std::fs::write(&body, &request.body).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().arg("explain");
+        command.arg("--config");
+        command.arg(self.directory.path().join("idemproxy.toml"));
+        command.args([&request.method, &request.target]);
+        for (name, value) in &request.fields {
+            let value = String::from_utf8(value.clone()).unwrap();
+            command.args(["-H", &format!("{name}: {value}")]);
+        }
+        let Output { status, stdout, .. } = command.arg("--body").arg(body).output().await.unwrap();
+        assert!(status.success(), "{request:?}");
+        let text = String::from_utf8(stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// That a request is executed, and explained by the id that its answer has and by these lines.
+    async fn agrees(&self, request: &Request, lines: &[&str]) {
+        let answer = self.world.send(request).await;
+        let told = self.explain(request).await;
+        answer.is_first(201, true, "completed");
+        let id = format!(
+            "record id     {}",
+            answer.field("x-idempotency-id").unwrap()
+        );
+        for line in lines.iter().chain([&id.as_str()]) {
+            let told = told.iter().any(|found| found.starts_with(line));
+            assert!(told, "{line}\n{:#?}", self.explain(request).await);
+        }
+    }
+}
+
+const SOURCES: &str = r#"
+[policy]
+key = ["header:X-Op", "query:op", "json:/op/id"]
+[[route]]
+name = "clicks"
+path = "/clicks/{id}"
+key = ["content"]
+retention = "5s"
+scope = ["path"]
+[[route]]
+path = "/uploads"
+max_buffered_request = "10"
+key = ["header:X-Op"]
+"#;
+
+#[tokio::test]
+async fn the_id_that_is_explained_is_the_one_that_the_answer_has() {
+    let explained = Explained::with(SOURCES).await;
+    let plain = |target: &str| post(target, "", r#"{"op":{"id":42}}"#);
+    explained
+        .agrees(
+            &plain("/orders?op=b").field("X-Op", "\"a b\""),
+            &[
+                "route         default (no other matches)",
+                "mode          enforce",
+                "covered       yes",
+                "key           a b",
+                "key from      the header x-op",
+                "scope         service      tests",
+                "              method       POST",
+                "              path         /orders",
+                "              caller       ",
+                "fingerprint   method       ",
+                "              query        ",
+                "              body         ",
+                "body          16 B, held in memory; one over max_buffered_request, 1.0 MiB, is streamed",
+            ],
+        )
+        .await;
+    explained
+        .agrees(
+            &plain("/orders?op=b%20c"),
+            &["key           b c", "key from      the query parameter op"],
+        )
+        .await;
+    explained
+        .agrees(
+            &plain("/orders").field("Content-Type", "application/json"),
+            &[
+                "key           42",
+                "key from      the body at /op/id",
+                "body          16 B, held in memory; one over max_buffered_request, 1.0 MiB, is refused",
+            ],
+        )
+        .await;
+    explained
+        .agrees(
+            &plain("/clicks/7?a=1"),
+            &[
+                "route         clicks /clicks/{id}",
+                "key           content:",
+                "key from      the content",
+                "              path         /clicks/7",
+            ],
+        )
+        .await;
+    explained
+        .agrees(
+            &plain("/uploads").field("X-Op", "u-1"),
+            &[
+                "route         /uploads",
+                "body          16 B, streamed: over max_buffered_request, 10 B",
+            ],
+        )
+        .await;
+    assert_eq!(explained.world.upstream.asked(), 5);
+}
+
+#[tokio::test]
+async fn a_caller_is_explained_by_what_names_it_and_without_the_credentials() {
+    let explained = Explained::with("").await;
+    for (key, credentials, taken_from) in [
+        (
+            "k-1",
+            "Bearer sesame",
+            "(digest of all of the Authorization header)",
+        ),
+        // sesame:sesame
+        (
+            "k-2",
+            "Basic c2VzYW1lOnNlc2FtZQ==",
+            "(digest of the user name of Basic credentials)",
+        ),
+        // {"iss":"a","sub":"sesame"}
+        (
+            "k-3",
+            "Bearer e30.eyJpc3MiOiJhIiwic3ViIjoic2VzYW1lIn0.sesame",
+            "(digest of iss and sub of a bearer JWT)",
+        ),
+        ("k-4", "", "(nobody, without an Authorization header)"),
+    ] {
+        let mut request = post("/orders", key, "a");
+        if !credentials.is_empty() {
+            request = request.field("Authorization", credentials);
+        }
+        explained
+            .agrees(&request, &["              caller       "])
+            .await;
+        let told = explained.explain(&request).await;
+        let caller = told.iter().find(|line| line.contains(" caller "));
+        assert!(caller.unwrap().ends_with(taken_from), "{told:?}");
+        let shown = told.concat();
+        assert!(
+            !shown.contains("sesame") && !shown.contains("c2VzYW1l"),
+            "{told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_explained_in_the_words_of_the_answer() {
+    let explained = Explained::with(
+        "[policy]\nkey = [\"header:X-Op\", \"json:/op\"]\nkey_format = \"uuid4\"\nmax_buffered_request = \"20\"\nmax_request_body = \"40\"\nkey_required = true",
+    )
+    .await;
+    let key = "00000000-0000-4000-8000-000000000000";
+    for (request, status) in [
+        (post("/orders", "", "a"), 400),
+        (post("/orders", "", "a").field("X-Op", "k"), 400),
+        (
+            post("/orders", "", "a")
+                .field("X-Op", key)
+                .field("X-Op", key),
+            400,
+        ),
+        (post("/orders", "", "{\"op\":1,\"op\":2}"), 400),
+        (post("/orders", "", "{\"op\":1, \"a\": 12345678}"), 413),
+        (post("/orders", "", "a".repeat(41)).field("X-Op", key), 413),
+        (post("/a/../b", "", "a").field("X-Op", key), 400),
+        (
+            post("/orders", "", "a")
+                .field("X-Op", key)
+                .field("Connection", "x-op"),
+            400,
+        ),
+        (
+            post("/orders", "", "a")
+                .field("X-Op", key)
+                .field("Authorization", "a")
+                .field("Authorization", "b"),
+            400,
+        ),
+    ] {
+        let answer = explained.world.send(&request).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let code = answer.field("x-idempotency-error").unwrap();
+        let detail = answer.document()["detail"].as_str().unwrap().to_owned();
+        let told = explained.explain(&request).await;
+        let line = format!("comes to      {status} {code}: {detail}");
+        assert!(told.contains(&line), "{line}\n{told:#?}");
+        let id = answer.field("x-idempotency-id");
+        let line = id.map(|id| format!("record id     {id}"));
+        assert_eq!(
+            told.iter().find(|line| line.starts_with("record id")),
+            line.as_ref()
+        );
+    }
+    assert_eq!(explained.world.upstream.asked(), 0);
+}
+
+#[tokio::test]
+async fn what_passes_is_explained_by_why() {
+    let explained = Explained::with(
+        "[[route]]\npath = \"/off\"\nmode = \"off\"\n[[route]]\npath = \"/put\"\nmethods = [\"PUT\"]",
+    )
+    .await;
+    for (request, line) in [
+        (
+            get("/orders"),
+            "covered       no: its route does not cover the method",
+        ),
+        (
+            post("/put", "k", "a"),
+            "covered       no: its route does not cover the method",
+        ),
+        (
+            post("/off", "k", "a"),
+            "covered       no: the mode of its route is off",
+        ),
+        (
+            post("/orders", "", "a"),
+            "comes to      passed on as it is: it has no key, and needs none",
+        ),
+    ] {
+        let answer = explained.world.send(&request).await;
+        assert_eq!(answer.field("x-idempotency-id"), None, "{answer:?}");
+        let told = explained.explain(&request).await;
+        assert!(told.contains(&line.to_owned()), "{line}\n{told:#?}");
+        let named = |line: &String| line.starts_with("record id");
+        assert!(!told.iter().any(named), "{told:#?}");
+    }
+    assert_eq!(explained.world.upstream.asked(), 4);
+}
