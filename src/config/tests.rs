@@ -360,7 +360,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "3:20: \"jwt:sub\"",
             "jwt:",
         ),
-        ("[policy]\nin_flight = \"wait\"", "3:13: \"wait\"", "wait"),
     ] {
         let expected = format!("f.toml:{place}: `{name}` is not available in this version");
         assert_eq!(faults(text), [expected], "{text}");
@@ -375,9 +374,6 @@ fn what_is_not_available_yet_may_stand_there_with_its_default() {
         watch = false
         [log]
         keys = false
-        [policy]
-        in_flight = "reject"
-        wait_timeout = "30s"
         "#,
     );
 }

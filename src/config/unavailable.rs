@@ -82,6 +82,4 @@ const TABLE: &[Row] = &[
         "scope",
         Values(&["query", "header:", "cookie:", "jwt:", "client-ip"]),
     ),
-    ("policy", "in_flight", Values(&["wait"])),
-    ("policy", "wait_timeout", ExceptDefault(r#""30s""#)),
 ];

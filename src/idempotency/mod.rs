@@ -22,6 +22,7 @@
 //! - A write that was lost may be sent again: a record that stands as the write would have it is taken as written
 //!   ([`expect::Ruling::Stands`]), since tokens are unique.
 
+mod awaited;
 mod caller;
 pub mod digest;
 pub mod expect;
@@ -42,6 +43,7 @@ mod template;
 mod token;
 pub mod transition;
 
+pub use awaited::{Awaited, awaited};
 pub use caller::Caller;
 pub use expect::Expect;
 pub use fingerprint::{Fingerprint, Part, PartHasher};
