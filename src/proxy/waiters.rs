@@ -221,3 +221,166 @@ fn holder(look: &Look) -> Option<Token> {
 /// From one look to the next. With the time that a look takes, the end of a claim on another instance is seen within a quarter of a
 /// second.
 const EVERY: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::idempotency::{Expect, Record, State, sample};
+    use crate::store::Memory;
+
+    const ID: RecordId = RecordId::from_bytes([1; 16]);
+
+    /// A claim, and whoever waits for its end.
+    struct World {
+        store: Arc<Memory>,
+        metrics: Arc<Metrics>,
+        waiters: Arc<Waiters>,
+        records: Arc<Records<Memory>>,
+        tasks: TaskTracker,
+    }
+
+    impl World {
+        async fn new(max_waiters: usize) -> Self {
+            let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
+            let tasks = TaskTracker::new();
+            let waiters = Arc::new(Waiters::new(max_waiters, metrics.clone()));
+            let records = Records::new(
+                store.clone(),
+                metrics.clone(),
+                tasks.clone(),
+                waiters.clone(),
+            );
+            store.insert(ID, &claim(1)).await.unwrap();
+            Self {
+                store,
+                metrics,
+                waiters,
+                records: Arc::new(records),
+                tasks,
+            }
+        }
+
+        fn watch(&self) -> Watch {
+            self.waiters.watch(ID, &self.records, &self.tasks)
+        }
+
+        fn looks(&self) -> u32 {
+            let page = self.metrics.encode().unwrap();
+            let line = "idemproxy_store_duration_seconds_count{op=\"get\"} ";
+            page.lines()
+                .find_map(|found| found.strip_prefix(line))
+                .map_or(0, |count| count.parse().unwrap())
+        }
+    }
+
+    fn claim(token: u8) -> Record {
+        Record {
+            lease: Duration::from_secs(60),
+            ..sample::in_flight(token)
+        }
+    }
+
+    fn ended(token: u8, state: State) -> Record {
+        Record {
+            state,
+            ..claim(token)
+        }
+    }
+
+    fn state(watch: &mut Watch) -> State {
+        let look = watch.last().unwrap();
+        look.as_ref()
+            .as_ref()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .record
+            .state
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_claim_here_is_seen_at_once() {
+        for end in [State::Completed, State::Released, State::Unknown] {
+            let world = World::new(1).await;
+            let mut watch = world.watch();
+            assert!(watch.changed().await);
+            assert_eq!(state(&mut watch), State::InFlight);
+            let began = Instant::now();
+            let (expect, end) = (Expect::Held(claim(1).token), ended(1, end));
+            world.records.replace(ID, expect, &end).await.unwrap();
+            assert!(watch.changed().await);
+            assert_eq!(state(&mut watch), end.state);
+            assert_eq!(began.elapsed(), Duration::ZERO);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_claim_elsewhere_is_seen_within_a_quarter_of_a_second() {
+        let world = World::new(1).await;
+        let mut watch = world.watch();
+        assert!(watch.changed().await);
+        tokio::time::sleep(Duration::from_millis(70)).await;
+        let began = Instant::now();
+        let (expect, end) = (Expect::Held(claim(1).token), ended(1, State::Completed));
+        world.store.replace(ID, expect, &end).await.unwrap();
+        assert!(watch.changed().await);
+        assert_eq!(state(&mut watch), State::Completed);
+        assert!(began.elapsed() <= Duration::from_millis(250));
+        // It is over, and nobody looks any more.
+        assert!(!watch.changed().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_wait_one_looks_until_the_last_of_them_leaves() {
+        let world = World::new(64).await;
+        let mut watches: Vec<_> = (0..64).map(|_| world.watch()).collect();
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        assert_eq!(world.looks(), 6);
+        let last = watches.pop();
+        drop(watches);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.looks(), 11);
+        drop(last);
+        world.tasks.close();
+        world.tasks.wait().await;
+        assert_eq!(world.looks(), 11);
+        assert!(world.waiters.watched().entries.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_after_the_end_watches_the_next_claim_while_others_still_leave() {
+        let world = World::new(2).await;
+        let mut early = world.watch();
+        assert!(early.changed().await);
+        let (expect, end) = (Expect::Held(claim(1).token), ended(1, State::Released));
+        world.records.replace(ID, expect, &end).await.unwrap();
+        assert!(early.changed().await);
+        let expect = Expect::Released(claim(1).token);
+        world.records.replace(ID, expect, &claim(2)).await.unwrap();
+        let mut late = world.watch();
+        assert!(late.changed().await);
+        assert_eq!(state(&mut late), State::InFlight);
+        assert_eq!(state(&mut early), State::Released);
+        drop(early);
+        let (expect, end) = (Expect::Held(claim(2).token), ended(2, State::Completed));
+        world.records.replace(ID, expect, &end).await.unwrap();
+        assert!(late.changed().await);
+        assert_eq!(state(&mut late), State::Completed);
+    }
+
+    #[tokio::test]
+    async fn places_are_given_back_and_one_too_many_is_counted() {
+        let world = World::new(1).await;
+        let place = world.waiters.place();
+        assert!(place.is_some() && world.waiters.place().is_none());
+        assert_eq!(world.metrics.waiters.get(), 1);
+        let page = world.metrics.encode().unwrap();
+        assert!(page.contains("idemproxy_limit_reached_total{limit=\"max_waiters\"} 1"));
+        drop(place);
+        assert!(world.waiters.place().is_some());
+        assert_eq!(world.metrics.waiters.get(), 0);
+    }
+}
