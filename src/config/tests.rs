@@ -53,7 +53,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[server]\ntls_crt = \"x\"", "3:1: tls_crt: unknown key, did you mean `tls_cert`?".to_owned()),
         ("[policy.retry]\nforever = true", "3:1: forever: unknown key, expected one of: on, attempts, base, max, jitter".to_owned()),
         ("[policy]\nin_flight = \"wiat\"", "3:13: \"wiat\": expected \"reject\" or \"wait\"".to_owned()),
-        ("[policy]\nwait_timeout = \"0s\"", format!("3:16: \"0s\": {DURATION}")),
+        ("[policy]\nwait_timeout = \"0s\"", "3:16: \"0s\": expected a duration from 1ms to 30d".to_owned()),
         ("[policy]\nwait_timout = \"1s\"", "3:1: wait_timout: unknown key, did you mean `wait_timeout`?".to_owned()),
         ("[reload]\nabcdefgh = true", "3:1: abcdefgh: unknown key".to_owned()),
         ("listen = \"localhost:80\"", format!("2:10: \"localhost:80\": {ADDRESS}")),

@@ -15,8 +15,7 @@ use super::probe::{self, Vouched};
 use super::respond::Answer;
 use super::waiters::{Look, Place, Watch};
 use super::{Forward, Shared, problem};
-use crate::idempotency::transition::shown;
-use crate::idempotency::{Attempt, Awaited, Refusal, Seen, State, Verdict, awaited};
+use crate::idempotency::{Attempt, Awaited, Refusal, Seen, State, Verdict, awaited, shown};
 use crate::store::Store;
 use crate::telemetry::Outcome;
 
