@@ -4,7 +4,10 @@ use super::STORE;
 use crate::support::*;
 use crate::world::*;
 
-const WAIT: &str = "[policy]\nin_flight = \"wait\"\nwait_timeout = \"10m\"\nclient_timeout = \"10m\"\nlease = \"1s\"\n";
+const WAIT: &str = "[policy]\nin_flight = \"wait\"\nwait_timeout = \"10m\"\nclient_timeout = \"10m\"\n";
+
+/// As long as a killed holder's lease has those wait.
+const LEASE: &str = "lease = \"2s\"\n";
 
 const WAITERS: &str = "idemproxy_waiters";
 
@@ -44,7 +47,7 @@ async fn a_duplicate_at_another_instance_gets_the_answer_when_it_is_there() {
 
 #[tokio::test]
 async fn those_who_wait_survive_the_death_of_the_instance_that_worked_for_them() {
-    let (mut world, other, request, _first, _gate) = two("").await;
+    let (mut world, other, request, _first, _gate) = two(LEASE).await;
     let mut second = waits(&other, &request).await;
     world.proxy.kill().await;
     second
@@ -57,7 +60,7 @@ async fn those_who_wait_survive_the_death_of_the_instance_that_worked_for_them()
 
 #[tokio::test]
 async fn those_who_waited_for_an_instance_that_died_take_over_at_their_next_try() {
-    let (mut world, other, request, _first, _gate) = two("unknown_outcome = \"retry\"\n").await;
+    let (mut world, other, request, _first, _gate) = two(&format!("{LEASE}unknown_outcome = \"retry\"\n")).await;
     let mut second = waits(&other, &request).await;
     world.proxy.kill().await;
     second.answer().await.is_problem(409, "in-progress");
