@@ -166,6 +166,7 @@ impl App {
             trust_forwarded: settings.server.trust_forwarded.clone(),
             max_in_flight: settings.server.max_in_flight,
             max_buffered_total: settings.server.max_buffered_total,
+            max_waiters: settings.server.max_waiters,
             body_idle_timeout: settings.server.body_idle_timeout,
             voice: settings.server.voice.clone(),
             metrics: metrics.clone(),

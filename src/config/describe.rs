@@ -11,7 +11,7 @@ use crate::idempotency::json::Pointer;
 use crate::idempotency::{Finality, KeyFormat, ResponseRule, built_in};
 use crate::proxy::jwt::TokenRules;
 use crate::proxy::policy::{
-    CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, RetryPolicy, ScopePart,
+    CutUpload, FingerprintPart, KeySource, Meanwhile, Mode, Policy, Probe, RetryPolicy, ScopePart,
     StoreFailure, UnknownOutcome,
 };
 use crate::wire::Voice;
@@ -116,7 +116,13 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
     line(f, "failed_retention", short(policy.failed_retention))?;
     line(f, "unknown_retention", short(policy.unknown_retention))?;
     line(f, "lease", short(policy.lease))?;
-    line(f, "in_flight", "reject")?;
+    match policy.in_flight {
+        Meanwhile::Reject => line(f, "in_flight", "reject")?,
+        Meanwhile::Wait => {
+            line(f, "in_flight", "wait")?;
+            line(f, "wait_timeout", short(policy.wait_timeout))?;
+        }
+    }
     line(
         f,
         "unknown_outcome",

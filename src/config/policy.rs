@@ -14,14 +14,12 @@ use super::words::{
 use crate::idempotency::{JsonBody, Uuid7Bounds};
 use crate::proxy::Policy;
 use crate::proxy::policy::{
-    CutUpload, FingerprintPart, KeySource, Mode, RetryPolicy, ScopePart, StoreFailure,
+    CutUpload, FingerprintPart, KeySource, Meanwhile, Mode, RetryPolicy, ScopePart, StoreFailure,
     UnknownOutcome,
 };
 
 /// The policy written in a table, over the one that holds where it is silent. `has_jwt` says that there is a `[jwt]`.
 pub(super) fn read(table: &Reader<'_>, base: &Policy, has_jwt: bool) -> Policy {
-    // The only value so far, and so no setting yet.
-    table.get("in_flight", one_of(&[("reject", ())]));
     let policy = Policy {
         route: base.route.clone(),
         mode: table.get_or("mode", one_of(MODE), base.mode),
@@ -59,6 +57,8 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy, has_jwt: bool) -> Policy {
             base.unknown_retention,
         ),
         lease: table.get_or("lease", duration(LEASE_MIN..=LEASE_MAX), base.lease),
+        in_flight: table.get_or("in_flight", one_of(IN_FLIGHT), base.in_flight),
+        wait_timeout: table.get_or("wait_timeout", duration(TIMEOUT), base.wait_timeout),
         unknown_outcome: table.get_or(
             "unknown_outcome",
             one_of(UNKNOWN_OUTCOME),
@@ -224,6 +224,8 @@ pub(super) const MODE: &[(&str, Mode)] = &[
     ("observe", Mode::Observe),
     ("off", Mode::Off),
 ];
+pub(super) const IN_FLIGHT: &[(&str, Meanwhile)] =
+    &[("reject", Meanwhile::Reject), ("wait", Meanwhile::Wait)];
 pub(super) const UNKNOWN_OUTCOME: &[(&str, UnknownOutcome)] = &[
     ("reject", UnknownOutcome::Reject),
     ("retry", UnknownOutcome::Retry),

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::*;
 use crate::idempotency::KeyFormat;
-use crate::proxy::policy::{FingerprintPart, KeySource, Mode, ScopePart};
+use crate::proxy::policy::{FingerprintPart, KeySource, Meanwhile, Mode, ScopePart};
 use crate::store::Location;
 
 const UPSTREAM: &str = "upstream = \"http://127.0.0.1:3000\"\n";
@@ -54,6 +54,9 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy]\nretension = \"1h\"", "3:1: retension: unknown key, did you mean `retention`?".to_owned()),
         ("[server]\ntls_crt = \"x\"", "3:1: tls_crt: unknown key, did you mean `tls_cert`?".to_owned()),
         ("[policy.retry]\nforever = true", "3:1: forever: unknown key, expected one of: on, attempts, base, max, jitter".to_owned()),
+        ("[policy]\nin_flight = \"wiat\"", "3:13: \"wiat\": expected \"reject\" or \"wait\"".to_owned()),
+        ("[policy]\nwait_timeout = \"0s\"", "3:16: \"0s\": expected a duration from 1ms to 30d".to_owned()),
+        ("[policy]\nwait_timout = \"1s\"", "3:1: wait_timout: unknown key, did you mean `wait_timeout`?".to_owned()),
         ("[reload]\nabcdefgh = true", "3:1: abcdefgh: unknown key".to_owned()),
         ("listen = \"localhost:80\"", format!("2:10: \"localhost:80\": {ADDRESS}")),
         ("listen = 8080", format!("2:10: 8080: {ADDRESS}")),
@@ -397,7 +400,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
         ),
         ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
         ("[log]\nkeys = true", "3:1: keys", "log.keys"),
-        ("[policy]\nin_flight = \"wait\"", "3:13: \"wait\"", "wait"),
     ] {
         let expected = format!("f.toml:{place}: `{name}` is not available in this version");
         assert_eq!(faults(text), [expected], "{text}");
@@ -412,9 +414,6 @@ fn what_is_not_available_yet_may_stand_there_with_its_default() {
         watch = false
         [log]
         keys = false
-        [policy]
-        in_flight = "reject"
-        wait_timeout = "30s"
         "#,
     );
 }
@@ -654,6 +653,30 @@ fn a_route_says_where_keys_come_from_and_what_they_look_like() {
         "fingerprint_ignore    /at\n",
         "key                   content\n",
         "key_format            regex:[a-z]+\n",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in\n{told}");
+    }
+}
+
+#[test]
+fn a_route_may_have_duplicates_wait_and_says_for_how_long() {
+    let settings = good(
+        "[server]\nmax_waiters = 7\n[policy]\nwait_timeout = \"5s\"\n[[route]]\npath = \"/x\"\nin_flight = \"wait\"\n",
+    );
+    let [default, route] = settings.routes.all() else {
+        panic!("{:?}", settings.routes);
+    };
+    assert_eq!(default.in_flight, Meanwhile::Reject);
+    assert_eq!(route.in_flight, Meanwhile::Wait);
+    assert_eq!(route.wait_timeout, Duration::from_secs(5));
+    assert_eq!(settings.server.max_waiters, 7);
+    assert_eq!(settings.warnings, good("").warnings);
+    let told = settings.describe().to_string();
+    assert_eq!(told.matches("wait_timeout").count(), 1, "{told}");
+    for line in [
+        "in_flight             reject\n",
+        "in_flight             wait\n",
+        "wait_timeout          5s\n",
     ] {
         assert!(told.contains(line), "{line:?} is not in\n{told}");
     }

@@ -76,6 +76,4 @@ const TABLE: &[Row] = &[
     ("server", "tls_client_ca", Always),
     ("reload", "watch", ExceptDefault("false")),
     ("log", "keys", ExceptDefault("false")),
-    ("policy", "in_flight", Values(&["wait"])),
-    ("policy", "wait_timeout", ExceptDefault(r#""30s""#)),
 ];

@@ -9,6 +9,7 @@
 //! 1. An attempt makes a fresh [`Token`] and *inserts* an in-flight record, which works only where there is none.
 //! 2. Where there is one, [`decide`] says what follows from it: replay, refuse, or claim over it with a *replace* that names
 //!    the token it saw ([`Expect`]).
+//!    A duplicate may wait instead of being refused ([`awaited()`]): it only reads.
 //! 3. Whoever has the claim executes, and renews the lease while the upstream works.
 //! 4. [`settle`] ends the claim with a *replace* that expects the token to be still its own.
 //!
@@ -22,6 +23,7 @@
 //! - A write that was lost may be sent again: a record that stands as the write would have it is taken as written
 //!   ([`expect::Ruling::Stands`]), since tokens are unique.
 
+mod awaited;
 mod caller;
 pub mod claim;
 pub mod digest;
@@ -43,6 +45,7 @@ mod template;
 mod token;
 pub mod transition;
 
+pub use awaited::{Awaited, awaited};
 pub use caller::{Caller, TakenFrom, bearer_token};
 pub use expect::Expect;
 pub use fingerprint::{Fingerprint, Part, PartHasher};

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::policy::Policy;
 use super::respond::Answer;
+use super::wait::Waiting;
 use crate::idempotency::RecordId;
 use crate::telemetry::{Metrics, Outcome};
 
@@ -86,19 +87,38 @@ impl Drop for Account {
 /// Hands an answer to whoever waits for it, and accounts for it.
 pub(super) struct Tell {
     account: Account,
-    answer: oneshot::Sender<Answer>,
+    told: oneshot::Sender<Told>,
+}
+
+/// What the client's side of a keyed request is told.
+pub(super) enum Told {
+    /// Its answer, accounted for.
+    Answer(Answer),
+    /// To wait for the first one's, and to account for what comes of it.
+    Wait(Box<Waiting>, Account),
 }
 
 impl Tell {
     /// A teller, and where to listen.
-    pub(super) fn new(account: Account) -> (Self, oneshot::Receiver<Answer>) {
-        let (answer, told) = oneshot::channel();
-        (Self { account, answer }, told)
+    pub(super) fn new(account: Account) -> (Self, oneshot::Receiver<Told>) {
+        let (tell, told) = oneshot::channel();
+        (
+            Self {
+                account,
+                told: tell,
+            },
+            told,
+        )
     }
 
     /// Tells it. A client that left needs no answer; the record has it.
     pub(super) fn tell(self, answer: Answer) {
         self.account.close(&answer);
-        let _ = self.answer.send(answer);
+        let _ = self.told.send(Told::Answer(answer));
+    }
+
+    /// Has the client's side wait. A client that left waits for nothing, and what it would have held is dropped.
+    pub(super) fn wait(self, waiting: Waiting) {
+        let _ = self.told.send(Told::Wait(Box::new(waiting), self.account));
     }
 }

@@ -9,14 +9,16 @@ use super::claim::Claim;
 use super::key::Keyed;
 use super::limits::ClaimSlot;
 use super::payload::Received;
-use super::policy::{Policy, StoreFailure};
+use super::policy::{Meanwhile, Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
 use super::records::{LostClaim, Records};
+use super::waiters::Place;
 use super::{Forward, Shared, problem, scope};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
-    Attempt, Expect, Origin, Outcome, Record, Refusal, State, Token, Verdict, decide, shown,
+    Attempt, Expect, Origin, Outcome, Record, Refusal, State, Token, Verdict, Verified, decide,
+    shown,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::wire::Problem;
@@ -27,6 +29,8 @@ pub(super) enum Acquired {
     Execute(Box<Claim>),
     /// Answer from this record, which holds an answer.
     Replay(Box<Record>),
+    /// Wait for the end of the claim that it met, by what it would have claimed with.
+    Wait(Place, Box<Attempt>),
 }
 
 /// Why it may do neither.
@@ -155,6 +159,24 @@ pub(super) async fn acquire<F: Forward, S: Store>(
         match verdict {
             Verdict::Mine => return Ok(claim(met.record, since, false, slot)),
             Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record))),
+            Verdict::Refuse(Refusal::InProgress)
+                if policy.in_flight == Meanwhile::Wait && met.is_running() =>
+            {
+                let Some(place) = proxy.waiters.place() else {
+                    let refusal = problem::refusal(Refusal::InProgress, keyed.id, &met);
+                    return Err(Denied::Refused(refusal));
+                };
+                if attempt.payload == Payload::Streamed {
+                    // The first body has no fingerprint yet. When it has, this one is compared, and it cannot be kept for so long.
+                    let consumed = received.consume(request, policy).await;
+                    attempt.payload = Payload::Consumed(consumed.map_err(Denied::Refused)?);
+                }
+                if attempt.verified == Verified::Untold {
+                    // While it waits it has no head any more to find out by.
+                    attempt.verified = scope::verified(&request.headers, proxy.jwt.as_deref());
+                }
+                return Ok(Acquired::Wait(place, Box::new(attempt)));
+            }
             Verdict::Refuse(refusal) => {
                 return Err(Denied::Refused(problem::refusal(refusal, keyed.id, &met)));
             }

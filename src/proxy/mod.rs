@@ -3,7 +3,7 @@
 //! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record, within its `scope`.
 //! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
-//!    what became of it.
+//!    what became of it; a duplicate may `wait` for the first one's answer, in its client's own time (`waiters`).
 //! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
 //! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once. What the proxy says itself gets its
@@ -53,6 +53,8 @@ mod send;
 mod source;
 mod tap;
 mod upload;
+mod wait;
+mod waiters;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -80,6 +82,7 @@ use self::receive::{Asked, Named};
 use self::records::Records;
 use self::respond::Answer;
 use self::source::{BodySoFar, Sought};
+use self::waiters::Waiters;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -119,6 +122,8 @@ pub struct Parameters<F, S> {
     pub max_in_flight: usize,
     /// Bytes of bodies in memory.
     pub max_buffered_total: u64,
+    /// Duplicates that wait at once.
+    pub max_waiters: usize,
     /// A request body of which no byte came for so long is given up.
     pub body_idle_timeout: Duration,
     /// How the proxy's own answers and headers are told.
@@ -150,6 +155,7 @@ struct Shared<F, S> {
     authorities: Vec<String>,
     limits: Limits,
     asides: Asides,
+    waiters: Arc<Waiters>,
     body_idle_timeout: Duration,
     voice: Arc<Voice>,
     metrics: Arc<Metrics>,
@@ -174,9 +180,11 @@ impl<F, S: Store> Idempotency<F, S> {
             stop,
             ..
         } = parameters;
+        let waiters = Arc::new(Waiters::new(parameters.max_waiters, metrics.clone()));
+        let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
         Self(Arc::new(Shared {
             inner,
-            records: Arc::new(Records::new(store, metrics.clone(), tasks.clone())),
+            records: Arc::new(records),
             routes,
             service,
             jwt,
@@ -184,6 +192,7 @@ impl<F, S: Store> Idempotency<F, S> {
             authorities,
             limits: Limits::new(parameters.max_in_flight, parameters.max_buffered_total),
             asides: Asides::default(),
+            waiters,
             body_idle_timeout: parameters.body_idle_timeout,
             voice,
             metrics,

@@ -3,13 +3,14 @@
 //! The task begins before the claim is sent: a client that leaves, or is tired of waiting, changes nothing of what follows. The
 //! claim is executed and settled, and the retry finds the answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
 use http::request::Parts;
 
-use super::account::{Account, Tell};
+use super::account::{Account, Tell, Told};
 use super::acquire::{Acquired, Denied, acquire};
 use super::execute::{Exchange, execute};
 use super::key::Keyed;
@@ -19,9 +20,10 @@ use super::payload::{self, Received};
 use super::policy::Policy;
 use super::reply::Asker;
 use super::respond::{self, Answer};
+use super::wait::Waiting;
 use super::{Forward, Shared, problem};
 use crate::fault::{self, Place};
-use crate::idempotency::{Fingerprint, State};
+use crate::idempotency::{Fingerprint, Record, RecordId, State};
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
 use crate::wire::{Body, Code, Problem, names};
@@ -60,14 +62,23 @@ impl Operation {
         proxy
             .tasks
             .spawn(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
+        let mut patience = pin!(progress.stalled_for(client_timeout));
         let answer = tokio::select! {
             biased;
-            answer = told => answer.unwrap_or_else(|_| {
-                tracing::error!(%id, "an operation ended without an answer");
-                let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
-                Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
-            }),
-            () = progress.stalled_for(client_timeout) => {
+            told = told => match told {
+                Ok(Told::Answer(answer)) => answer,
+                Ok(Told::Wait(waiting, account)) => {
+                    let answer = waiting.answer(proxy, patience).await;
+                    account.close(&answer);
+                    answer
+                }
+                Err(_) => {
+                    tracing::error!(%id, "an operation ended without an answer");
+                    let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
+                    Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
+                }
+            },
+            () = &mut patience => {
                 // Counted here beside what the operation comes to in the end, which is counted then.
                 proxy.metrics.request(&policy.route, Outcome::StillProcessing);
                 tracing::info!(%id, route = policy.route, "client_timeout passed; the operation goes on");
@@ -98,7 +109,7 @@ impl Operation {
             policy,
             mut head,
             mut received,
-            mut held,
+            held,
             slot,
             permit,
         } = self;
@@ -129,22 +140,18 @@ impl Operation {
                 };
                 return execute(&proxy, exchange, tell).await;
             }
-            Ok(Acquired::Replay(record)) => {
-                let size = record
-                    .response
-                    .as_ref()
-                    .map_or(0, |stored| stored.body.len());
-                if held.grow(size) {
-                    respond::replay(&proxy.voice.names, id, *record, (permit, held))
-                } else {
-                    proxy.metrics.limit_reached(Limit::MaxBufferedTotal);
-                    let problem = Problem::new(Code::Overloaded, "max_buffered_total is reached");
-                    Answer::problem(
-                        problem
-                            .with_id(id.to_string())
-                            .with_state(State::Completed.name()),
-                    )
-                }
+            Ok(Acquired::Replay(record)) => replay(&proxy, id, *record, held, permit),
+            Ok(Acquired::Wait(place, attempt)) => {
+                let head = policy.replay_check.is_some().then_some(head);
+                // From here on it holds its client's connection, and nothing else.
+                drop((received, held, permit));
+                return tell.wait(Waiting {
+                    keyed,
+                    policy,
+                    head,
+                    attempt: *attempt,
+                    place,
+                });
             }
             Err(Denied::Unguarded(error)) => {
                 tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
@@ -175,4 +182,28 @@ impl Operation {
         fault::reach(Place::BeforeAnswer);
         tell.tell(answer);
     }
+}
+
+/// The stored answer, if there is room for its body; `with` is held until that is sent.
+pub(super) fn replay<F, S, T: Send + Unpin + 'static>(
+    proxy: &Shared<F, S>,
+    id: RecordId,
+    record: Record,
+    mut held: Buffered,
+    with: T,
+) -> Answer {
+    let size = record
+        .response
+        .as_ref()
+        .map_or(0, |stored| stored.body.len());
+    if held.grow(size) {
+        return respond::replay(&proxy.voice.names, id, record, (with, held));
+    }
+    proxy.metrics.limit_reached(Limit::MaxBufferedTotal);
+    let problem = Problem::new(Code::Overloaded, "max_buffered_total is reached");
+    Answer::problem(
+        problem
+            .with_id(id.to_string())
+            .with_state(State::Completed.name()),
+    )
 }

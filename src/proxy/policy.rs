@@ -45,6 +45,10 @@ pub struct Policy {
     pub unknown_retention: Duration,
     /// How long a claim is honoured without a heartbeat.
     pub lease: Duration,
+    /// What a duplicate gets while the first request is under way.
+    pub in_flight: Meanwhile,
+    /// How long a duplicate waits for the first request, where it does.
+    pub wait_timeout: Duration,
     /// What a duplicate finds whose first request may have been carried out.
     pub unknown_outcome: UnknownOutcome,
     /// What a streamed upload that ended early leaves, once bytes went upstream.
@@ -114,6 +118,9 @@ impl Default for Policy {
             unknown_retention: Duration::from_secs(7 * 86_400),
             // Two lost heartbeats are survived; a crash is noticed within half a minute.
             lease: Duration::from_secs(30),
+            in_flight: Meanwhile::Reject,
+            // Longer than most requests take, and within the patience of most clients.
+            wait_timeout: Duration::from_secs(30),
             unknown_outcome: UnknownOutcome::Reject,
             cut_upload: CutUpload::Unknown,
             store_error: StoreFailure::Reject,
@@ -277,6 +284,15 @@ pub enum FingerprintPart {
     JsonBody,
     /// A request header, every occurrence in order.
     Header(HeaderName),
+}
+
+/// What a duplicate gets while the first request is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// 409 `in-progress`.
+    Reject,
+    /// The first answer, if it comes in time.
+    Wait,
 }
 
 /// What a streamed upload that ended early leaves, once bytes went upstream.

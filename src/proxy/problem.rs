@@ -54,6 +54,15 @@ pub(super) fn in_progress(id: RecordId, state: State) -> Problem {
     .with_state(state.name())
 }
 
+/// The answer to a duplicate that waited for a record which is gone.
+pub(super) fn gone(id: RecordId) -> Problem {
+    Problem::new(
+        Code::InProgress,
+        "The record of the first request with this key is gone. Try again.",
+    )
+    .with_id(id.to_string())
+}
+
 /// The answer while the upstream is asked about the key, or has to be asked again after a while.
 pub(super) fn asked(id: RecordId, left: Option<Duration>) -> Problem {
     let mut problem = Problem::new(

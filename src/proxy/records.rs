@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::claim::Claim;
 use super::limits::{Buffered, ClaimSlot};
+use super::waiters::Waiters;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::{
     Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis, settle,
@@ -20,6 +21,7 @@ pub(super) struct Records<S> {
     store: Arc<S>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    waiters: Arc<Waiters>,
 }
 
 /// What came of settling a claim.
@@ -47,11 +49,18 @@ pub(super) struct LostClaim {
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl<S: Store> Records<S> {
-    pub(super) fn new(store: Arc<S>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
+    /// `waiters` are told when a claim ends.
+    pub(super) fn new(
+        store: Arc<S>,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+        waiters: Arc<Waiters>,
+    ) -> Self {
         Self {
             store,
             metrics,
             tasks,
+            waiters,
         }
     }
 
@@ -95,6 +104,9 @@ impl<S: Store> Records<S> {
             let began = Instant::now();
             let result = self.store.replace(id, expect, record).await;
             self.took(Operation::Replace, began);
+            if record.state != State::InFlight && result != Ok(Replaced::Stale) {
+                self.waiters.wake(id);
+            }
             result
         }
     }

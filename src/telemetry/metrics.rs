@@ -17,6 +17,8 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     /// Exchanges running, with or without their client.
     pub in_flight: Gauge,
+    /// Duplicates that wait for the first answer.
+    pub waiters: Gauge,
     /// Client connections open.
     pub connections: Gauge,
     /// Whether the store answered last time.
@@ -49,6 +51,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             in_flight: Gauge::default(),
+            waiters: Gauge::default(),
             connections: Gauge::default(),
             store_up: Gauge::default(),
             records_unknown: Counter::default(),
@@ -136,6 +139,11 @@ impl Metrics {
             self.store_duration.clone(),
         );
         r.register("in_flight", "Exchanges running", self.in_flight.clone());
+        r.register(
+            "waiters",
+            "Duplicates that wait for the first answer",
+            self.waiters.clone(),
+        );
         r.register(
             "connections",
             "Client connections open",
@@ -400,6 +408,7 @@ mod tests {
             "idemproxy_request_duration_seconds_count 1",
             "idemproxy_upstream_duration_seconds_count 0",
             "idemproxy_in_flight 0",
+            "idemproxy_waiters 0",
             "idemproxy_connections 0",
             "idemproxy_store_up 1",
             "idemproxy_records_unknown_total 0",

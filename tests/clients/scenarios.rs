@@ -73,8 +73,8 @@ pub enum Meanwhile {
     Nothing,
     /// When the proxy has given this outcome, the slow upstream answers.
     Answers(&'static str),
-    /// When this many exchanges are under way.
-    AnswersWhen(usize),
+    /// When a duplicate waits.
+    AnswersWhenOneWaits,
     /// When the proxy has given this outcome, the upstream listens.
     Listens(&'static str),
     /// When the proxy has given this outcome, the store is back.
@@ -151,7 +151,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             policy: "in_flight = \"wait\"",
             upstream: vec![Turn::DoSlowly, Turn::Do],
-            meanwhile: Meanwhile::AnswersWhen(2),
+            meanwhile: Meanwhile::AnswersWhenOneWaits,
             ..reset("left, retry waits", vec![Fate::Leave, Fate::Pass])
         },
         Scenario {
@@ -241,7 +241,7 @@ pub fn all() -> Vec<Scenario> {
             calls: Calls::Twice,
             policy: "in_flight = \"wait\"",
             upstream: vec![Turn::DoSlowly, Turn::Do],
-            meanwhile: Meanwhile::AnswersWhen(2),
+            meanwhile: Meanwhile::AnswersWhenOneWaits,
             ..upstream("twice at once, waits", vec![])
         },
         Scenario {

@@ -105,10 +105,10 @@ pub async fn play(
                 has_given(outcome).await;
                 slow.cancel();
             }
-            Meanwhile::AnswersWhen(exchanges) => {
+            Meanwhile::AnswersWhenOneWaits => {
                 upstream.asked_for(1).await;
                 leave.cancel();
-                eventually(|| proxy.metric("idemproxy_in_flight") == exchanges as f64).await;
+                eventually(|| proxy.metric("idemproxy_waiters") == 1.0).await;
                 slow.cancel();
             }
             Meanwhile::Listens(outcome) => {

@@ -24,6 +24,7 @@ mod observed;
 mod redis_faults;
 mod sources;
 mod store_faults;
+mod waits_faults;
 mod world;
 
 /// The suite, on one store.
@@ -46,6 +47,7 @@ macro_rules! suite {
             mod stopping;
             mod uploads;
             mod voice;
+            mod waits;
             $(mod $more;)*
         }
     };
@@ -53,4 +55,4 @@ macro_rules! suite {
 
 suite!(memory, Memory);
 suite!(embedded, Embedded, killed);
-suite!(redis, Redis, killed);
+suite!(redis, Redis, killed, waits_elsewhere);

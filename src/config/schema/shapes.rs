@@ -7,7 +7,7 @@ use crate::config::defaults::{
 };
 use crate::config::file::SYNC;
 use crate::config::kind::short;
-use crate::config::policy::{CUT_UPLOAD, MODE, STORE_ERROR, UNKNOWN_OUTCOME};
+use crate::config::policy::{CUT_UPLOAD, IN_FLIGHT, MODE, STORE_ERROR, UNKNOWN_OUTCOME};
 use crate::config::rules::OUTCOME;
 use crate::wire::Code;
 
@@ -189,7 +189,8 @@ fn policy() -> Vec<(&'static str, Shape)> {
         is("failed_retention", duration()),
         is("unknown_retention", duration()),
         is("lease", duration()),
-        is("in_flight", json!({"enum": ["reject"]})),
+        is("in_flight", words(IN_FLIGHT)),
+        is("wait_timeout", duration()),
         is("unknown_outcome", words(UNKNOWN_OUTCOME)),
         is("cut_upload", words(CUT_UPLOAD)),
         is("store_error", words(STORE_ERROR)),
