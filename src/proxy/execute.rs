@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::account::Tell;
 use super::claim::Claim;
-use super::collect::{Collected, collect, is_event_stream, pump};
+use super::collect::{Collected, collect, pump};
 use super::ended::{Ended, Then, failed};
 use super::judge::{Read, Verdict, judge};
 use super::limits::{Buffered, InFlight};
+use super::media::is_event_stream;
 use super::payload::{Pieces, Received};
 use super::records::Settled;
 use super::relay::relay;

@@ -5,9 +5,10 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
-use super::collect::{Collected, collect, is_event_stream};
+use super::collect::{Collected, collect};
 use super::ended::Then;
 use super::limits::Buffered;
+use super::media::is_event_stream;
 use super::payload::Pieces;
 use super::policy::Policy;
 use crate::idempotency::json::Json;

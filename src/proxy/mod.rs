@@ -30,6 +30,7 @@ mod hold;
 mod judge;
 mod key;
 mod limits;
+mod media;
 mod observation;
 mod observe;
 mod operation;
