@@ -23,6 +23,7 @@ mod asides;
 mod ask;
 mod claim;
 mod collect;
+mod decode;
 mod ended;
 mod execute;
 mod forward;
