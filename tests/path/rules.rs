@@ -250,6 +250,37 @@ async fn a_replaced_status_of_an_answer_without_a_body_promises_none() {
     first.is_first(200, true, "completed");
     assert_eq!(first.field("content-length").as_deref(), Some("0"));
     world.post("a", "a").await.replays(&first);
+
+    // Where nobody frames the answer anew.
+    let socket = tokio::net::TcpStream::connect(world.proxy.address())
+        .await
+        .unwrap();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(socket),
+    )
+    .await
+    .unwrap();
+    tokio::spawn(connection);
+    for key in ["b", "b", "a"] {
+        if world.upstream.asked() < 2 {
+            world
+                .upstream
+                .next(Reply::new(304).field("Content-Length", "5"));
+        }
+        let request = http::Request::post("http://api.example/orders")
+            .header("Idempotency-Key", key)
+            .body(http_body_util::Full::new(bytes::Bytes::from_static(b"a")))
+            .unwrap();
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-length"], "0");
+        let body = http_body_util::BodyExt::collect(answer.into_body())
+            .await
+            .unwrap();
+        assert_eq!(body.to_bytes(), "");
+    }
+    assert_eq!(world.upstream.asked(), 2);
 }
 
 #[tokio::test]
