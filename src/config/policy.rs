@@ -96,10 +96,12 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy, has_jwt: bool) -> Policy {
     check_content(table, &policy);
     check_json_body(table, &policy);
     rules::check_probe(table, &policy);
-    Policy {
+    let policy = Policy {
         responses: rules::responses(table, &policy),
         ..policy
-    }
+    };
+    rules::check_content(table, &policy);
+    policy
 }
 
 fn read_retry(table: &Reader<'_>, base: &RetryPolicy) -> RetryPolicy {
@@ -187,10 +189,11 @@ fn check_content(table: &Reader<'_>, policy: &Policy) {
         }
     }
     let written = table.spot_of(&["fingerprint", "key"]);
-    if written.is_some() && policy.fingerprint.is_empty() {
+    let of_body = [FingerprintPart::Body, FingerprintPart::JsonBody];
+    if written.is_some() && !of_body.iter().any(|part| policy.fingerprint.contains(part)) {
         table.fault(
             written,
-            "fingerprint is empty here, expected at least one part with the key \"content\": all requests would have one key",
+            "expected \"body\" or \"json-body\" in `fingerprint` with the key \"content\": requests with different bodies would have one key",
         );
     }
 }

@@ -10,18 +10,45 @@ use super::defaults::{
 };
 use super::kind::{Read, Value, Wrong, duration, number, one_of, short, wrong};
 use super::reader::Reader;
-use super::words::{HOP_BY_HOP, statuses, template};
+use super::words::{HOP_BY_HOP, absent_statuses, statuses, successful, template};
 use crate::idempotency::json::{Json, Pointer};
 use crate::idempotency::{Finality, ResponseRule, Statuses, Template};
 use crate::proxy::Policy;
-use crate::proxy::policy::{Probe, ReplayCheck, UnknownOutcome};
+use crate::proxy::policy::{KeySource, Probe, ReplayCheck, UnknownOutcome};
 
 /// The rules of a table, and after them those of the policy that it builds on.
 pub(super) fn responses(table: &Reader<'_>, policy: &Policy) -> Vec<ResponseRule> {
     let mut rules = Vec::new();
     table.sections("response", |rule| rules.extend(response(rule, policy)));
+    let least = least_retention(policy);
+    let keys = ["upstream_timeout", "lease"];
+    let written = table.spot_of(&keys);
+    let short_lived = |rule: &&ResponseRule| {
+        rule.outcome == Finality::Unknown && rule.retention.is_some_and(|kept| kept < least)
+    };
+    if let Some(Some(kept)) = policy
+        .responses
+        .iter()
+        .find(short_lived)
+        .map(|rule| rule.retention)
+        && written.is_some()
+        && table.sound(&keys)
+    {
+        let (kept, least) = (short(kept), short(least));
+        table.fault(
+            written,
+            format!(
+                "a response rule of [policy] keeps what is unknown for {kept}, expected at least upstream_timeout + 2 × lease, {least} here"
+            ),
+        );
+    }
     rules.extend(policy.responses.iter().cloned());
     rules
+}
+
+/// What may be under way is not forgotten meanwhile.
+fn least_retention(policy: &Policy) -> Duration {
+    policy.upstream_timeout + 2 * policy.lease
 }
 
 fn response(table: &Reader<'_>, policy: &Policy) -> Option<ResponseRule> {
@@ -51,7 +78,15 @@ fn response(table: &Reader<'_>, policy: &Policy) -> Option<ResponseRule> {
             "expected `outcome = \"store\"` with it: what is fetched is kept",
         );
     }
-    let least = policy.upstream_timeout + 2 * policy.lease;
+    let may_be = |digit| status.is_none_or(|of: Statuses| of.meets(Statuses::class(digit)));
+    let bare = table.spot_of(&["json", "header"]).is_none();
+    if reply_from.is_some() && bare && (may_be(2) || may_be(3)) && table.sound(&["status"]) {
+        table.fault(
+            table.spot_of(&["reply_from"]),
+            "expected `json` or `header` with it, or neither 2xx nor 3xx in `status`: if nothing can be fetched the key is free, though the request may have been carried out",
+        );
+    }
+    let least = least_retention(policy);
     if outcome == Finality::Unknown && retention.is_some_and(|retention| retention < least) {
         let least = short(least);
         table.fault(
@@ -79,7 +114,7 @@ pub(super) fn probe(table: &Reader<'_>, base: Option<&Probe>) -> Option<Probe> {
         let found = base.map_or(Statuses::SUCCESSFUL, |base| base.found);
         let found = probe.get_or("found", statuses, found);
         let absent = base.map_or(Statuses::one(404), |base| base.absent);
-        let absent = probe.get_or("absent", statuses, absent);
+        let absent = probe.get_or("absent", absent_statuses, absent);
         let after = base.map_or(PROBE_AFTER, |base| base.after);
         let after = probe.get_or("after", duration(Duration::ZERO..=TIMEOUT_MAX), after);
         let status = base.map_or(PROBE_STATUS, |base| base.reply_status);
@@ -112,7 +147,7 @@ pub(super) fn replay_check(table: &Reader<'_>, base: Option<&ReplayCheck>) -> Op
             path => Ok(path),
         });
         let ok = base.map_or(Statuses::SUCCESSFUL, |base| base.ok);
-        let ok = check.get_or("ok", statuses, ok);
+        let ok = check.get_or("ok", successful, ok);
         let cache = base.map_or(REPLAY_CHECK_CACHE, |base| base.cache);
         let cache = check.get_or("cache", duration(Duration::ZERO..=TIMEOUT_MAX), cache);
         Some(ReplayCheck {
@@ -150,6 +185,39 @@ pub(super) fn check_probe(table: &Reader<'_>, policy: &Policy) {
     }
 }
 
+/// A key from the content is this proxy's own: an upstream that is asked about it knows nothing, whatever it carried out.
+pub(super) fn check_content(table: &Reader<'_>, policy: &Policy) {
+    if !policy.key.contains(&KeySource::Content) || !table.sound(&["key", "probe", "response"]) {
+        return;
+    }
+    let probe = policy.probe.as_ref();
+    let probes = probe.is_some_and(|probe| probe.path.names_key());
+    let probe_spot = match policy.unknown_outcome {
+        UnknownOutcome::Probe => table.spot_of(&["probe", "unknown_outcome", "key"]),
+        // Its probe is never asked, unless a route that builds on it does.
+        _ => table.spot_of(&["probe"]),
+    };
+    let replies = policy
+        .responses
+        .iter()
+        .filter_map(|rule| rule.reply_from.as_ref())
+        .any(Template::names_key);
+    let reply_spot = table.spot_of(&["response", "key"]);
+    for (what, asks, spot) in [
+        ("probe", probes, probe_spot),
+        ("reply_from", replies, reply_spot),
+    ] {
+        if asks && spot.is_some() {
+            table.fault(
+                spot,
+                format!(
+                    "`{what}` asks by {{key}}, expected no \"content\" in `key` with it: the upstream has never seen such a key"
+                ),
+            );
+        }
+    }
+}
+
 /// A status that an answer with a body can have.
 fn reply_status(value: &Value<'_>) -> Read<u16> {
     let status = number(200..=599)(value)?;
@@ -167,11 +235,10 @@ fn members(value: &Value<'_>) -> Read<Vec<(Pointer, Json)>> {
         |name, value| {
             let pointer = name
                 .parse::<Pointer>()
-                .map_err(|error| (true, format!("expected a JSON pointer: {error}")))?;
-            let scalar = scalar(value).ok_or((
-                false,
-                "expected a string, a number, true or false".to_owned(),
-            ))?;
+                .map_err(|error| Misfit::Name(format!("expected a JSON pointer: {error}")))?;
+            let scalar = scalar(value).ok_or_else(|| {
+                Misfit::Value("expected a string, a number, true or false".to_owned())
+            })?;
             Ok((pointer, scalar))
         },
     )
@@ -187,23 +254,29 @@ fn fields(value: &Value<'_>) -> Read<Vec<(String, String)>> {
                 .parse::<HeaderName>()
                 .ok()
                 .filter(|name| !HOP_BY_HOP.contains(&name.as_str()))
-                .ok_or((
-                    true,
-                    "expected the name of a header that goes from end to end".to_owned(),
-                ))?;
+                .ok_or_else(|| {
+                    let expected = "expected the name of a header that goes from end to end";
+                    Misfit::Name(expected.to_owned())
+                })?;
             let value = value
                 .as_str()
-                .ok_or((false, "expected the header's value, a string".to_owned()))?;
+                .ok_or_else(|| Misfit::Value("expected the header's value, a string".to_owned()))?;
             Ok((name.as_str().to_owned(), value.to_owned()))
         },
     )
 }
 
-/// The entries of a table with names of the operator's own; what is wrong is wrong with the name (`true`) or the value.
+/// What was expected of an entry: its name is wrong, or its value.
+enum Misfit {
+    Name(String),
+    Value(String),
+}
+
+/// The entries of a table with names of the operator's own.
 fn entries<T>(
     value: &Value<'_>,
     example: &str,
-    entry: impl Fn(&str, &DeValue<'_>) -> Result<T, (bool, String)>,
+    entry: impl Fn(&str, &DeValue<'_>) -> Result<T, Misfit>,
 ) -> Read<Vec<T>> {
     let Some(table) = value.get_ref().as_table().filter(|table| !table.is_empty()) else {
         return wrong(value, format!("a table {example}"));
@@ -212,11 +285,17 @@ fn entries<T>(
     for (name, value) in table {
         match entry(name.get_ref(), value.get_ref()) {
             Ok(entry) => read.push(entry),
-            Err((of_name, expected)) => wrongs.push(Wrong {
-                span: if of_name { name.span() } else { value.span() },
-                text: None,
-                expected,
-            }),
+            Err(misfit) => {
+                let (span, expected) = match misfit {
+                    Misfit::Name(expected) => (name.span(), expected),
+                    Misfit::Value(expected) => (value.span(), expected),
+                };
+                wrongs.push(Wrong {
+                    span,
+                    text: None,
+                    expected,
+                });
+            }
         }
     }
     if wrongs.is_empty() {

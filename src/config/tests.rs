@@ -38,6 +38,8 @@ const ORIGIN: &str = r#"expected http:// or https:// with a host and no more tha
 const STORE: &str = "expected memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…";
 const STATUSES: &str = r#"expected statuses from 200 to 599, such as "409", "2xx" or "500-599""#;
 const TEMPLATE: &str = r#"expected a path, percent-encoded, such as "/orders?client_id={key}""#;
+const ABSENT: &str = r#"expected statuses that say that there is nothing, such as "404", and none of 2xx, 3xx, 401, 403, 407, 408, 425, 429 and 5xx"#;
+const BARE_REPLY: &str = "expected `json` or `header` with it, or neither 2xx nor 3xx in `status`: if nothing can be fetched the key is free, though the request may have been carried out";
 const METHOD: &str = r#"expected a request method in capitals, such as "POST""#;
 const SOURCE: &str = r#"expected a source of keys: "header:NAME", "query:NAME", "cookie:NAME", "json:/pointer" or "content""#;
 const FORMAT: &str = r#"expected "any", "uuid", "uuid4", "uuid7" or "regex:PATTERN""#;
@@ -46,6 +48,12 @@ const SCOPE: &str = r#"expected a part of the scope: "method", "path", "caller",
 const ALGORITHM: &str = r#"expected an algorithm of signatures: "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", or with `secret_file` "HS256", "HS384", "HS512""#;
 const PATTERN: &str =
     r#"expected a path such as "/orders/{id}", percent-encoded and without a query"#;
+
+fn by_content(what: &str) -> String {
+    format!(
+        "`{what}` asks by {{key}}, expected no \"content\" in `key` with it: the upstream has never seen such a key"
+    )
+}
 
 #[test]
 fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
@@ -104,7 +112,11 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy]\nkey = [\"content\"]", "3:7: [\"content\"]: expected `retention` here too, with \"content\": within it, two requests that are alike count as one".to_owned()),
         ("[policy]\nretention = \"5s\"\n[[route]]\npath = \"/\"\nkey = [\"content\"]", "6:7: [\"content\"]: expected `retention` here too, with \"content\": within it, two requests that are alike count as one".to_owned()),
         ("[policy]\nkey = [\"content\", \"query:a\"]\nretention = \"5s\"", "3:7: [\"content\", \"query:a\"]: expected \"content\" last: every request has one, and what stands after it is never asked".to_owned()),
-        ("[policy]\nkey = [\"content\"]\nretention = \"5s\"\nfingerprint = []", "5:15: []: fingerprint is empty here, expected at least one part with the key \"content\": all requests would have one key".to_owned()),
+        ("[policy]\nkey = [\"content\"]\nretention = \"5s\"\nfingerprint = []", "5:15: []: expected \"body\" or \"json-body\" in `fingerprint` with the key \"content\": requests with different bodies would have one key".to_owned()),
+        ("[policy]\nfingerprint = [\"path\", \"query\"]\n[[route]]\npath = \"/\"\nretention = \"5s\"\nkey = [\"content\"]", "7:7: [\"content\"]: expected \"body\" or \"json-body\" in `fingerprint` with the key \"content\": requests with different bodies would have one key".to_owned()),
+        ("[policy]\nkey = [\"content\"]\nretention = \"5s\"\nprobe = { path = \"/o/{key}\" }", format!("5:9: {{ path = \"/o/{{key}}\" }}: {}", by_content("probe"))),
+        ("[policy]\nprobe = { path = \"/o/{key}\" }\nunknown_outcome = \"probe\"\n[[route]]\npath = \"/\"\nretention = \"5s\"\nkey = [\"header:A\", \"content\"]", format!("8:7: [\"header:A\", \"content\"]: {}", by_content("probe"))),
+        ("[policy]\nkey = [\"content\"]\nretention = \"5s\"\n[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_from = \"/o/{key}\"", format!("5:1: [[policy.response]]: {}", by_content("reply_from"))),
         ("[policy]\nkey_format = \"uuid5\"", format!("3:14: \"uuid5\": {FORMAT}")),
         ("[policy]\nkey_format = \"regex:(a\"", "3:14: \"regex:(a\": expected a regular expression after regex: (unclosed group)".to_owned()),
         ("[policy]\nuuid7_max_age = 7", format!("3:17: 7: {DURATION}")),
@@ -153,6 +165,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy.retry]\nattempts = 0", "3:12: 0: expected a whole number from 1 to 100".to_owned()),
         ("[policy.retry]\nbase = \"9s\"", "3:8: \"9s\": retry.max is 8s here, expected at least retry.base, 9s".to_owned()),
         ("[policy.retry]\non = [\"200\"]", "3:7: \"200\": expected \"connect\" or a status from \"400\" to \"599\"".to_owned()),
+        ("[policy.retry]\non = [\"+503\"]", "3:7: \"+503\": expected \"connect\" or a status from \"400\" to \"599\"".to_owned()),
         ("[[policy.response]]\noutcome = \"store\"", "2:1: [[policy.response]]: expected `status`, `json` or `header`: without any it would match every answer".to_owned()),
         ("[[policy.response]]\nstatus = \"409\"", "2:1: [[policy.response]]: `outcome` is missing, expected \"store\", \"release\" or \"unknown\"".to_owned()),
         ("[[policy.response]]\nstatus = \"409\"\noutcome = \"keep\"", "4:11: \"keep\": expected \"store\" or \"release\" or \"unknown\"".to_owned()),
@@ -173,15 +186,21 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_from = \"orders\"", format!("5:14: \"orders\": {TEMPLATE}")),
         ("[[policy.response]]\nstatus = \"409\"\noutcome = \"store\"\nreply_from = \"/o/{id}\"", "5:14: \"/o/{id}\": expected no placeholder but {key}".to_owned()),
         ("[[policy.response]]\nstatus = \"409\"\noutcome = \"release\"\nreply_from = \"/o\"", "5:14: \"/o\": expected `outcome = \"store\"` with it: what is fetched is kept".to_owned()),
+        ("[[policy.response]]\nstatus = \"200-409\"\noutcome = \"store\"\nreply_from = \"/o\"", format!("5:14: \"/o\": {BARE_REPLY}")),
+        ("[[route]]\npath = \"/\"\nupstream_timeout = \"1h\"\n[policy]\n[[policy.response]]\nstatus = \"503\"\noutcome = \"unknown\"\nretention = \"6m\"", "4:20: \"1h\": a response rule of [policy] keeps what is unknown for 6m, expected at least upstream_timeout + 2 × lease, 1h1m here".to_owned()),
         ("[[route]]\npath = \"/\"\n[[route.response]]\nstatus = \"5\"\noutcome = \"store\"", format!("5:10: \"5\": {STATUSES}")),
         ("[policy]\nunknown_outcome = \"probe\"", "3:19: \"probe\": expected `probe` with it, such as { path = \"/orders?client_id={key}\" }".to_owned()),
         ("[policy]\nprobe = { found = \"2xx\" }", "3:9: { found = \"2xx\" }: `path` is missing, expected one, such as \"/orders\"".to_owned()),
         ("[policy]\nprobe = { path = \"o\" }", format!("3:18: \"o\": {TEMPLATE}")),
-        ("[policy]\nprobe = { path = \"/o\", absent = \"200\" }", "3:33: \"200\": expected no status that is both found (2xx) and absent (200)".to_owned()),
+        ("[policy]\nprobe = { path = \"/o\", absent = \"200\" }", format!("3:33: \"200\": {ABSENT}")),
+        ("[policy]\nprobe = { path = \"/o\", absent = \"404-410\" }", format!("3:33: \"404-410\": {ABSENT}")),
+        ("[policy]\nprobe = { path = \"/o\", absent = \"503\" }", format!("3:33: \"503\": {ABSENT}")),
+        ("[policy]\nprobe = { path = \"/o\", found = \"400-404\" }", "3:32: \"400-404\": expected no status that is both found (400-404) and absent (404)".to_owned()),
         ("[policy]\nprobe = { path = \"/o\", after = 60 }", format!("3:32: 60: {DURATION}")),
         ("[policy]\nprobe = { path = \"/o\", afterr = \"1m\" }", "3:24: afterr: unknown key, did you mean `after`?".to_owned()),
         ("[policy]\nreplay_check = { path = \"/me/{key}\" }", "3:25: \"/me/{key}\": expected a path without {key}: it is about credentials, and not about a key".to_owned()),
         ("[policy]\nreplay_check = { path = \"/me\", ok = \"1xx\" }", format!("3:37: \"1xx\": {STATUSES}")),
+        ("[policy]\nreplay_check = { path = \"/me\", ok = \"200-404\" }", "3:37: \"200-404\": expected statuses within 2xx: others say nothing good of credentials".to_owned()),
         ("[policy]\nreplay_check = true", "3:16: true: expected a table, [policy.replay_check]".to_owned()),
         ("[[route]]\nname = \"a\"", "2:1: [[route]]: `path` is missing, expected one, such as \"/orders/{id}\"".to_owned()),
         ("[[route]]\npath = \"orders\"", format!("3:8: \"orders\": {PATTERN}")),
@@ -890,6 +909,22 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
             "a place that a key comes from",
         ),
         ("key = [\"json:/id\"]\nfingerprint = [\"path\"]", "no body"),
+        (
+            "retry = { attempts = 1, on = [\"503\"] }",
+            "they free the key",
+        ),
+        (
+            "key = [\"json:/client_id\", \"header:Idempotency-Key\"]\nmethods = [\"POST\"]\nunknown_outcome = \"probe\"\nprobe = { path = \"/o/{key}\", after = \"6m\" }",
+            "several sources",
+        ),
+        (
+            "[[policy.response]]\nstatus = \"200\"\njson = { \"/duplicate\" = true }\noutcome = \"store\"\nreply_from = \"/o\"",
+            "has reply_from",
+        ),
+        (
+            "unknown_outcome = \"probe\"\nprobe = { path = \"/o/{key}\", after = \"6m\" }",
+            "probe asks by {key} alone",
+        ),
     ] {
         let [warning] = of_policy(text).try_into().unwrap();
         assert!(warning.contains(words), "{warning}");
@@ -897,6 +932,8 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     for sound in [
         "key = [\"query:id\", \"json:/id\"]",
         "fingerprint = [\"json-body\"]\nfingerprint_ignore = [\"/at\"]",
+        "key = [\"json:/id\", \"header:A\"]\nprobe = { path = \"/o/{key}\" }",
+        "probe = { path = \"/o/{key}\", after = \"6m\" }\n[[route]]\npath = \"/o\"\nmethods = [\"POST\"]\nunknown_outcome = \"probe\"",
     ] {
         assert_eq!(of_policy(sound), [""; 0]);
     }
@@ -915,6 +952,22 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     ] {
         assert!(told.lines().any(|found| found == line), "{line}\n{told}");
     }
+    let probed = "unknown_outcome = \"probe\"\nprobe = { path = \"/o/{key}\", after = \"6m\" }\nmethods = [\"POST\"]\n";
+    assert_eq!(of_policy(probed), [""; 0]);
+    let rejected = "[[route]]\npath = \"/a\"\nunknown_outcome = \"reject\"";
+    let [warning] = of_policy(&format!("{probed}{rejected}"))
+        .try_into()
+        .unwrap();
+    assert!(
+        warning.starts_with("route default: probe asks by"),
+        "{warning}"
+    );
+    let segment = format!("[[route]]\npath = \"/a/{{id}}\"\n{probed}");
+    let [warning] = good(&segment).warnings.try_into().unwrap();
+    assert!(
+        warning.starts_with("route /a/{id}: probe asks by"),
+        "{warning}"
+    );
     let of_store = |text: &str| good(text).warnings.len();
     assert_eq!(of_store("[store]\nsync = \"never\""), 1);
     let of_redis = |rest: &str| of_store(&format!("service = \"s\"\n[store]\nurl = \"redis{rest}"));
@@ -1012,6 +1065,7 @@ fn a_routes_response_rules_come_before_the_policys() {
         [
             "a response rule releases answers that would be kept or leave the outcome unknown",
             "probe.after is shorter than upstream_timeout",
+            "probe asks by {key} alone, and a record is one of a method, a path and a caller",
         ]
     );
 }

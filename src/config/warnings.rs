@@ -1,8 +1,9 @@
 //! What of a configuration weakens the guarantee.
 
+use http::Method;
 use http::header::AUTHORIZATION;
 
-use crate::idempotency::{Finality, built_in};
+use crate::idempotency::{Finality, ResponseRule, Template, built_in};
 use crate::proxy::Routes;
 use crate::proxy::jwt::{TokenRules, TokenVerifier};
 use crate::proxy::policy::{
@@ -38,16 +39,31 @@ pub(super) fn of(
                 .filter(|policy| policy.mode == mode && weak(policy))
                 .map(|policy| policy.route.as_str())
                 .collect();
-            let word = if names.len() == 1 { "route" } else { "routes" };
-            (!names.is_empty()).then(|| format!("{word} {}: {sentence}", names.join(", ")))
+            told(&names, sentence)
         });
     let of_voice = OF_VOICE
         .iter()
         .filter(|(weak, _)| weak(voice))
         .map(|(_, sentence)| format!("errors: {sentence}"));
+    let crowded: Vec<&str> = routes
+        .all()
+        .iter()
+        .zip(routes.patterns())
+        .filter(|(policy, _)| policy.mode == Mode::Enforce && probes_by_key(policy))
+        .filter(|(policy, pattern)| {
+            let everywhere = pattern.is_empty() && routes.all().len() > 1;
+            policy.methods != [Method::POST] || pattern.contains('{') || everywhere
+        })
+        .map(|(policy, _)| policy.route.as_str())
+        .collect();
+    let crowded = told(
+        &crowded,
+        "probe asks by {key} alone, and a record is one of a method, a path and a caller: what another method or path did under the same key is taken for what this one did",
+    );
     of_store
         .chain(of_jwt)
         .chain(of_policies)
+        .chain(crowded)
         .chain(of_voice)
         .collect()
 }
@@ -58,6 +74,34 @@ fn tells_apart(policy: &Policy, one_of: impl Fn(&ScopePart) -> bool) -> bool {
         let is_of_request = matches!(part, ScopePart::Method | ScopePart::Path | ScopePart::Query);
         !is_of_request && one_of(part)
     })
+}
+
+fn told(routes: &[&str], sentence: &str) -> Option<String> {
+    let word = if routes.len() == 1 { "route" } else { "routes" };
+    (!routes.is_empty()).then(|| format!("{word} {}: {sentence}", routes.join(", ")))
+}
+
+fn probes_by_key(policy: &Policy) -> bool {
+    policy.unknown_outcome == UnknownOutcome::Probe
+        && policy
+            .probe
+            .as_ref()
+            .is_some_and(|probe| probe.path.names_key())
+}
+
+fn asks_by_key(policy: &Policy) -> bool {
+    let mut replies = policy
+        .responses
+        .iter()
+        .filter_map(|rule| rule.reply_from.as_ref());
+    probes_by_key(policy) || replies.any(Template::names_key)
+}
+
+/// Whether a rule is for answers that would not free the key without it.
+fn may_free_what_is_kept(rule: &ResponseRule) -> bool {
+    (200..=599)
+        .filter(|status| rule.status.is_none_or(|of| of.contains(*status)))
+        .any(|status| built_in(status) != Finality::Release)
 }
 
 type Weakness<T> = (fn(&T) -> bool, &'static str);
@@ -162,18 +206,32 @@ const OF_POLICY: &[Weakness<Policy>] = &[
         "store_error is forward: while the store cannot be reached, requests run without the guarantee",
     ),
     (
-        |policy| policy.retry.attempts > 1 && !policy.retry.on_status.is_empty(),
-        "retry.on names statuses: a request is sent again after them, which is safe only if they mean that nothing was done",
+        |policy| !policy.retry.on_status.is_empty(),
+        "retry.on names statuses: they free the key, and a request is sent again after them, which is safe only if they mean that nothing was done",
     ),
     (
         |policy| {
-            policy.responses.iter().any(|rule| {
-                let of_rule = |status: &u16| rule.status.is_none_or(|of| of.contains(*status));
-                let kept = |status| built_in(status) != Finality::Release;
-                rule.outcome == Finality::Release && (200..=599).filter(of_rule).any(kept)
-            })
+            let releases = |rule: &ResponseRule| rule.outcome == Finality::Release;
+            policy
+                .responses
+                .iter()
+                .any(|rule| releases(rule) && may_free_what_is_kept(rule))
         },
         "a response rule releases answers that would be kept or leave the outcome unknown: their requests run again, which is safe only if they mean that nothing was done",
+    ),
+    (
+        |policy| {
+            let fetches = |rule: &ResponseRule| rule.reply_from.is_some();
+            policy
+                .responses
+                .iter()
+                .any(|rule| fetches(rule) && may_free_what_is_kept(rule))
+        },
+        "a response rule has reply_from for answers that would be kept or leave the outcome unknown: where nothing can be fetched their requests run again, which is safe only if they mean that the thing was there already",
+    ),
+    (
+        |policy| policy.key.len() > 1 && asks_by_key(policy),
+        "probe or reply_from asks by {key}, and key has several sources: a key from one that the upstream does not look at is not found there, and its request may run again",
     ),
     (
         |policy| {

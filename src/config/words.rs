@@ -1,7 +1,9 @@
 //! What a value may be, in this program's own words.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, Method, Uri};
@@ -11,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::defaults::HEADER_NAME_MAX;
 use super::kind::{Read, Value, Wrong, size, text, wrong};
 use crate::idempotency::json::Pointer;
-use crate::idempotency::{BadTemplate, KeyFormat, KeyPattern, Statuses, Template};
+use crate::idempotency::{BadStatuses, BadTemplate, KeyFormat, KeyPattern, Statuses, Template};
 use crate::proxy::has_dot_segment;
 use crate::proxy::policy::{FingerprintPart, KeySource, ScopePart};
 use crate::store::{BadLocation, Location};
@@ -309,11 +311,11 @@ pub(super) fn retry_on(value: &Value<'_>) -> Read<RetryOn> {
         |text| match text {
             "connect" => Some(RetryOn::Connect),
             _ => {
-                let status = text
-                    .parse()
-                    .ok()
-                    .filter(|status| (400..=599).contains(status));
-                status.map(RetryOn::Status)
+                let plain = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+                let status = text.parse().ok();
+                status
+                    .filter(|status| plain && (400..=599).contains(status))
+                    .map(RetryOn::Status)
             }
         },
     )(value)
@@ -321,17 +323,47 @@ pub(super) fn retry_on(value: &Value<'_>) -> Read<RetryOn> {
 
 /// Statuses of answers.
 pub(super) fn statuses(value: &Value<'_>) -> Read<Statuses> {
-    text(
-        "statuses from 200 to 599, such as \"409\", \"2xx\" or \"500-599\"",
-        |text| text.parse().ok(),
-    )(value)
+    parsed::<_, BadStatuses>(value)
+}
+
+/// Statuses by which an API says that there is nothing: none that says "there it is", "elsewhere", "not you", "not now" or "I cannot".
+pub(super) fn absent_statuses(value: &Value<'_>) -> Read<Statuses> {
+    let statuses = statuses(value)?;
+    let classes = [2, 3, 5].map(Statuses::class);
+    let others = [401, 403, 407, 408, 425, 429].map(Statuses::one);
+    if classes
+        .iter()
+        .chain(&others)
+        .any(|other| statuses.meets(*other))
+    {
+        return wrong(
+            value,
+            "statuses that say that there is nothing, such as \"404\", and none of 2xx, 3xx, 401, 403, 407, 408, 425, 429 and 5xx",
+        );
+    }
+    Ok(statuses)
+}
+
+/// Statuses of success.
+pub(super) fn successful(value: &Value<'_>) -> Read<Statuses> {
+    match statuses(value)? {
+        some if some.are_within(Statuses::SUCCESSFUL) => Ok(some),
+        _ => wrong(
+            value,
+            "statuses within 2xx: others say nothing good of credentials",
+        ),
+    }
 }
 
 /// Where on the upstream something is asked.
 pub(super) fn template(value: &Value<'_>) -> Read<Template> {
+    parsed::<_, BadTemplate>(value)
+}
+
+/// What a string says, or what its error says was expected.
+fn parsed<T: FromStr<Err = E>, E: Display>(value: &Value<'_>) -> Read<T> {
     let written = value.get_ref().as_str();
-    let parsed = written.unwrap_or_default().parse();
-    parsed.map_err(|error: BadTemplate| {
+    written.unwrap_or_default().parse().map_err(|error: E| {
         vec![Wrong {
             span: value.span(),
             text: written.map(str::to_owned),

@@ -53,6 +53,8 @@ pub enum Body<'a> {
     Unread,
     /// It never will be read as a whole, or is no JSON: no rule that asks for JSON matches it.
     Opaque,
+    /// It may be JSON and cannot be read: whether a rule that asks for JSON matches it stays open.
+    Unreadable,
     /// All of it, as JSON.
     Json(&'a Json),
 }
@@ -66,6 +68,9 @@ pub enum Judged<'a> {
     Unruled,
     /// That depends on the body.
     ReadOn,
+    /// This one, or none, if no rule matches that could not be decided and says that the operation may have been carried out: nothing may
+    /// be released by it.
+    Undecided(Option<&'a ResponseRule>),
 }
 
 impl ResponseRule {
@@ -92,17 +97,29 @@ pub fn judge<'a, H: Fn(&str, &str) -> bool>(
     rules: &'a [ResponseRule],
     answer: &Answer<'_, H>,
 ) -> Judged<'a> {
+    let mut undecided = false;
+    let mut found = None;
     for rule in rules.iter().filter(|rule| rule.meets_head(answer)) {
-        if rule.json.is_empty() {
-            return Judged::Rule(rule);
-        }
-        match answer.body {
+        let matches = match answer.body {
+            _ if rule.json.is_empty() => true,
             Body::Unread => return Judged::ReadOn,
-            Body::Json(body) if rule.meets_json(body) => return Judged::Rule(rule),
-            Body::Json(_) | Body::Opaque => {}
+            Body::Json(body) => rule.meets_json(body),
+            Body::Opaque => false,
+            Body::Unreadable => {
+                undecided |= rule.outcome != Finality::Release;
+                false
+            }
+        };
+        if matches {
+            found = Some(rule);
+            break;
         }
     }
-    Judged::Unruled
+    match found {
+        found if undecided => Judged::Undecided(found),
+        Some(rule) => Judged::Rule(rule),
+        None => Judged::Unruled,
+    }
 }
 
 /// Of one type, and the same value; numbers to the last digit, however they are written.
@@ -188,7 +205,7 @@ mod tests {
         match judge(rules, &answer) {
             Judged::Rule(found) => rules.iter().position(|rule| std::ptr::eq(rule, found)),
             Judged::Unruled => None,
-            Judged::ReadOn => panic!("the body is there"),
+            Judged::ReadOn | Judged::Undecided(_) => panic!("the body is there"),
         }
     }
 
@@ -259,6 +276,33 @@ mod tests {
         // A body that nobody will read matches none that asks for it.
         assert_eq!(place(&rules, 409, "no JSON"), Some(2));
         assert_eq!(place(&rules, 400, "no JSON"), None);
+    }
+
+    #[test]
+    fn where_an_answer_cannot_be_read_a_rule_that_might_have_kept_it_stays_undecided() {
+        let says = |outcome, rule: ResponseRule| ResponseRule { outcome, ..rule };
+        let json = |status| with_json(status, &[("/a", Json::Bool(true))]);
+        let rules = [
+            says(Finality::Release, json("4xx")),
+            says(Finality::Store, json("409")),
+            says(Finality::Unknown, json("5xx")),
+            says(Finality::Release, rule("409")),
+            says(Finality::Release, rule("503")),
+        ];
+        let judged = |status| {
+            let answer = Answer {
+                status,
+                has: |_: &str, _: &str| false,
+                body: Body::Unreadable,
+            };
+            judge(&rules, &answer)
+        };
+        assert_eq!(judged(409), Judged::Undecided(Some(&rules[3])));
+        assert_eq!(judged(503), Judged::Undecided(Some(&rules[4])));
+        assert_eq!(judged(500), Judged::Undecided(None));
+        // Nothing was missed but a rule that would free the key.
+        assert_eq!(judged(404), Judged::Unruled);
+        assert_eq!(judged(200), Judged::Unruled);
     }
 
     #[test]

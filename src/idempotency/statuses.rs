@@ -17,10 +17,15 @@ pub struct BadStatuses;
 
 impl Statuses {
     /// 2xx.
-    pub const SUCCESSFUL: Self = Self {
-        first: 200,
-        last: 299,
-    };
+    pub const SUCCESSFUL: Self = Self::class(2);
+
+    /// All that begin with this digit, 2 to 5.
+    pub const fn class(digit: u16) -> Self {
+        Self {
+            first: digit * 100,
+            last: digit * 100 + 99,
+        }
+    }
 
     /// This one.
     pub const fn one(status: u16) -> Self {
@@ -33,6 +38,11 @@ impl Statuses {
     /// Whether `status` is one of them.
     pub fn contains(self, status: u16) -> bool {
         (self.first..=self.last).contains(&status)
+    }
+
+    /// Whether all of them are among `others`.
+    pub fn are_within(self, others: Self) -> bool {
+        others.first <= self.first && self.last <= others.last
     }
 
     /// Whether any status is one of both.
@@ -98,6 +108,20 @@ mod tests {
         }
         assert_eq!("2xx".parse(), Ok(Statuses::SUCCESSFUL));
         assert_eq!("404".parse(), Ok(Statuses::one(404)));
+        assert_eq!("5xx".parse(), Ok(Statuses::class(5)));
+    }
+
+    #[test]
+    fn some_lie_within_others_and_some_only_meet() {
+        let range = |text: &str| text.parse::<Statuses>().unwrap();
+        for within in ["200", "299", "2xx", "201-204"] {
+            assert!(range(within).are_within(Statuses::SUCCESSFUL), "{within}");
+        }
+        for meets in ["200-300", "200-599"] {
+            assert!(!range(meets).are_within(Statuses::SUCCESSFUL), "{meets}");
+            assert!(range(meets).meets(Statuses::SUCCESSFUL), "{meets}");
+        }
+        assert!(!range("404").meets(Statuses::SUCCESSFUL));
     }
 
     #[test]

@@ -7,10 +7,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::judge::{finality, ruled};
+use super::judge::{finality, read_json, ruled};
 use super::policy::{CutUpload, Policy};
 use super::tap::Sight;
-use crate::idempotency::json::Json;
 use crate::idempotency::observation::unsaid;
 use crate::idempotency::response_rule::Body as Known;
 use crate::idempotency::{Finality, Outcome as Ended};
@@ -79,16 +78,17 @@ impl Awaited {
         let (says, retention) = match &answered.judgement {
             Judgement::Final(says, retention) => (*says, *retention),
             Judgement::ByBody(headers) => {
-                let json = match answered.body.recv().await {
+                let read = match answered.body.recv().await {
                     Some(Sight::End(seen)) if seen.whole => {
-                        let copy = seen.copy.as_ref();
-                        let json = copy.and_then(|(bytes, _)| Json::parse(bytes).ok());
                         end = Some(true);
-                        json
+                        match &seen.copy {
+                            Some((bytes, _)) => read_json(headers, bytes, policy),
+                            None => Err(Known::Opaque),
+                        }
                     }
                     Some(Sight::Over(_)) => {
                         over = true;
-                        None
+                        Err(Known::Opaque)
                     }
                     // The rules might have said so.
                     Some(Sight::NoRoom | Sight::End(_)) | None => {
@@ -101,7 +101,10 @@ impl Awaited {
                         );
                     }
                 };
-                let known = json.as_ref().map_or(Known::Opaque, Known::Json);
+                let known = match &read {
+                    Ok(json) => Known::Json(json),
+                    Err(otherwise) => *otherwise,
+                };
                 let judged = ruled(policy, answered.status, headers, known);
                 let (says, rule) = finality(judged, policy, answered.status);
                 (says, rule.and_then(|rule| rule.retention))

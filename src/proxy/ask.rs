@@ -9,8 +9,9 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
-use super::collect::{Collected, collect, is_event_stream};
+use super::collect::{Collected, collect};
 use super::limits::Buffered;
+use super::media::is_event_stream;
 use super::policy::{KeySource, Policy};
 use super::{Forward, Shared, Target};
 use crate::store::Store;

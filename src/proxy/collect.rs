@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -91,19 +90,4 @@ where
             return Ok(None);
         }
     }
-}
-
-/// Whether an answer is a stream of events, which has no end to wait for.
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let essence = |value: &[u8]| {
-        value
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii()
-            .to_owned()
-    };
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(b"text/event-stream"))
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::account::Tell;
 use super::claim::Claim;
-use super::collect::{Collected, collect, is_event_stream, pump};
+use super::collect::{Collected, collect, pump};
 use super::ended::{Ended, Then, failed};
 use super::judge::{Read, Verdict, judge};
 use super::limits::{Buffered, InFlight};
+use super::media::is_event_stream;
 use super::payload::{Pieces, Received};
 use super::records::Settled;
 use super::relay::relay;
@@ -28,7 +29,6 @@ use crate::fault::{self, Place};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State};
 use crate::store::Store;
 use crate::telemetry;
-use crate::upstream::headers;
 use crate::wire::{self, Code, Problem};
 
 /// One request on its way through the upstream, with the claim under which it runs.
@@ -149,8 +149,8 @@ pub(super) async fn execute<F: Forward, S: Store>(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, of one step")]
 /// Everything up to the end of the claim. Dropped where it stands when the proxy has to stop.
+#[expect(clippy::too_many_arguments, reason = "one call, of one step")]
 async fn work<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
@@ -162,6 +162,7 @@ async fn work<F: Forward, S: Store>(
     tell: &mut Option<Tell>,
 ) -> Ended {
     let policy = &*claim.policy;
+    let to_head = head.method == Method::HEAD;
     let began = Instant::now();
     let sent = tokio::select! {
         biased;
@@ -174,13 +175,12 @@ async fn work<F: Forward, S: Store>(
             );
         }
     };
-    let mut response = match sent {
+    let response = match sent {
         Ok(response) => response,
         Err(error) => return failed(error, policy, progress.stage()),
     };
     fault::reach(Place::AfterResponseHead);
     proxy.metrics.upstream_took(began.elapsed());
-    headers::prepare_response(response.headers_mut());
     let status = response.status().as_u16();
     if response.status().is_informational() {
         let then = Then::Problem(
@@ -189,11 +189,12 @@ async fn work<F: Forward, S: Store>(
         );
         return Ended::unknown(Some(status), "the upstream switched protocols", then);
     }
-    let judged = judge(response, policy, held).await;
+    let judged = judge(response, policy, held, &proxy.metrics).await;
     let Ok(Verdict {
         mut answer,
         mut finality,
         rule,
+        mut error,
     }) = judged
     else {
         let then = Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
@@ -207,21 +208,16 @@ async fn work<F: Forward, S: Store>(
                 Some((response, trailers)) => answer = Read::Whole(response, trailers),
                 None => {
                     (finality, reply_status, retention) = (Finality::Release, None, None);
+                    error = "a response rule found nothing to reply with";
                 }
             }
         }
     }
     if let Some(status) = reply_status.and_then(|status| StatusCode::from_u16(status).ok()) {
-        answer.set_status(status);
+        answer.set_status(status, to_head);
     }
     if finality != Finality::Store {
-        let error = Some(match (finality, rule) {
-            (Finality::Release, None) => "the upstream's status says so",
-            (Finality::Release, Some(_)) => "a response rule says so",
-            (_, None) => "the upstream's answer leaves it open",
-            (_, Some(_)) => "a response rule leaves it open",
-        });
-        let status = Some(status);
+        let (status, error) = (Some(status), Some(error));
         let outcome = match finality {
             Finality::Release => Outcome::Released { status, error },
             _ => Outcome::Unknown { status, error },

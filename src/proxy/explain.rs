@@ -174,12 +174,13 @@ async fn follow(
     if keyed.is_none() && !in_body {
         return Ok(End::Passes(Why::NoKey));
     }
-    let holding = match keyed {
+    let mut holding = match keyed {
         Some(_) => Holding::keyed(policy),
         None => source::holding(&head, policy, now),
     };
     let size = body.len() as u64;
-    let hold = holding.of(&body);
+    holding.look(&body);
+    let hold = holding.hold();
     let mut room = Limits::new(1, u64::MAX).buffer();
     let read = payload::read(full(body), holding, policy, &mut room, UNHURRIED).await;
     let mut received = read.map_err(|unheld| {

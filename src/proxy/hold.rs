@@ -1,9 +1,8 @@
 //! How much of a body is held in memory before anything else is done.
 
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
-
+use super::media::Kind;
 use super::policy::{FingerprintPart, Policy};
+use crate::idempotency::json::MARK;
 
 /// How much of a body is held in memory before anything else is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,18 +15,33 @@ pub(super) enum Hold {
     All,
 }
 
-/// How much of a body is held, by what it turns out to be.
+/// How much of a body is held, by what it turns out to be as it comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holding {
-    /// What it is said to be.
-    pub(super) kind: Kind,
-    /// If it is JSON.
-    pub(super) json: Hold,
-    /// If not.
-    pub(super) other: Hold,
+    json: Hold,
+    other: Hold,
+    hold: Option<Hold>,
+    /// Bytes that may be of a byte order mark.
+    marked: usize,
 }
 
 impl Holding {
+    /// Of a body of this kind: so much if it is JSON, and so much if not.
+    pub(super) fn new(kind: Kind, json: Hold, other: Hold) -> Self {
+        let hold = match kind {
+            _ if json == other => Some(json),
+            Kind::Json => Some(json),
+            Kind::Other => Some(other),
+            Kind::Unsaid | Kind::Perhaps => None,
+        };
+        Self {
+            json,
+            other,
+            hold,
+            marked: 0,
+        }
+    }
+
     /// Of a request whose key is known.
     pub(super) fn keyed(policy: &Policy) -> Self {
         let hold = if policy.fingerprint.contains(&FingerprintPart::JsonBody) {
@@ -35,61 +49,34 @@ impl Holding {
         } else {
             Hold::Small
         };
-        Self {
-            // All the same.
-            kind: Kind::Perhaps,
-            json: hold,
-            other: hold,
-        }
+        Self::new(Kind::Perhaps, hold, hold)
     }
 
-    /// As far as it can be told of a body that begins with `ahead`.
-    pub(super) fn of(&self, ahead: &[u8]) -> Option<Hold> {
-        let first = ahead.iter().find(|byte| !byte.is_ascii_whitespace());
-        match (self.kind, first) {
-            _ if self.json == self.other => Some(self.json),
-            (Kind::Json, _) | (Kind::Perhaps, Some(b'{' | b'[')) => Some(self.json),
-            (Kind::Perhaps, None) => None,
-            (Kind::Other, _) | (Kind::Perhaps, Some(_)) => Some(self.other),
-        }
+    /// As far as it can be told.
+    pub(super) fn hold(&self) -> Option<Hold> {
+        self.hold
     }
-}
 
-/// Whether a body is JSON, by its `Content-Type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// It says so.
-    Json,
-    /// Nothing, or what clients say that do not care: then JSON begins with a brace or a bracket.
-    Perhaps,
-    /// It says something else.
-    Other,
-}
-
-impl Kind {
-    /// By the headers of a request.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let kinds = headers.get_all(CONTENT_TYPE).iter().map(|value| {
-            let essence = value.as_bytes().split(|byte| *byte == b';').next();
-            let essence = essence
-                .unwrap_or_default()
-                .trim_ascii()
-                .to_ascii_lowercase();
-            match essence.as_slice() {
-                b"application/json" | b"text/json" => Self::Json,
-                suffixed if suffixed.ends_with(b"+json") => Self::Json,
-                b"" | b"text/plain" | b"application/x-www-form-urlencoded" => Self::Perhaps,
-                _ => Self::Other,
+    /// Looks into the next piece, no further than it takes to tell.
+    pub(super) fn look(&mut self, piece: &[u8]) {
+        for byte in piece {
+            if self.hold.is_some() {
+                return;
             }
-        });
-        kinds
-            // Of several the one that looks closest.
-            .min_by_key(|kind| match kind {
-                Self::Json => 0,
-                Self::Perhaps => 1,
-                Self::Other => 2,
-            })
-            .unwrap_or(Self::Perhaps)
+            self.hold = match (self.marked, byte) {
+                (at, byte) if MARK.get(at) == Some(byte) => {
+                    self.marked += 1;
+                    None
+                }
+                (1 | 2, _) => Some(self.other),
+                (_, byte) if byte.is_ascii_whitespace() => {
+                    self.marked = MARK.len();
+                    None
+                }
+                (_, b'{' | b'[') => Some(self.json),
+                _ => Some(self.other),
+            };
+        }
     }
 }
 
@@ -97,60 +84,39 @@ impl Kind {
 mod tests {
     use super::*;
 
-    fn kind(values: &[&'static str]) -> Kind {
-        let fields = values
-            .iter()
-            .map(|value| (CONTENT_TYPE, http::HeaderValue::from_static(value)));
-        let mut headers = HeaderMap::new();
-        fields.for_each(|(name, value)| {
-            headers.append(name, value);
-        });
-        Kind::of(&headers)
-    }
-
-    #[test]
-    fn a_body_is_json_where_its_type_says_so() {
-        for json in [
-            "application/json",
-            "Application/JSON ; charset=utf-8",
-            "application/merge-patch+json",
-            "text/json",
-        ] {
-            assert_eq!(kind(&[json]), Kind::Json, "{json}");
-        }
-        for perhaps in [
-            "text/plain;charset=UTF-8",
-            "",
-            "application/x-www-form-urlencoded",
-        ] {
-            assert_eq!(kind(&[perhaps]), Kind::Perhaps, "{perhaps}");
-        }
-        for other in [
-            "multipart/form-data; boundary=x",
-            "application/octet-stream",
-            "?",
-        ] {
-            assert_eq!(kind(&[other]), Kind::Other, "{other}");
-        }
-        assert_eq!(kind(&[]), Kind::Perhaps);
-        assert_eq!(kind(&["image/png", "application/json"]), Kind::Json);
-    }
-
     #[test]
     fn where_the_type_says_nothing_the_first_character_does() {
-        let of = |kind, ahead: &str| {
-            let (json, other) = (Hold::All, Hold::Nothing);
-            Holding { kind, json, other }.of(ahead.as_bytes())
+        let of = |kind, pieces: &[&[u8]]| {
+            let mut holding = Holding::new(kind, Hold::All, Hold::Nothing);
+            for piece in pieces {
+                holding.look(piece);
+            }
+            holding.hold()
         };
-        let perhaps = |ahead| of(Kind::Perhaps, ahead);
-        assert_eq!(perhaps(""), None);
-        assert_eq!(perhaps(" \r\n"), None);
-        assert_eq!(perhaps(" {"), Some(Hold::All));
-        assert_eq!(perhaps("["), Some(Hold::All));
-        assert_eq!(perhaps("a={}"), Some(Hold::Nothing));
-        assert_eq!(of(Kind::Json, "a"), Some(Hold::All));
-        assert_eq!(of(Kind::Other, "{"), Some(Hold::Nothing));
+        let json = Some(Hold::All);
+        let other = Some(Hold::Nothing);
+        for kind in [Kind::Unsaid, Kind::Perhaps] {
+            for (pieces, expected) in [
+                (&[&b""[..]][..], None),
+                (&[b" \r\n", b"\t"], None),
+                (&[b" {"], json),
+                (&[b" ", b"", b"\n", b"[", b"a"], json),
+                (&[b"a={}"], other),
+                (&[b" ", b"a", b"{"], other),
+                (&[b"\xef\xbb\xbf"], None),
+                (&[b"\xef\xbb\xbf {"], json),
+                (&[b"\xef", b"\xbb", b"\xbf", b"{"], json),
+                (&[b"\xef", b"{"], other),
+                (&[b"\xef\xbb{"], other),
+                (&[b"\xef\xbb\xbf\xef\xbb\xbf{"], other),
+                (&[b" \xef\xbb\xbf{"], other),
+            ] {
+                assert_eq!(of(kind, pieces), expected, "{pieces:?}");
+            }
+        }
+        assert_eq!(of(Kind::Json, &[b"a"]), json);
+        assert_eq!(of(Kind::Other, &[b"{"]), other);
         let keyed = Holding::keyed(&Policy::default());
-        assert_eq!(keyed.of(b""), Some(Hold::Small));
+        assert_eq!(keyed.hold(), Some(Hold::Small));
     }
 }

@@ -1,19 +1,22 @@
 //! What an upstream's answer says: by the operator's rules, and else by the built-in ones.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
-use super::collect::{Collected, collect, is_event_stream};
+use super::collect::{Collected, collect};
+use super::decode::decoded;
 use super::ended::Then;
 use super::limits::Buffered;
+use super::media::{Kind, is_event_stream};
 use super::payload::Pieces;
 use super::policy::Policy;
-use crate::idempotency::json::Json;
+use crate::idempotency::json::{Json, JsonError, unmarked};
 use crate::idempotency::response_rule::{self, Answer, Judged};
 use crate::idempotency::{Finality, ResponseRule, built_in};
-use crate::telemetry::Limit;
+use crate::telemetry::{Limit, Metrics};
 use crate::wire::{self, BoxError};
 
 /// An answer that was judged.
@@ -24,6 +27,8 @@ pub(super) struct Verdict<'p, B> {
     pub(super) finality: Finality,
     /// The operator's rule that says so.
     pub(super) rule: Option<&'p ResponseRule>,
+    /// Why nothing is kept of it, where it is not.
+    pub(super) error: &'static str,
 }
 
 /// An answer, and how much of it was read.
@@ -45,6 +50,7 @@ pub(super) async fn judge<'p, B>(
     response: Response<B>,
     policy: &'p Policy,
     held: &mut Buffered,
+    metrics: &Metrics,
 ) -> Result<Verdict<'p, B>, BrokeOff>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
@@ -57,9 +63,9 @@ where
         }
         Judged::ReadOn => match collect(&mut body, policy, held).await {
             Collected::Whole(bytes, trailers) => {
-                let judged = match Json::parse(&bytes) {
+                let judged = match read_json(&head.headers, &bytes, policy) {
                     Ok(json) => judged(response_rule::Body::Json(&json)),
-                    Err(_) => judged(response_rule::Body::Opaque),
+                    Err(otherwise) => judged(otherwise),
                 };
                 let whole = Response::from_parts(head, bytes);
                 return Ok(Verdict::of(judged, policy, Read::Whole(whole, trailers)));
@@ -74,13 +80,27 @@ where
     let response = Response::from_parts(head, body);
     Ok(match read {
         None => Verdict::of(judged, policy, Read::Head(response)),
-        Some((ahead, Limit::MaxBufferedTotal)) => Verdict {
-            answer: Read::Large(response, ahead, Limit::MaxBufferedTotal),
-            finality: Finality::Unknown,
-            rule: None,
-        },
+        Some((ahead, limit @ Limit::MaxBufferedTotal)) => {
+            metrics.limit_reached(limit);
+            Verdict {
+                answer: Read::Large(response, ahead, limit),
+                finality: Finality::Unknown,
+                rule: None,
+                error: "there was no room to read the answer for its rules",
+            }
+        }
         Some((ahead, limit)) => Verdict::of(judged, policy, Read::Large(response, ahead, limit)),
     })
+}
+
+/// Whether the operator's rules leave it to `retry.on` what the status says, or say themselves that nothing was carried out.
+pub(super) fn may_be_sent_again<B>(response: &Response<B>, policy: &Policy) -> bool {
+    let unread = response_rule::Body::Unread;
+    match ruled(policy, response.status(), response.headers(), unread) {
+        Judged::Rule(rule) => rule.outcome == Finality::Release,
+        Judged::Unruled => true,
+        Judged::ReadOn | Judged::Undecided(_) => false,
+    }
 }
 
 /// The operator's rule that an answer falls under.
@@ -98,6 +118,32 @@ pub(super) fn ruled<'p>(
     response_rule::judge(&policy.responses, &Answer { status, has, body })
 }
 
+/// The JSON of an answer, or what it is instead.
+pub(super) fn read_json(
+    headers: &HeaderMap,
+    bytes: &[u8],
+    policy: &Policy,
+) -> Result<Json, response_rule::Body<'static>> {
+    let kind = Kind::of(headers);
+    let otherwise = |unreadable| match unreadable {
+        true => response_rule::Body::Unreadable,
+        false => response_rule::Body::Opaque,
+    };
+    if bytes.is_empty() {
+        return Err(response_rule::Body::Opaque);
+    }
+    let content = decoded(headers, bytes, policy.max_stored_response)
+        .map_err(|_| otherwise(kind != Kind::Other))?;
+    let text = unmarked(&content);
+    if text.trim_ascii().is_empty() {
+        return Err(response_rule::Body::Opaque);
+    }
+    Json::parse(text).map_err(|error| match error {
+        JsonError::Malformed(_) => otherwise(kind == Kind::Json),
+        _ => otherwise(kind != Kind::Other),
+    })
+}
+
 /// What follows from it, or else from the status alone.
 pub(super) fn finality<'p>(
     judged: Judged<'p>,
@@ -105,21 +151,37 @@ pub(super) fn finality<'p>(
     status: StatusCode,
 ) -> (Finality, Option<&'p ResponseRule>) {
     let status = status.as_u16();
-    match judged {
-        Judged::Rule(rule) => (rule.outcome, Some(rule)),
+    let rule = match judged {
+        Judged::Rule(rule) | Judged::Undecided(Some(rule)) => Some(rule),
+        Judged::Unruled | Judged::Undecided(None) | Judged::ReadOn => None,
+    };
+    let finality = match rule {
+        Some(rule) => rule.outcome,
         // By these the operator says that nothing was carried out.
-        _ if policy.retry.on_status.contains(&status) => (Finality::Release, None),
-        _ => (built_in(status), None),
+        None if policy.retry.on_status.contains(&status) => Finality::Release,
+        None => built_in(status),
+    };
+    match (judged, finality) {
+        (Judged::Undecided(_), Finality::Release) => (Finality::Unknown, None),
+        _ => (finality, rule),
     }
 }
 
 impl<'p, B> Verdict<'p, B> {
     fn of(judged: Judged<'p>, policy: &Policy, answer: Read<B>) -> Self {
         let (finality, rule) = finality(judged, policy, answer.status());
+        let error = match (finality, rule, judged) {
+            (Finality::Release, None, _) => "the upstream's status says so",
+            (Finality::Release, Some(_), _) => "a response rule says so",
+            (_, None, Judged::Undecided(_)) => "the answer could not be read for its rules",
+            (_, None, _) => "the upstream's answer leaves it open",
+            (_, Some(_), _) => "a response rule leaves it open",
+        };
         Self {
             answer,
             finality,
             rule,
+            error,
         }
     }
 }
@@ -132,20 +194,33 @@ impl<B> Read<B> {
             Self::Whole(response, _) => response.status(),
         }
     }
-
-    /// Gives it another status.
-    pub(super) fn set_status(&mut self, status: StatusCode) {
-        match self {
-            Self::Head(response) | Self::Large(response, ..) => *response.status_mut() = status,
-            Self::Whole(response, _) => *response.status_mut() = status,
-        }
-    }
 }
 
 impl<B> Read<B>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
+    /// Gives an answer to anything but HEAD another status, and a body with it: one that had none may tell the length of another (304).
+    pub(super) fn set_status(&mut self, status: StatusCode, to_head: bool) {
+        let (empty, headers) = match self {
+            Self::Head(response) => {
+                *response.status_mut() = status;
+                (response.body().is_end_stream(), response.headers_mut())
+            }
+            Self::Large(response, ..) => {
+                *response.status_mut() = status;
+                return;
+            }
+            Self::Whole(response, _) => {
+                *response.status_mut() = status;
+                (response.body().is_empty(), response.headers_mut())
+            }
+        };
+        if empty && !to_head && headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+    }
+
     /// The answer for the client, of which nothing is kept. What was read ahead keeps its memory until it is sent.
     pub(super) fn pass(self, held: Buffered) -> Then {
         match self {

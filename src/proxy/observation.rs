@@ -154,7 +154,9 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 Err(Outcome::ObservedBodyTooLarge)
             }
             Some(Sight::Over(ahead)) => {
-                match holding(&self.proxy, &self.named, &self.head, &policy).of(&ahead) {
+                let mut holding = holding(&self.proxy, &self.named, &self.head, &policy);
+                holding.look(&ahead);
+                match holding.hold() {
                     Some(Hold::Nothing | Hold::Small) => {}
                     Some(Hold::All) | None => return Err(Outcome::ObservedBodyTooLarge),
                 }

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::answered::{Answered, Judgement};
-use super::collect::is_event_stream;
 use super::hold::{Hold, Holding};
 use super::judge::{finality, ruled};
 use super::limits::InFlight;
+use super::media::is_event_stream;
 use super::observation::Observation;
 use super::pass::{Passing, pass};
 use super::payload::Received;
@@ -96,7 +96,7 @@ fn look<F: Forward, S: Store>(
     key::check_connection(&head.headers, policy).map_err(counted)?;
     let mut named = proxy.named(head, policy).map_err(counted)?;
     if matches!(named, Named::InBody)
-        && holding(proxy, &named, head, policy).of(b"") == Some(Hold::Nothing)
+        && holding(proxy, &named, head, policy).hold() == Some(Hold::Nothing)
     {
         // Nothing in a body of this kind can be a key.
         let sought = source::find(head, BodySoFar::Foreign, policy, proxy.records.now());

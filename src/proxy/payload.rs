@@ -36,7 +36,7 @@ pub(super) enum Received {
 /// Reads a body as far as it has to be held; what is too large for that, or need not be, is left to be streamed.
 pub(super) async fn read(
     mut body: Body,
-    holding: Holding,
+    mut holding: Holding,
     policy: &Policy,
     buffered: &mut Buffered,
     idle: Duration,
@@ -55,8 +55,10 @@ pub(super) async fn read(
     let mut pieces = Pieces::default();
     let mut trailers = HeaderMap::new();
     loop {
-        match holding.of(pieces.first()) {
+        match holding.hold() {
             Some(Hold::All) if over(hint.max(pieces.len())) => return Err(Unheld::TooLargeToHold),
+            // So much blank space, and it may still be something of which all is needed.
+            None if over(pieces.len()) => return Err(Unheld::TooLargeToHold),
             Some(hold) if hold == Hold::Nothing || over(hint.max(pieces.len())) => {
                 let ahead = (pieces.len() > 0).then(|| pieces.join());
                 return Ok(stream(hold, ahead, body));
@@ -74,6 +76,7 @@ pub(super) async fn read(
                 if !buffered.grow(data.len()) {
                     return Err(Unheld::NoRoom);
                 }
+                holding.look(&data);
                 pieces.push(data);
                 if too_large(pieces.len()) {
                     return Err(Unheld::TooLarge);
@@ -244,15 +247,6 @@ impl Pieces {
                 self.more.extend_from_slice(&self.first);
             }
             self.more.extend_from_slice(&piece);
-        }
-    }
-
-    /// What came first.
-    pub(super) fn first(&self) -> &[u8] {
-        if self.more.is_empty() {
-            &self.first
-        } else {
-            &self.more
         }
     }
 

@@ -147,8 +147,7 @@ impl<S: Store> Records<S> {
     }
 
     /// Ends a claim, to be kept for `retention` where that is given. If the store does not acknowledge, it is told again in the
-    /// background until it does; `held`, the memory that
-    /// the answer takes, is kept for so long, and given back otherwise.
+    /// background until it does; `held`, the memory that the answer takes, is kept for so long, and given back otherwise.
     pub(super) async fn settle(
         self: &Arc<Self>,
         claim: Claim,

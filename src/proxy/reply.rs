@@ -1,7 +1,7 @@
 //! The answer of a GET in the place of one that says that the thing is there already.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::ask::{Question, Told, ask};
 use super::limits::Buffered;
@@ -31,7 +31,8 @@ impl Asker {
         })
     }
 
-    /// What is there; nothing unless the upstream gives all of it, and with a 2xx.
+    /// What is there; nothing unless the upstream gives all of it, with a 2xx that has a body. Where it stops for the proxy's own end it
+    /// never comes back, and ends with the exchange around it.
     pub(super) async fn fetch<F: Forward, S: Store>(
         &self,
         proxy: &Shared<F, S>,
@@ -41,10 +42,14 @@ impl Asker {
     ) -> Option<(Response<Bytes>, HeaderMap)> {
         let target = from.fill(&self.key)?;
         let question = Question::about(&self.headers, policy, target);
-        match ask(proxy, policy, question, held).await? {
-            Told::Whole(response, trailers) if response.status().is_success() => {
-                Some((response, trailers))
+        let Some(told) = ask(proxy, policy, question, held).await else {
+            if proxy.stop.deadline.is_cancelled() {
+                std::future::pending::<()>().await;
             }
+            return None;
+        };
+        match told {
+            Told::Whole(response, trailers) if is_a_thing(&response) => Some((response, trailers)),
             told => {
                 tracing::warn!(
                     route = policy.route,
@@ -55,4 +60,15 @@ impl Asker {
             }
         }
     }
+}
+
+/// Whether an answer gives something: neither nothing nor a part of it.
+fn is_a_thing(response: &Response<Bytes>) -> bool {
+    let nothing = [
+        StatusCode::NO_CONTENT,
+        StatusCode::RESET_CONTENT,
+        StatusCode::PARTIAL_CONTENT,
+    ];
+    let status = response.status();
+    status.is_success() && !nothing.contains(&status) && !response.body().is_empty()
 }

@@ -8,11 +8,12 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::claim::Claim;
+use super::judge::may_be_sent_again;
 use super::payload::Received;
 use super::{Forward, Shared, Target, retry};
 use crate::fault::{Seeded, seeded};
 use crate::store::Store;
-use crate::upstream::{Gate, NotSentReason, Reuse, SendError};
+use crate::upstream::{Gate, NotSentReason, Reuse, SendError, headers};
 use crate::wire;
 
 /// A request without an answer.
@@ -52,7 +53,10 @@ pub(super) async fn send<F: Forward, S: Store>(
     let (mut tries, mut answered) = (1, None);
     loop {
         let may_retry = tries < policy.retry.attempts;
-        let answer = proxy.inner.forward(request).await;
+        let answer = proxy.inner.forward(request).await.map(|mut response| {
+            headers::prepare_response(response.headers_mut());
+            response
+        });
         request = match (answer, &again) {
             (Err(SendError::NotSent { request, reason }), _)
                 if may_retry
@@ -62,7 +66,9 @@ pub(super) async fn send<F: Forward, S: Store>(
                 *request
             }
             (Ok(response), Some((head, bytes, trailers)))
-                if may_retry && policy.retry.on_status.contains(&response.status().as_u16()) =>
+                if may_retry
+                    && policy.retry.on_status.contains(&response.status().as_u16())
+                    && may_be_sent_again(&response, policy) =>
             {
                 answered = Some(response.status().as_u16());
                 Request::from_parts(

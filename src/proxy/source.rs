@@ -3,10 +3,11 @@
 use http::header::COOKIE;
 use http::request::Parts;
 
-use super::hold::{Hold, Holding, Kind};
+use super::hold::{Hold, Holding};
+use super::media::Kind;
 use super::payload::{self, Received};
 use super::policy::{FingerprintPart, KeySource, Policy};
-use crate::idempotency::json::{Json, JsonError, Pointer};
+use crate::idempotency::json::{self, Json, JsonError, Pointer};
 use crate::idempotency::{BadEscape, Key, KeyError, UnixMillis, in_cookies, in_query};
 use crate::wire::{Code, Problem};
 
@@ -112,11 +113,7 @@ pub(super) fn holding(request: &Parts, policy: &Policy, now: UnixMillis) -> Hold
             _ => Hold::Small,
         }
     };
-    Holding {
-        kind: Kind::of(&request.headers),
-        json: Hold::All,
-        other,
-    }
+    Holding::new(Kind::of(&request.headers), Hold::All, other)
 }
 
 /// The answer to a request without a key that needs one.
@@ -166,15 +163,21 @@ fn bare(value: &[u8], policy: &Policy) -> Result<Key, Bad> {
     Key::bare(value, policy.key_max_length).map_err(Bad::Key)
 }
 
-/// A JSON body; nothing where it is none and does not say that it is. What does say so and cannot be read, or could be read in two
-/// ways, is an error: it may have a key for the upstream, and must not run without.
+/// A JSON body; nothing where it is none and does not say that it is. What does say so, if only by how it begins where nothing is said
+/// of its type, and cannot be read, or could be read in two ways, is an error: it may have a key for the upstream, and must not run
+/// without.
 fn parse(request: &Parts, bytes: &[u8]) -> Result<Option<Json>, JsonError> {
     let kind = Kind::of(&request.headers);
-    if kind == Kind::Other || bytes.trim_ascii().is_empty() {
+    let text = json::unmarked(bytes);
+    let Some(first) = text.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+        return Ok(None);
+    };
+    if kind == Kind::Other {
         return Ok(None);
     }
-    match Json::parse(bytes) {
-        Err(JsonError::Malformed(_)) if kind == Kind::Perhaps => Ok(None),
+    let looks_like_it = kind == Kind::Unsaid && matches!(first, b'{' | b'[');
+    match Json::parse(text) {
+        Err(JsonError::Malformed(_)) if kind != Kind::Json && !looks_like_it => Ok(None),
         json => json.map(Some),
     }
 }

@@ -99,6 +99,190 @@ async fn a_rule_by_json_reads_the_body_and_the_client_gets_all_of_it() {
     world.post("c", "a").await.is_first(201, true, "completed");
 }
 
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+const STORES_DUPLICATES: &str = r#"
+    [policy]
+    max_stored_response = "1KiB"
+    [[policy.response]]
+    status = "409"
+    json = { "/error/code" = "23505" }
+    outcome = "store"
+"#;
+
+#[tokio::test]
+async fn a_rule_by_json_reads_what_is_compressed_and_the_client_gets_it_as_it_came() {
+    let world = World::config(STORE, STORES_DUPLICATES).await;
+    let zipped = gzip(DUPLICATE);
+    let answer = json(409, "")
+        .field("Content-Encoding", "gzip")
+        .body(zipped.clone());
+    world.upstream.next(answer);
+    let first = world.post("zipped", "a").await;
+    first.is_first(409, true, "completed");
+    assert_eq!(first.field("content-encoding").as_deref(), Some("gzip"));
+    assert_eq!(first.body, zipped);
+    world.post("zipped", "a").await.replays(&first);
+    world
+        .upstream
+        .next(json(409, &format!("\u{feff}{DUPLICATE}")));
+    let marked = world.post("marked", "a").await;
+    marked.is_first(409, true, "completed");
+    world
+        .upstream
+        .next(json(409, "").field("Content-Encoding", "gzip").body(gzip("{}")));
+    let other = world.post("other", "a").await;
+    other.is_first(409, false, "released");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_for_its_rules_releases_nothing() {
+    let world = World::config(STORE, STORES_DUPLICATES).await;
+    let encoded = |coding: &str, body: Vec<u8>| {
+        json(409, "")
+            .field("Content-Encoding", coding)
+            .body(body)
+    };
+    let bomb = gzip(&format!("{DUPLICATE}{}", " ".repeat(4096)));
+    for (key, reply) in [
+        ("zstd", encoded("zstd", b"whatever".to_vec())),
+        ("twice", encoded("gzip, gzip", gzip(DUPLICATE))),
+        ("broken", encoded("gzip", gzip(DUPLICATE)[..20].to_vec())),
+        ("bomb", encoded("gzip", bomb)),
+        ("malformed", json(409, r#"{"error":{"code":"23505"},}"#)),
+        ("names", json(409, r#"{"a":1,"a":1}"#)),
+        ("deep", json(409, &"[".repeat(200))),
+        ("untyped", Reply::new(409).body(r#"{"a":1,"a":1}"#)),
+    ] {
+        world.upstream.next(reply);
+        let first = world.post(key, "a").await;
+        first.is_first(409, false, "unknown");
+        let again = world.post(key, "a").await;
+        again.is_problem(409, "outcome-unknown");
+    }
+    // What is plainly no JSON says nothing that a rule could ask for.
+    let html = |body| Reply::new(409).field("Content-Type", "text/html").body(body);
+    for (key, reply) in [
+        ("html", html("<p>Conflict".as_bytes().to_vec())),
+        ("zipped html", html(gzip("<p>")).field("Content-Encoding", "gzip")),
+        ("other html", html(vec![7]).field("Content-Encoding", "zstd")),
+        ("empty", json(409, "")),
+    ] {
+        world.upstream.next(reply);
+        let first = world.post(key, "a").await;
+        first.is_first(409, false, "released");
+    }
+    // An answer that would be kept anyway is.
+    let unknown_coding = Reply::new(201).field("Content-Encoding", "zstd").body("x");
+    world.upstream.next(unknown_coding);
+    let first = world.post("kept", "a").await;
+    first.is_first(201, true, "completed");
+}
+
+#[tokio::test]
+async fn a_status_in_retry_is_sent_again_only_where_no_rule_says_otherwise() {
+    for (outcome, asked) in [("unknown", 1), ("store", 1), ("release", 2)] {
+        let rules = format!(
+            r#"
+            [policy]
+            retry = {{ base = "1ms", max = "1ms", on = ["503"] }}
+            [[policy.response]]
+            status = "503"
+            header = {{ server = "envoy" }}
+            outcome = "{outcome}"
+            [[policy.response]]
+            status = "503"
+            json = {{ "/done" = true }}
+            outcome = "store"
+            "#
+        );
+        let world = World::config(STORE, &rules).await;
+        let answer = Reply::new(503).field("Server", "envoy").body("lost");
+        world.upstream.next(answer);
+        let first = world.post("a", "a").await;
+        match outcome {
+            "unknown" => first.is_first(503, false, "unknown"),
+            "store" => first.is_first(503, true, "completed"),
+            _ => first.is_first(201, true, "completed"),
+        };
+        assert_eq!(world.upstream.asked(), asked, "{outcome}");
+        // Only its body tells.
+        world.upstream.next(json(503, r#"{"done":true}"#));
+        let first = world.post("b", "a").await;
+        first.is_first(503, true, "completed");
+        assert_eq!(world.upstream.asked(), asked + 1, "{outcome}");
+    }
+    let world = World::config(
+        STORE,
+        r#"
+        [policy]
+        retry = { base = "1ms", max = "1ms", on = ["503"] }
+        [[policy.response]]
+        status = "503"
+        header = { server = "envoy" }
+        outcome = "unknown"
+        "#,
+    )
+    .await;
+    world.upstream.next(Reply::new(503));
+    let first = world.post("a", "a").await;
+    first.is_first(201, true, "completed");
+    assert_eq!(world.upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_replaced_status_of_an_answer_without_a_body_promises_none() {
+    let rules = r#"
+        [[policy.response]]
+        status = "304"
+        outcome = "store"
+        reply_status = 200
+    "#;
+    let world = World::config(STORE, rules).await;
+    world
+        .upstream
+        .next(Reply::new(304).field("Content-Length", "5"));
+    let first = world.post("a", "a").await;
+    first.is_first(200, true, "completed");
+    assert_eq!(first.field("content-length").as_deref(), Some("0"));
+    world.post("a", "a").await.replays(&first);
+
+    // Where nobody frames the answer anew.
+    let socket = tokio::net::TcpStream::connect(world.proxy.address())
+        .await
+        .unwrap();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(socket),
+    )
+    .await
+    .unwrap();
+    tokio::spawn(connection);
+    for key in ["b", "b", "a"] {
+        if world.upstream.asked() < 2 {
+            world
+                .upstream
+                .next(Reply::new(304).field("Content-Length", "5"));
+        }
+        let request = http::Request::post("http://api.example/orders")
+            .header("Idempotency-Key", key)
+            .body(http_body_util::Full::new(bytes::Bytes::from_static(b"a")))
+            .unwrap();
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-length"], "0");
+        let body = http_body_util::BodyExt::collect(answer.into_body())
+            .await
+            .unwrap();
+        assert_eq!(body.to_bytes(), "");
+    }
+    assert_eq!(world.upstream.asked(), 2);
+}
+
 #[tokio::test]
 async fn a_rule_by_json_does_not_match_what_is_too_large_or_streamed() {
     let rules = r#"
@@ -146,6 +330,8 @@ async fn an_answer_that_finds_no_room_to_be_read_for_its_rules_leaves_the_outcom
     let first = world.post("a", "a").await;
     first.is_first(409, false, "unknown");
     assert_eq!(first.text(), large);
+    let limit = r#"idemproxy_limit_reached_total{limit="max_buffered_total"}"#;
+    assert_eq!(world.proxy.metric(limit), 1.0);
 }
 
 #[tokio::test]
@@ -315,7 +501,7 @@ async fn an_api_that_says_duplicate_replies_with_what_exists() {
 #[tokio::test]
 async fn without_anything_to_reply_with_the_client_gets_the_apis_own_answer_released() {
     let world = World::config(STORE, UNIQUE).await;
-    let acts: [(&str, Act); 8] = [
+    let acts: [(&str, Act); 12] = [
         ("hangs", Act::new([Step::Never])),
         ("closes", Act::new([Step::Fin])),
         ("stalls", json(200, "{}").cut_after(1).then(Step::Never)),
@@ -327,6 +513,10 @@ async fn without_anything_to_reply_with_the_client_gets_the_apis_own_answer_rele
         ("huge", json(200, &"x".repeat(2000)).into()),
         ("broken", Reply::new(500).into()),
         ("absent", Reply::new(404).into()),
+        ("nothing", Reply::new(204).into()),
+        ("reset", Reply::new(205).into()),
+        ("part", json(206, "{}").into()),
+        ("empty", json(200, "").into()),
     ];
     for (key, act) in acts {
         let before = world.upstream.asked();

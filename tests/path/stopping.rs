@@ -66,6 +66,31 @@ async fn a_drain_waits_for_an_exchange_whose_client_has_left() {
 }
 
 #[tokio::test]
+async fn the_drain_deadline_frees_no_key_for_which_the_upstream_is_asked_what_to_reply() {
+    let rules = r#"
+        [server]
+        drain_timeout = "300ms"
+        [[policy.response]]
+        status = "409"
+        outcome = "store"
+        reply_from = "/orders?client_id={key}"
+    "#;
+    let mut world = ProcessWorld::config(STORE, rules).await;
+    world.upstream.next(Reply::new(409));
+    world.upstream.next(Act::new([Step::Never]));
+    let mut client = world.proxy.connect().await;
+    client.send(&post("/orders", "k", "a").bytes()).await;
+    world.upstream.executed(2).await;
+    world.proxy.terminate().await;
+    client
+        .answer()
+        .await
+        .is_problem(504, "outcome-unknown")
+        .in_state("unknown");
+    assert_eq!(world.proxy.ended().await, Some(0), "{}", world.proxy.log());
+}
+
+#[tokio::test]
 async fn the_drain_deadline_leaves_an_unknown_outcome_and_says_so() {
     let mut world = ProcessWorld::config(STORE, "[server]\ndrain_timeout = \"300ms\"\n").await;
     world.upstream.next(Act::new([Step::Never]));

@@ -31,6 +31,14 @@ pub enum Json {
     Object(Vec<(String, Json)>),
 }
 
+/// The byte order mark of UTF-8, which some writers put first and a reader may skip (RFC 8259, section 8.1).
+pub const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// A text without the byte order mark that it may begin with.
+pub fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix(&MARK).unwrap_or(text)
+}
+
 /// Why a text is not taken for JSON. Says where, and quotes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
