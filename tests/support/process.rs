@@ -18,7 +18,8 @@ pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
-    _directory: TempDir,
+    /// Where its configuration is.
+    _directory: Option<TempDir>,
 }
 
 impl Process {
@@ -33,9 +34,23 @@ impl Process {
         let directory = TempDir::new().unwrap();
         let config = directory.path().join("idemproxy.toml");
         std::fs::write(&config, toml).unwrap();
+        let flags = [("--config", config.to_str().unwrap())];
+        let process = Self::with_flags(program, &flags, variables).await;
+        Self {
+            _directory: Some(directory),
+            ..process
+        }
+    }
+
+    /// Runs `program` with these flags, by which it listens on ports of its own.
+    pub async fn with_flags(
+        program: &str,
+        flags: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(program)
-            .args(["run", "--log-format", "json", "--log", LOG, "--config"])
-            .arg(&config)
+            .args(["run", "--log-format", "json", "--log", LOG])
+            .args(flags.iter().flat_map(|(name, value)| [name, value]))
             .env_clear()
             .envs(std::env::vars().filter(|(name, _)| HANDED_ON.contains(&name.as_str())))
             .envs(variables.iter().copied())
@@ -72,7 +87,7 @@ impl Process {
             child,
             log,
             reading,
-            _directory: directory,
+            _directory: None,
         };
         patiently(async { while process.page("/readyz").await.status != 200 {} }).await;
         process
