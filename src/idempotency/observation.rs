@@ -1,6 +1,6 @@
 //! What enforcement would do with a request that is only observed.
 //!
-//! An observation keeps a record of its own beside those of enforcement ([`RecordId::observed`]) and plays the same life of a key
+//! An observation keeps a record of its own beside those of enforcement ([`RecordId::observed`](super::RecordId::observed)) and plays the same life of a key
 //! with it. It asks nobody but the store, and what it writes holds no answer.
 
 use super::expect::Expect;

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-/// What a [`Problem`] is, in the words of the contract.
+/// What a [`Problem`](super::Problem) is, in the words of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// 400: the request can be read in two ways, or in none.

@@ -109,7 +109,8 @@ impl World {
                 let records = directory.path().join(format!("records-{number}"));
                 format!("embedded:{}", records.display())
             };
-            let configuration = configuration(to_upstream.address(), &url, times);
+            let meanwhile = if number == 1 { "wait" } else { "reject" };
+            let configuration = configuration(to_upstream.address(), &url, times, meanwhile);
             let name_of_proxy = format!("proxy-{number}");
             let mut proxy = Proxy::new(
                 &options.program,
@@ -267,8 +268,8 @@ pub async fn change(link: &ToxicLink, change: Value) {
     }
 }
 
-/// The configuration of a proxy.
-fn configuration(upstream: SocketAddr, store: &str, times: Times) -> String {
+/// The configuration of a proxy; `meanwhile` says what it does with a duplicate of a running request.
+fn configuration(upstream: SocketAddr, store: &str, times: Times, meanwhile: &str) -> String {
     let ms = |time: Duration| format!("\"{}ms\"", time.as_millis());
     format!(
         r#"
@@ -286,6 +287,7 @@ idle_timeout = "500ms"
 lease = {lease}
 upstream_timeout = {upstream_timeout}
 client_timeout = {client_timeout}
+in_flight = "{meanwhile}"
 [[route]]
 name = "again"
 path = "/again"
