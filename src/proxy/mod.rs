@@ -21,6 +21,7 @@ mod acquire;
 mod answered;
 mod asides;
 mod ask;
+mod canonical_path;
 mod claim;
 mod client_ip;
 mod collect;

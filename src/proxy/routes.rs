@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::canonical_path::canonical;
 use super::policy::{Mode, Policy};
 
 /// The routes of a configuration, compiled: one lookup a request.
@@ -60,6 +61,7 @@ impl Routes {
     /// The pattern is malformed or ambiguous, or another route of this path covers one of the methods already.
     pub fn add(&mut self, pattern: &str, policy: Policy) -> Result<(), RouteError> {
         let policy = Arc::new(policy);
+        let (written, pattern) = (pattern, &*canonical(pattern));
         match self.groups.iter_mut().find(|(known, _)| known == pattern) {
             Some((_, group)) => {
                 for other in group.iter() {
@@ -100,17 +102,18 @@ impl Routes {
             }
         }
         self.all.push(policy);
-        self.patterns.push(pattern.to_owned());
+        self.patterns.push(written.to_owned());
         Ok(())
     }
 
     /// The policy of a request by the most specific pattern that its path matches, segment by segment: a literal before `{name}`, that
-    /// before `{*rest}`. Methods that no route of the path covers pass; they go to the routes' upstream if they have one in
-    /// common, and else to the default one.
+    /// before `{*rest}`. Another spelling of a path, by escapes or dot segments, finds the same. Methods that no route of the path
+    /// covers pass; they go to the routes' upstream if they have one in common, and else to the default one.
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
+        let path = canonical(path);
         let group = |router: &matchit::Router<usize>| {
             router
-                .at(path)
+                .at(&path)
                 .ok()
                 .map(|matched| &self.groups[*matched.value])
         };
@@ -229,6 +232,20 @@ mod tests {
                     "{path}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_goes_round_its_route() {
+        let routes = routes(&["/pay", "/caf%c3%a9/{x}"]);
+        for (path, expected) in [
+            ("/%70ay", "/pay"),
+            ("/x/%2e%2e/pay", "/pay"),
+            ("/caf%C3%A9/%7E", "/caf%c3%a9/{x}"),
+            ("/pay%2f", "default"),
+        ] {
+            let found = routes.find(&Method::POST, path);
+            assert_eq!(found.policy.route, expected, "{path}");
         }
     }
 

@@ -270,3 +270,16 @@ async fn keyed_requests_with_cookies_and_no_caller_are_counted() {
         1.0
     );
 }
+
+#[tokio::test]
+async fn no_spelling_of_a_path_goes_round_its_policy() {
+    let sections = "[[route]]\npath = \"/pay\"\nkey_required = true";
+    let world = World::config(STORE, sections).await;
+    for path in ["/pay", "/%70ay", "/x/../pay", "/x/%2e%2E/pay"] {
+        let answer = world.send(&post(path, "", "a")).await;
+        answer.is_problem(400, "key-missing");
+    }
+    assert_eq!(world.upstream.asked(), 0);
+    world.send(&post("/%70ay", "k", "a")).await;
+    assert_eq!(world.upstream.last().target, "/%70ay");
+}

@@ -61,9 +61,11 @@ fn leaf(section: &str, key: &str, mut shape: Value, reference: &Reference) -> Va
     };
     let Some(entry) = entry else { return shape };
     shape["description"] = json!(entry.description);
+    // The one setting that has none.
+    let has_default = section != "route" && (section, key) != ("", "upstream");
     match &entry.value {
         _ if shape.get("default").is_some() => {}
-        value if entry.is_set && section != "route" => shape["default"] = value.clone(),
+        value if entry.is_set && has_default => shape["default"] = value.clone(),
         value => shape["examples"] = json!([value]),
     }
     shape
