@@ -5,13 +5,16 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use idemproxy::store::{Embedded, StoreSettings, Sync};
+use idemproxy::idempotency::RecordId;
+use idemproxy::store::{Embedded, Store, StoreError, StoreSettings, Sync};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::check::{Found, check};
 use crate::disk::Disk;
 use crate::mishap::{Cut, Figures, Mood};
+use crate::records::claim;
+use crate::support::patiently;
 use crate::workload::{Client, Told};
 use crate::{headroom, length, settings};
 
@@ -81,6 +84,30 @@ fn a_loss_is_found_out() {
         world.settings.sync = Sync::Never;
         world.run();
     }
+}
+
+#[tokio::test]
+async fn while_the_file_does_not_open_again_a_look_is_refused_at_once() {
+    let dir = TempDir::new().unwrap();
+    headroom(dir.path());
+    let disk = Arc::<Disk>::default();
+    let store = disk.open(dir.path(), &settings(dir.path())).unwrap();
+    let id = |byte| RecordId::from_bytes([byte; 16]);
+    store.insert(id(1), &claim()).await.unwrap();
+    disk.cut();
+    let written = store.insert(id(2), &claim()).await;
+    assert!(
+        matches!(written, Err(StoreError::Unanswered(_))),
+        "{written:?}"
+    );
+    // No more than a moment after the answer, since one tries again each second.
+    for _ in 0..3 {
+        let seen = patiently(store.look(id(1))).await;
+        assert!(matches!(seen, Err(StoreError::Refused(_))), "{seen:?}");
+    }
+    let mood = Mood::any(&mut Chance::of_this_run("a file that does not open"));
+    disk.power_on(mood, &mut Chance::of_this_run("a disk that is there again"))
+        .unwrap();
 }
 
 /// A directory on a simulated disk, its clients, and what came of both.

@@ -36,6 +36,7 @@ mod clock;
 mod file;
 mod headroom;
 mod leases;
+mod slot;
 mod status;
 mod tables;
 mod transaction;
@@ -50,7 +51,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
-use redb::{Database, DatabaseError, StorageBackend};
+use redb::{DatabaseError, StorageBackend};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
@@ -59,6 +60,7 @@ use self::clock::Clock;
 use self::file::RecordFile;
 use self::headroom::Headroom;
 use self::leases::{Leases, Renewal};
+use self::slot::Slot;
 use self::status::Status;
 use self::transaction::{Job, Written};
 use self::upkeep::{Last, Trouble};
@@ -76,7 +78,7 @@ pub use status::Statistics;
 #[derive(Debug)]
 pub struct Embedded {
     queue: Option<SyncSender<Request>>,
-    database: watch::Receiver<Option<Arc<Database>>>,
+    database: watch::Receiver<Slot>,
     /// Bounds the threads that read: a disk that hangs must not take all of them.
     readers: Arc<Semaphore>,
     witness: Arc<Witness>,
@@ -119,7 +121,7 @@ impl Embedded {
             leases: Leases::default(),
         });
         let status = Arc::new(Status::default());
-        let (slot, database) = watch::channel(Some(Arc::new(opened.database)));
+        let (slot, database) = watch::channel(Slot::Open(Arc::new(opened.database)));
         let name = format!("embedded: {}", file.dir().display());
         let now = Instant::now();
         let writer = Writer {
@@ -178,9 +180,11 @@ impl Embedded {
             .await
             .map_err(|_| gone())?;
         let mut slot = self.database.clone();
-        // Empty only while the writer opens the file again.
-        let found = slot.wait_for(Option::is_some).await;
-        let database = found.map_err(|_| gone())?.clone().ok_or_else(gone)?;
+        let found = slot.wait_for(|slot| !slot.is_opening()).await;
+        let database = found.map_err(|_| gone())?.database();
+        let database = database.ok_or_else(|| {
+            StoreError::Refused("the record file does not open again yet".to_owned())
+        })?;
         let witness = Arc::clone(&self.witness);
         let read = move || {
             let found = writer::guarded(|| tables::look(&database, id));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, Durability};
 
+use super::slot::Slot;
 use super::tables::{self, Tables};
 use super::transaction::Transaction;
 use super::writer::{Writer, guarded};
@@ -82,6 +83,8 @@ impl Writer {
             Err(reason) => {
                 tracing::error!(reason, "the record file does not open again yet");
                 self.trouble = Trouble::Closed(reason);
+                // Readers are told at once, and not when their time is over.
+                self.slot.send_replace(Slot::Closed);
                 self.publish();
                 return None;
             }
@@ -99,14 +102,14 @@ impl Writer {
                 Err(())
             }
         });
-        self.slot.send_replace(Some(database));
+        self.slot.send_replace(Slot::Open(database));
         self.publish();
         decided
     }
 
     /// Takes the database from the readers and closes it.
     pub(super) fn detach(&mut self) {
-        let Some(mut database) = self.slot.send_replace(None) else {
+        let Slot::Open(mut database) = self.slot.send_replace(Slot::Opening) else {
             return;
         };
         // Readers hold it for one look-up each, and find none from now on.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::cell::Witness;
 use super::file::RecordFile;
 use super::headroom::Headroom;
+use super::slot::Slot;
 use super::status::Status;
 use super::tables::{Tables, Usage};
 use super::transaction::{Job, Transaction};
@@ -34,8 +35,8 @@ pub(super) enum Request {
 pub(super) struct Writer {
     pub(super) file: RecordFile,
     pub(super) headroom: Headroom,
-    /// The database, for readers too; none while it is opened again.
-    pub(super) slot: watch::Sender<Option<Arc<Database>>>,
+    /// The database, for readers too.
+    pub(super) slot: watch::Sender<Slot>,
     pub(super) witness: Arc<Witness>,
     pub(super) status: Arc<Status>,
     pub(super) sync: Sync,
@@ -206,7 +207,7 @@ impl Writer {
     }
 
     pub(super) fn database(&self) -> Option<Arc<Database>> {
-        self.slot.borrow().clone()
+        self.slot.borrow().database()
     }
 
     /// Why `record` is not written now.
