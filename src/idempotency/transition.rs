@@ -33,8 +33,10 @@ pub struct Attempt {
     pub now: UnixMillis,
     /// Its fingerprint, as far as its body is known.
     pub payload: Payload,
-    /// Digest of its credentials, where the scope names the caller.
+    /// Digest of its credentials.
     pub credentials: Option<Digest>,
+    /// Whether the scope takes its caller from those: then a stored answer is shown under the same alone.
+    pub named: bool,
     /// Whether those were verified by themselves.
     pub verified: Verified,
     /// Where it came in.
@@ -266,7 +268,9 @@ pub fn decide(
     };
     match (record.state, seen.lapse) {
         (State::Completed, _)
-            if record.credentials != attempt.credentials && !seeded(Seeded::CredentialsIgnored) =>
+            if attempt.named
+                && record.credentials != attempt.credentials
+                && !seeded(Seeded::CredentialsIgnored) =>
         {
             match attempt.verified {
                 Verified::Untold => Verdict::Verify,

@@ -65,6 +65,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             None => Payload::Streamed,
         },
         credentials: keyed.credentials,
+        named: keyed.named,
         verified: keyed.verified,
         origin: Origin {
             route: policy.route.clone(),

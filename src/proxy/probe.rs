@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use super::ask::{Question, Told, ask};
 use super::key::Keyed;
-use super::policy::{Policy, Probe, ReplayCheck};
+use super::policy::{Policy, Probe, ReplayCheck, ScopePart};
 use super::{Forward, Shared, problem, respond, scope};
 use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, Verified, absent, found};
@@ -94,6 +94,7 @@ pub(super) async fn probe<F: Forward, S: Store>(
     }
     let theirs = seen.record.credentials == attempt.credentials;
     let verified = !theirs
+        && names_one(attempt, policy)
         && (is_verified(proxy, request, attempt)
             || matches!(asked(proxy, &headers, attempt, policy).await, Vouched::Yes));
     match absent(seen, attempt, *after, verified) {
@@ -104,6 +105,16 @@ pub(super) async fn probe<F: Forward, S: Store>(
         Absence::TooSoon(left) => Probed::Refused(problem::asked(keyed.id, Some(left))),
         Absence::Nothing => unknown(),
     }
+}
+
+/// Whether the scope lets one caller alone, under whatever credentials, meet a record: those of another, however good, see less.
+fn names_one(attempt: &Attempt, policy: &Policy) -> bool {
+    let of_one = |part: &ScopePart| match part {
+        ScopePart::Caller => true,
+        ScopePart::Jwt(claim) => claim == "sub",
+        _ => false,
+    };
+    attempt.named && policy.scope.iter().any(of_one)
 }
 
 /// Whether the attempt's credentials were verified by themselves.
@@ -123,7 +134,7 @@ pub(super) async fn vouch<F: Forward, S: Store>(
     policy: &Policy,
     attempt: &Attempt,
 ) -> Vouched {
-    if policy.replay_check.is_none() {
+    if policy.replay_check.is_none() || !attempt.named {
         return Vouched::No;
     }
     let Some(_turn) = proxy.asides.turn(keyed.id) else {

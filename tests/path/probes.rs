@@ -28,6 +28,25 @@ async fn in_doubt(world: &World, request: &Request) {
         .in_state("unknown");
 }
 
+/// Waits until the store was watched for a lease: before that nothing is believed to be over.
+async fn watched(world: &World) {
+    let request = post("/orders", "watched", "a");
+    in_doubt(world, &request).await;
+    patiently(async {
+        loop {
+            world.upstream.next(Reply::new(404));
+            let answer = world.send(&request).await;
+            if answer.status != 409 {
+                answer.is_first(201, true, "completed");
+                return;
+            }
+            answer.is_problem(409, "in-progress");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_the_upstream_knows_of_is_completed_with_its_answer() {
     let world = World::policy(STORE, &probing("1h", "")).await;
@@ -196,6 +215,58 @@ async fn an_absence_under_other_credentials_proves_nothing() {
         .send(&under("dTpw"))
         .await
         .is_problem(409, "credentials-changed");
+}
+
+#[tokio::test]
+async fn an_absence_is_believed_under_the_credentials_of_the_record_whatever_the_scope() {
+    let scopes = ["[\"method\", \"path\"]", "[\"method\", \"path\", \"caller\"]"];
+    let headers = ["Authorization", "Cookie", "X-Api-Key"];
+    for (scope, header) in scopes
+        .iter()
+        .flat_map(|scope| headers.map(|header| (*scope, header)))
+        // Two of these are two callers, and have a record each.
+        .filter(|(scope, header)| !(scope.contains("caller") && *header == "Authorization"))
+    {
+        let world = World::policy(STORE, &probing("0s", &format!("scope = {scope}"))).await;
+        watched(&world).await;
+        let by = |who: &str| post("/orders", "k", "a").field(header, who);
+        in_doubt(&world, &by("one")).await;
+        let asked = world.upstream.asked();
+        world.upstream.next(Reply::new(404));
+        world
+            .send(&by("other"))
+            .await
+            .is_problem(409, "outcome-unknown");
+        world.upstream.next(Reply::new(404));
+        world
+            .send(&post("/orders", "k", "a"))
+            .await
+            .is_problem(409, "outcome-unknown");
+        assert_eq!(world.upstream.asked(), asked + 2, "{scope} {header}");
+        world.upstream.next(Reply::new(404));
+        world
+            .send(&by("one"))
+            .await
+            .is_first(201, true, "completed");
+        // The answer is shown as before: they name nobody.
+        let replayed = world.send(&by("other")).await;
+        assert_eq!(replayed.status, 201, "{scope} {header}");
+        assert_eq!(world.upstream.asked(), asked + 4, "{scope} {header}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_stand_prove_no_absence_where_they_may_be_of_somebody_else() {
+    let more = "scope = [\"method\", \"path\"]\nreplay_check = { path = \"/me\" }";
+    let world = World::policy(STORE, &probing("0s", more)).await;
+    let by = |who: &str| post("/orders", "k", "a").field("Authorization", who);
+    in_doubt(&world, &by("one")).await;
+    world.upstream.next(Reply::new(404)).next(Reply::new(200));
+    world
+        .send(&by("other"))
+        .await
+        .is_problem(409, "outcome-unknown");
+    assert_eq!(world.upstream.asked(), 2, "nobody asks who it is");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ pub(in crate::idempotency) fn attempt(of: u8) -> Attempt {
         now: NOW,
         payload: Payload::Whole(body(1)),
         credentials: Some([7; 16]),
+        named: true,
         verified: Verified::No,
         origin: Origin::default(),
     }
@@ -350,6 +351,37 @@ fn completed_under_other_credentials_is_refused_with_its_status() {
         assert_eq!(
             finds(&record, Lapse::Untold),
             refused(Refusal::CredentialsChanged(Some(201)))
+        );
+    }
+}
+
+#[test]
+fn credentials_that_name_nobody_are_not_compared_for_a_stored_answer() {
+    for credentials in [None, Some([8; 16])] {
+        let attempt = Attempt {
+            credentials,
+            named: false,
+            verified: Verified::Untold,
+            ..attempt(2)
+        };
+        assert_eq!(
+            meets(
+                &settled(1, State::Completed),
+                Lapse::Untold,
+                &attempt,
+                UnknownOutcome::Reject
+            ),
+            Verdict::Replay
+        );
+        // What they see of an operation is another matter.
+        let seen = Seen {
+            record: settled(1, State::Unknown),
+            lapse: Lapse::Live,
+            quiet: Some(Duration::MAX),
+        };
+        assert_eq!(
+            absent(&seen, &attempt, Duration::ZERO, false),
+            Absence::Nothing
         );
     }
 }
