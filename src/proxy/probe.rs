@@ -97,7 +97,8 @@ pub(super) async fn probe<F: Forward, S: Store>(
         && names_one(attempt, policy)
         && (is_verified(proxy, request, attempt)
             || matches!(asked(proxy, &headers, attempt, policy).await, Vouched::Yes));
-    match absent(seen, attempt, *after, verified) {
+    let steady = proxy.records.steady(keyed.id);
+    match absent(seen, attempt, *after, steady, verified) {
         Absence::Believed => {
             tracing::warn!(id = %keyed.id, "the upstream does not know of an operation whose outcome was unknown; it is carried out");
             Probed::Absent

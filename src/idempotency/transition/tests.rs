@@ -272,7 +272,7 @@ fn an_absence_is_believed_after_its_time_and_of_those_who_would_see() {
             lapse: Lapse::Live,
             quiet,
         };
-        absent(&seen, attempt, 60 * second, verified)
+        absent(&seen, attempt, 60 * second, Duration::MAX, verified)
     };
     let same = attempt(2);
     assert_eq!(after(Some(60 * second), &same, false), Absence::Believed);
@@ -289,6 +289,34 @@ fn an_absence_is_believed_after_its_time_and_of_those_who_would_see() {
     assert_eq!(after(Some(60 * second), &other, true), Absence::Believed);
     let gone = with(Payload::Consumed(body(1)));
     assert_eq!(after(Some(60 * second), &gone, true), Absence::Nothing);
+}
+
+#[test]
+fn an_absence_is_believed_only_of_a_store_that_was_watched_for_as_long() {
+    let second = Duration::from_secs(1);
+    let of = |state, lapse, after, quiet, steady| {
+        let seen = Seen {
+            record: settled(1, state),
+            lapse,
+            quiet: Some(quiet * second),
+        };
+        absent(&seen, &attempt(2), after * second, steady * second, false)
+    };
+    let left = |seconds| Absence::TooSoon(seconds * second);
+    for (state, lapse) in [
+        (State::Unknown, Lapse::Live),
+        (State::InFlight, Lapse::Lapsed),
+    ] {
+        let of = |after, quiet, steady| of(state, lapse, after, quiet, steady);
+        // The clock of another server wrote when it was heard of last.
+        assert_eq!(of(60, 3_600, 59), left(1));
+        assert_eq!(of(60, 3_600, 60), Absence::Believed);
+        assert_eq!(of(60, 59, 3_600), left(1));
+        // Whoever took over meanwhile renews within a lease of 30 s.
+        assert_eq!(of(0, 3_600, 29), left(1));
+        assert_eq!(of(0, 0, 30), Absence::Believed);
+        assert_eq!(of(0, 0, 0), left(30));
+    }
 }
 
 #[test]
@@ -380,7 +408,7 @@ fn credentials_that_name_nobody_are_not_compared_for_a_stored_answer() {
             quiet: Some(Duration::MAX),
         };
         assert_eq!(
-            absent(&seen, &attempt, Duration::ZERO, false),
+            absent(&seen, &attempt, Duration::ZERO, Duration::MAX, false),
             Absence::Nothing
         );
     }
