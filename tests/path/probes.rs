@@ -323,6 +323,79 @@ async fn other_credentials_get_the_stored_answer_if_the_upstream_says_that_they_
 }
 
 #[tokio::test]
+async fn a_yes_that_is_known_waits_for_nobody_and_one_at_a_time_asks() {
+    let check = r#"replay_check = { path = "/me", cache = "1h" }"#;
+    let world = World::policy(STORE, check).await;
+    let under = |password: &str| {
+        post("/orders", "k", "a").field("Authorization", format!("Basic {password}"))
+    };
+    let first = world.send(&under("dTpw")).await;
+    world.upstream.next(Reply::new(200));
+    world.send(&under("dTpx")).await.replays(&first);
+    let gate = Gate::new();
+    world.upstream.next(Reply::new(200).after(&gate));
+    let mut asks = world.begin(&under("dTp5")).await;
+    world.upstream.asked_for(3).await;
+    world.send(&under("dTpx")).await.replays(&first);
+    let meanwhile = world.send(&under("dTp5")).await;
+    meanwhile
+        .is_problem(409, "in-progress")
+        .in_state("completed");
+    assert_eq!(meanwhile.field("retry-after").as_deref(), Some("1"));
+    gate.cancel();
+    asks.answer().await.replays(&first);
+    assert_eq!(world.upstream.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_yes_is_believed_for_its_time_and_of_the_same_question() {
+    let under = |agent: &str, peer: &str| {
+        post("/orders", "k", "a")
+            .field("Authorization", "Basic dTpx")
+            .field("User-Agent", agent)
+            .field("X-Forwarded-For", peer)
+    };
+    for (cache, asked) in [("0s", 5), ("1h", 4)] {
+        let check = format!("replay_check = {{ path = \"/me\", cache = \"{cache}\" }}");
+        let world = World::policy(STORE, &check).await;
+        let first = world
+            .send(&post("/orders", "k", "a").field("Authorization", "Basic dTpw"))
+            .await;
+        for request in [
+            under("a", "192.0.2.1"),
+            under("b", "192.0.2.1"),
+            under("a", "192.0.2.2"),
+            under("a", "192.0.2.1").field("Traceparent", "00-1-2-00"),
+        ] {
+            world.upstream.next(Reply::new(200));
+            world.send(&request).await.replays(&first);
+        }
+        assert_eq!(world.upstream.asked(), asked, "{cache}");
+    }
+    // Not for ever.
+    let world = World::policy(STORE, r#"replay_check = { path = "/me", cache = "50ms" }"#).await;
+    let by = |password: &str| {
+        post("/orders", "k", "a").field("Authorization", format!("Basic {password}"))
+    };
+    world.send(&by("dTpw")).await;
+    world.upstream.next(Reply::new(200));
+    world.send(&by("dTpx")).await;
+    assert_eq!(world.upstream.asked(), 2);
+    world.upstream.next(Reply::new(401));
+    let refused = patiently(async {
+        loop {
+            let answer = world.send(&by("dTpx")).await;
+            if answer.status == 409 {
+                return answer;
+            }
+        }
+    })
+    .await;
+    refused.is_problem(409, "credentials-changed");
+    assert_eq!(world.upstream.asked(), 3);
+}
+
+#[tokio::test]
 async fn credentials_that_stand_are_told_that_an_answer_was_not_kept() {
     let policy = "replay_check = { path = \"/me\" }\nmax_stored_response = \"1KiB\"";
     let world = World::policy(STORE, policy).await;
