@@ -333,8 +333,11 @@ pub fn absent(
     steady: Duration,
     verified: bool,
 ) -> Absence {
-    let sees = verified || seen.record.credentials == attempt.credentials;
+    let sees = verified
+        || seen.record.credentials == attempt.credentials
+        || seeded(Seeded::AbsenceBelievedOfAnybody);
     match seen.quiet {
+        Some(_) if sees && seeded(Seeded::AbsenceBelievedAtOnce) => Absence::Believed,
         Some(quiet) if sees && matches!(attempt.payload, Payload::Whole(_)) => {
             let unheard = after.saturating_sub(quiet.min(steady));
             let unwatched = seen.record.lease.saturating_sub(steady);
