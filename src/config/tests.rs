@@ -925,6 +925,10 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
             "unknown_outcome = \"probe\"\nprobe = { path = \"/o/{key}\", after = \"6m\" }",
             "probe asks by {key} alone",
         ),
+        (
+            "key = [\"json:/id\", \"header:A\"]\nprobe = { path = \"/o/{key}\" }",
+            "probe is never asked",
+        ),
     ] {
         let [warning] = of_policy(text).try_into().unwrap();
         assert!(warning.contains(words), "{warning}");
@@ -932,7 +936,6 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     for sound in [
         "key = [\"query:id\", \"json:/id\"]",
         "fingerprint = [\"json-body\"]\nfingerprint_ignore = [\"/at\"]",
-        "key = [\"json:/id\", \"header:A\"]\nprobe = { path = \"/o/{key}\" }",
         "probe = { path = \"/o/{key}\", after = \"6m\" }\n[[route]]\npath = \"/o\"\nmethods = [\"POST\"]\nunknown_outcome = \"probe\"",
     ] {
         assert_eq!(of_policy(sound), [""; 0]);

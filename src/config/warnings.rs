@@ -60,10 +60,23 @@ pub(super) fn of(
         &crowded,
         "probe asks by {key} alone, and a record is one of a method, a path and a caller: what another method or path did under the same key is taken for what this one did",
     );
+    let asked = |policy: &Policy| policy.unknown_outcome == UnknownOutcome::Probe;
+    let unasked: Vec<&str> = routes
+        .all()
+        .iter()
+        .filter(|policy| policy.mode == Mode::Enforce && policy.probe.is_some())
+        .filter(|_| !routes.all().iter().any(|policy| asked(policy)))
+        .map(|policy| policy.route.as_str())
+        .collect();
+    let unasked = told(
+        &unasked,
+        "probe is never asked, since unknown_outcome is not probe: what is in doubt stays so, or runs again under retry",
+    );
     of_store
         .chain(of_jwt)
         .chain(of_policies)
         .chain(crowded)
+        .chain(unasked)
         .chain(of_voice)
         .collect()
 }

@@ -132,7 +132,7 @@ const PLACES: [(Place, &str); 16] = [
     (Place::AfterAnswer, "after-answer"),
 ];
 
-const FAULTS: [(Seeded, &str); 23] = [
+const FAULTS: [(Seeded, &str); 25] = [
     (Seeded::SettleComparesNoToken, "settle-compares-no-token"),
     (Seeded::RenewComparesNoState, "renew-compares-no-state"),
     (Seeded::ExpiryIsTheLease, "expiry-is-the-lease"),
@@ -146,6 +146,11 @@ const FAULTS: [(Seeded, &str); 23] = [
     (Seeded::FingerprintOff, "fingerprint-off"),
     (Seeded::CallerLeftOut, "caller-left-out"),
     (Seeded::CredentialsIgnored, "credentials-ignored"),
+    (Seeded::AbsenceBelievedAtOnce, "absence-believed-at-once"),
+    (
+        Seeded::AbsenceBelievedOfAnybody,
+        "absence-believed-of-anybody",
+    ),
     (Seeded::CookiesStored, "cookies-stored"),
     (Seeded::ForwardBeforeClaim, "forward-before-claim"),
     (Seeded::LostClaimLeft, "lost-claim-left"),

@@ -80,6 +80,10 @@ pub(crate) enum Seeded {
     CallerLeftOut,
     /// Other credentials get the stored answer.
     CredentialsIgnored,
+    /// An absence is believed at once.
+    AbsenceBelievedAtOnce,
+    /// An absence is believed under whatever credentials.
+    AbsenceBelievedOfAnybody,
     /// Cookies are kept in stored answers.
     CookiesStored,
     /// The claim is written while the request is forwarded.

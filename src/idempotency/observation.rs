@@ -74,6 +74,7 @@ mod tests {
             now: UnixMillis(1),
             payload: Payload::Whole(fingerprint),
             credentials: None,
+            named: false,
             verified: Verified::Untold,
             origin: Origin::default(),
         }

@@ -33,7 +33,7 @@ pub struct Record {
     pub expires: Option<UnixMillis>,
     /// What must not change between duplicates; nothing while a streamed body is on its way.
     pub fingerprint: Option<Fingerprint>,
-    /// Which credentials it was made under, where the scope names the caller.
+    /// Which credentials it was made under, whatever its scope; nothing where none came.
     pub credentials: Option<Digest>,
     /// Where the request came in, for operators.
     pub origin: Origin,

@@ -33,8 +33,10 @@ pub struct Attempt {
     pub now: UnixMillis,
     /// Its fingerprint, as far as its body is known.
     pub payload: Payload,
-    /// Digest of its credentials, where the scope names the caller.
+    /// Digest of its credentials.
     pub credentials: Option<Digest>,
+    /// Whether the scope takes its caller from those: then a stored answer is shown under the same alone.
+    pub named: bool,
     /// Whether those were verified by themselves.
     pub verified: Verified,
     /// Where it came in.
@@ -266,7 +268,9 @@ pub fn decide(
     };
     match (record.state, seen.lapse) {
         (State::Completed, _)
-            if record.credentials != attempt.credentials && !seeded(Seeded::CredentialsIgnored) =>
+            if attempt.named
+                && record.credentials != attempt.credentials
+                && !seeded(Seeded::CredentialsIgnored) =>
         {
             match attempt.verified {
                 Verified::Untold => Verdict::Verify,
@@ -317,13 +321,27 @@ pub enum Absence {
     Nothing,
 }
 
-/// Judges an absence. `after` is how long an operation may be under way of which nobody hears; `verified` says that the attempt's
-/// credentials were verified, by themselves or by the upstream.
-pub fn absent(seen: &Seen, attempt: &Attempt, after: Duration, verified: bool) -> Absence {
-    let sees = verified || seen.record.credentials == attempt.credentials;
+/// Judges an absence. `after` is how long an operation may be under way of which nobody hears; `steady`, as for [`decide`], is for how
+/// long anybody would have been heard; `verified` says that the attempt's credentials were verified, by themselves or by the upstream.
+///
+/// What is quiet was written by the clock of one server and is read by that of another after a failover, and what is unknown there may
+/// have been taken over since: so it counts only as far as the store was watched, and that for one whole lease at least.
+pub fn absent(
+    seen: &Seen,
+    attempt: &Attempt,
+    after: Duration,
+    steady: Duration,
+    verified: bool,
+) -> Absence {
+    let sees = verified
+        || seen.record.credentials == attempt.credentials
+        || seeded(Seeded::AbsenceBelievedOfAnybody);
     match seen.quiet {
+        Some(_) if sees && seeded(Seeded::AbsenceBelievedAtOnce) => Absence::Believed,
         Some(quiet) if sees && matches!(attempt.payload, Payload::Whole(_)) => {
-            match after.saturating_sub(quiet) {
+            let unheard = after.saturating_sub(quiet.min(steady));
+            let unwatched = seen.record.lease.saturating_sub(steady);
+            match unheard.max(unwatched) {
                 Duration::ZERO => Absence::Believed,
                 left => Absence::TooSoon(left),
             }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::claim::Claim;
 use super::key::Keyed;
-use super::limits::ClaimSlot;
+use super::limits::{Buffered, ClaimSlot};
 use super::payload::Received;
 use super::policy::{Meanwhile, Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
@@ -28,7 +28,8 @@ pub(super) enum Acquired {
     /// Ask the upstream.
     Execute(Box<Claim>),
     /// Answer from this record, which holds an answer.
-    Replay(Box<Record>),
+    /// The memory that this takes is given with it where it is held already.
+    Replay(Box<Record>, Option<Buffered>),
     /// Wait for the end of the claim that it met, by what it would have claimed with.
     Wait(Place, Box<Attempt>),
 }
@@ -65,6 +66,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             None => Payload::Streamed,
         },
         credentials: keyed.credentials,
+        named: keyed.named,
         verified: keyed.verified,
         origin: Origin {
             route: policy.route.clone(),
@@ -85,6 +87,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
         )))
     };
     let mut seen = None;
+    let mut found = None;
     for round in 0..ROUNDS {
         let since = Instant::now();
         let mut met = match seen.take() {
@@ -136,10 +139,11 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 match probe::probe(proxy, keyed, request, policy, &attempt, &met).await {
                     Probed::Absent => Verdict::Claim(expect),
                     Probed::Refused(problem) => return Err(Denied::Refused(problem)),
-                    Probed::Found(record) => {
+                    Probed::Found(record, held) => {
                         let replaced = records.replace(keyed.id, expect, &record).await;
                         if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
                             met.record = *record;
+                            found = Some(held);
                             shown(&met.record)
                         } else {
                             Verdict::Look
@@ -151,14 +155,14 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 match probe::vouch(proxy, keyed, request, policy, &attempt).await {
                     Vouched::Yes => shown(&met.record),
                     Vouched::No => Verdict::Refuse(Refusal::CredentialsChanged(status)),
-                    Vouched::Asking => Verdict::Refuse(Refusal::InProgress),
+                    Vouched::Asking => return Err(Denied::Refused(problem::vouched(keyed.id))),
                 }
             }
             verdict => verdict,
         };
         match verdict {
             Verdict::Mine => return Ok(claim(met.record, since, false, slot)),
-            Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record))),
+            Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record), found)),
             Verdict::Refuse(Refusal::InProgress)
                 if policy.in_flight == Meanwhile::Wait && met.is_running() =>
             {

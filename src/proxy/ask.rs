@@ -57,17 +57,20 @@ impl Question {
 
     /// Whether the credentials stand that name the caller: with those and no others, since a cookie beside them may be somebody else's.
     pub(super) fn of_caller(request: &HeaderMap, target: String) -> Self {
-        let of_caller = |name: &HeaderName| {
-            [AUTHORIZATION, HOST, USER_AGENT, ACCEPT, VIA, FORWARDED].contains(name)
-                || name.as_str().starts_with("x-forwarded-")
-                || name.as_str().starts_with("trace")
-        };
-        let lines = request.iter().filter(|(name, _)| of_caller(name));
+        let of_the_way = |name: &HeaderName| *name == VIA || name.as_str().starts_with("trace");
+        let sent = |name: &HeaderName| Self::tells_caller(name) || of_the_way(name);
+        let lines = request.iter().filter(|(name, _)| sent(name));
         let mut headers: HeaderMap = lines
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         Self { headers, target }
+    }
+
+    /// Whether the answer about a caller may depend on this header.
+    pub(super) fn tells_caller(name: &HeaderName) -> bool {
+        [AUTHORIZATION, HOST, USER_AGENT, ACCEPT, FORWARDED].contains(name)
+            || name.as_str().starts_with("x-forwarded-")
     }
 }
 

@@ -21,8 +21,10 @@ pub(super) struct Keyed {
     pub(super) key: Digest,
     /// The key itself, by which the upstream can be asked.
     pub(super) text: Key,
-    /// Digest of the credentials, where the scope names the caller.
+    /// Digest of the credentials.
     pub(super) credentials: Option<Digest>,
+    /// Whether the scope takes the caller from those.
+    pub(super) named: bool,
     /// What the caller was taken from, where the scope names the caller.
     pub(super) caller: Option<TakenFrom>,
     /// Whether those were verified, as far as the scope asked.
@@ -60,6 +62,7 @@ pub(super) fn extract(
     let Within {
         scope,
         credentials,
+        named,
         caller,
         verified,
         cookies_only,
@@ -71,6 +74,7 @@ pub(super) fn extract(
         key: digest.finish(),
         text: key,
         credentials,
+        named,
         caller,
         verified,
         cookies_only,

@@ -216,6 +216,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
             now: records.now(),
             payload,
             credentials: keyed.credentials,
+            named: keyed.named,
             verified: keyed.verified,
             origin: Origin {
                 route: policy.route.clone(),

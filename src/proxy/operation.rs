@@ -140,7 +140,10 @@ impl Operation {
                 };
                 return execute(&proxy, exchange, tell).await;
             }
-            Ok(Acquired::Replay(record)) => replay(&proxy, id, *record, held, permit),
+            Ok(Acquired::Replay(record, None)) => replay(&proxy, id, *record, held, permit),
+            Ok(Acquired::Replay(record, Some(found))) => {
+                respond::replay(&proxy.voice.names, id, *record, (permit, held, found))
+            }
             Ok(Acquired::Wait(place, attempt)) => {
                 let head = policy.replay_check.is_some().then_some(head);
                 // From here on it holds its client's connection, and nothing else.

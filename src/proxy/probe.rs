@@ -1,13 +1,13 @@
 //! The upstream's word on an operation in doubt, and on the credentials of whoever asks for a stored answer.
 
 use http::HeaderMap;
-use http::header::HOST;
 use http::request::Parts;
 
 use super::ask::{Question, Told, ask};
 use super::key::Keyed;
-use super::policy::{Policy, Probe, ReplayCheck};
-use super::{Forward, Shared, problem, respond, scope};
+use super::limits::Buffered;
+use super::policy::{Policy, Probe, ReplayCheck, ScopePart};
+use super::{Forward, Peer, Shared, problem, respond, scope};
 use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, Verified, absent, found};
 use crate::store::Store;
@@ -16,7 +16,8 @@ use crate::wire::Problem;
 /// What the upstream says of an operation in doubt.
 pub(super) enum Probed {
     /// It took place: this record says so.
-    Found(Box<Record>),
+    /// The memory that its answer takes is held until that is given.
+    Found(Box<Record>, Buffered),
     /// It did not, and that is believed.
     Absent,
     /// Nothing, or nothing that is believed yet.
@@ -87,16 +88,18 @@ pub(super) async fn probe<F: Forward, S: Store>(
             *reply_status
         };
         let record = found(&seen.record, attempt, status, kept, proxy.records.now());
-        return Probed::Found(Box::new(record));
+        return Probed::Found(Box::new(record), held);
     }
     if !knows_not.contains(status) {
         return unknown();
     }
     let theirs = seen.record.credentials == attempt.credentials;
     let verified = !theirs
+        && names_one(attempt, policy)
         && (is_verified(proxy, request, attempt)
-            || matches!(asked(proxy, &headers, attempt, policy).await, Vouched::Yes));
-    match absent(seen, attempt, *after, verified) {
+            || matches!(asked(proxy, request, policy).await, Vouched::Yes));
+    let steady = proxy.records.steady(keyed.id);
+    match absent(seen, attempt, *after, steady, verified) {
         Absence::Believed => {
             tracing::warn!(id = %keyed.id, "the upstream does not know of an operation whose outcome was unknown; it is carried out");
             Probed::Absent
@@ -104,6 +107,16 @@ pub(super) async fn probe<F: Forward, S: Store>(
         Absence::TooSoon(left) => Probed::Refused(problem::asked(keyed.id, Some(left))),
         Absence::Nothing => unknown(),
     }
+}
+
+/// Whether the scope lets one caller alone, under whatever credentials, meet a record: those of another, however good, see less.
+fn names_one(attempt: &Attempt, policy: &Policy) -> bool {
+    let of_one = |part: &ScopePart| match part {
+        ScopePart::Caller => true,
+        ScopePart::Jwt(claim) => claim == "sub",
+        _ => false,
+    };
+    attempt.named && policy.scope.iter().any(of_one)
 }
 
 /// Whether the attempt's credentials were verified by themselves.
@@ -123,31 +136,33 @@ pub(super) async fn vouch<F: Forward, S: Store>(
     policy: &Policy,
     attempt: &Attempt,
 ) -> Vouched {
-    if policy.replay_check.is_none() {
+    let Some(check) = policy.replay_check.as_ref().filter(|_| attempt.named) else {
         return Vouched::No;
-    }
-    let Some(_turn) = proxy.asides.turn(keyed.id) else {
-        return Vouched::Asking;
     };
-    let headers = upstream_headers(proxy, request, policy);
-    asked(proxy, &headers, attempt, policy).await
+    if proxy.asides.stand(&digest(check, request, policy)) {
+        return Vouched::Yes;
+    }
+    match proxy.asides.turn(keyed.id) {
+        Some(_turn) => asked(proxy, request, policy).await,
+        None => Vouched::Asking,
+    }
 }
 
 async fn asked<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
-    headers: &HeaderMap,
-    attempt: &Attempt,
+    request: &Parts,
     policy: &Policy,
 ) -> Vouched {
-    let (Some(check), Some(credentials)) = (&policy.replay_check, &attempt.credentials) else {
+    let Some(check) = &policy.replay_check else {
         return Vouched::No;
     };
-    let answer = digest(check, credentials, headers, policy);
+    let answer = digest(check, request, policy);
     if proxy.asides.stand(&answer) {
         return Vouched::Yes;
     }
+    let headers = upstream_headers(proxy, request, policy);
     let mut held = proxy.limits.buffer();
-    let question = Question::of_caller(headers, check.path.to_string());
+    let question = Question::of_caller(&headers, check.path.to_string());
     match ask(proxy, policy, question, &mut held).await {
         Some(told) if check.ok.contains(told.status().as_u16()) => {
             proxy.asides.remember(answer, check.cache);
@@ -157,20 +172,25 @@ async fn asked<F: Forward, S: Store>(
     }
 }
 
-/// Names a question about credentials: all that its answer may depend on.
-fn digest(
-    check: &ReplayCheck,
-    credentials: &Digest,
-    headers: &HeaderMap,
-    policy: &Policy,
-) -> Digest {
+/// Names a question about credentials: all that its answer may depend on, which is what makes its headers.
+fn digest(check: &ReplayCheck, request: &Parts, policy: &Policy) -> Digest {
     let mut hasher = Hasher::new("replay_check");
     hasher
         .part(&policy.upstream.to_be_bytes())
         .part(check.path.to_string().as_bytes())
-        .part(check.ok.to_string().as_bytes())
-        .part(credentials)
-        .part(headers.get(HOST).map_or(b"", |host| host.as_bytes()));
+        .part(check.ok.to_string().as_bytes());
+    let peer = request.extensions.get::<Peer>();
+    hasher.part(
+        peer.map_or_else(String::new, |peer| {
+            format!("{} {} {}", peer.addr.ip(), peer.trusted, peer.scheme)
+        })
+        .as_bytes(),
+    );
+    for (name, value) in &request.headers {
+        if Question::tells_caller(name) {
+            hasher.part(name.as_str().as_bytes()).part(value.as_bytes());
+        }
+    }
     hasher.finish()
 }
 

@@ -63,12 +63,27 @@ pub(super) fn gone(id: RecordId) -> Problem {
     .with_id(id.to_string())
 }
 
+/// The answer while somebody else asks the upstream whether the caller's other credentials stand.
+pub(super) fn vouched(id: RecordId) -> Problem {
+    Problem::new(
+        Code::InProgress,
+        "The request was carried out under other credentials of this caller; the upstream is being asked whether these stand. Try again later.",
+    )
+    .with_id(id.to_string())
+    .with_state(State::Completed.name())
+}
+
 /// The answer while the upstream is asked about the key, or has to be asked again after a while.
 pub(super) fn asked(id: RecordId, left: Option<Duration>) -> Problem {
-    let mut problem = Problem::new(
-        Code::InProgress,
-        "The first request with this key may still be under way; the upstream is asked about it. Try again later.",
-    );
+    let words = match left {
+        None => {
+            "The upstream is being asked whether the first request with this key was carried out. Try again later."
+        }
+        Some(_) => {
+            "The upstream does not know of the first request with this key, which may still be under way. It is asked again at a try after Retry-After."
+        }
+    };
+    let mut problem = Problem::new(Code::InProgress, words);
     if let Some(left) = left {
         let seconds = left.as_millis().div_ceil(1000).max(1);
         problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));

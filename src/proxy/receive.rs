@@ -109,7 +109,14 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 let so_far = BodySoFar::of(&received);
                 let key = match source::find(&head, so_far, policy, self.records.now())? {
                     Sought::Key(key, _) => Some(key),
-                    Sought::InBody | Sought::Nothing => None,
+                    Sought::Nothing => None,
+                    // No source says so of a body that was read; and if one did, it may have a key.
+                    Sought::InBody => {
+                        return Err(Problem::new(
+                            Code::BadRequest,
+                            "the key may be in the body, where nobody could look for it",
+                        ));
+                    }
                 };
                 match self.name(key, &head, policy)? {
                     Some(keyed) => keyed,

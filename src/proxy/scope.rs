@@ -9,7 +9,7 @@ use super::client_ip::client_ip;
 use super::jwt::TokenVerifier;
 use super::policy::{Policy, ScopePart};
 use crate::fault::{Seeded, seeded};
-use crate::idempotency::digest::Digest;
+use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{Caller, Scope, ScopeParts, TakenFrom, Verified, claim, in_cookies};
 use crate::wire::{Code, Problem};
 
@@ -28,8 +28,10 @@ pub(super) struct Around<'a> {
 /// Within what a key is unique.
 pub(super) struct Within<'a> {
     pub(super) scope: Scope<'a>,
-    /// Digest of the credentials, where they name the caller.
+    /// Digest of the credentials: of those that name the caller, else of all that came.
     pub(super) credentials: Option<Digest>,
+    /// Whether they name the caller.
+    pub(super) named: bool,
     /// What the caller was taken from, where the scope names the caller.
     pub(super) caller: Option<TakenFrom>,
     /// Whether those were verified, as far as the scope asked.
@@ -96,7 +98,8 @@ pub(super) fn scope<'a>(
     }
     Ok(Within {
         scope,
-        credentials: caller.credentials,
+        credentials: caller.credentials.or_else(|| carried(headers)),
+        named: caller.credentials.is_some(),
         caller: has(|part| *part == ScopePart::Caller).then_some(caller.taken_from),
         verified: match (has_claims, &claims) {
             (false, _) => Verified::Untold,
@@ -117,6 +120,19 @@ pub(super) fn verified(headers: &HeaderMap, jwt: Option<&TokenVerifier>) -> Veri
         Some(_) => Verified::Yes,
         None => Verified::No,
     }
+}
+
+/// Digest of the headers by which an upstream may tell users apart where the scope does not.
+fn carried(headers: &HeaderMap) -> Option<Digest> {
+    let mut came = false;
+    let mut hasher = Hasher::new("carried");
+    for name in CREDENTIALS {
+        for value in headers.get_all(name) {
+            came = true;
+            hasher.part(name.as_bytes()).part(value.as_bytes());
+        }
+    }
+    came.then(|| hasher.finish())
 }
 
 fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
@@ -145,6 +161,15 @@ fn twice(what: &str) -> Problem {
         format!("{what}, a part of the key's scope, occurs twice"),
     )
 }
+
+/// The headers that most APIs know their users by.
+const CREDENTIALS: [&str; 5] = [
+    "authorization",
+    "cookie",
+    "x-api-key",
+    "api-key",
+    "x-auth-token",
+];
 
 #[cfg(test)]
 mod tests {
@@ -267,6 +292,51 @@ mod tests {
                 ("/", &[("authorization", "Bearer a.e30.c")]),
             ],
         );
+    }
+
+    #[test]
+    fn credentials_are_told_apart_whatever_the_scope() {
+        let of = |scope: &[ScopePart], fields: &[(&str, &str)]| {
+            let mut request = Request::post("/");
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let policy = Policy {
+                scope: scope.to_vec(),
+                ..Policy::default()
+            };
+            let around = Around {
+                service: "tests",
+                jwt: None,
+                trust_forwarded: &[],
+                told: None,
+            };
+            let within = super::scope(&head, &policy, around).unwrap();
+            (within.named, within.credentials)
+        };
+        let bare = [ScopePart::Path];
+        let cases: [&[(&str, &str)]; 7] = [
+            &[],
+            &[("authorization", "a")],
+            &[("authorization", "b")],
+            &[("cookie", "a")],
+            &[("cookie", "b")],
+            &[("authorization", "a"), ("cookie", "a")],
+            &[("x-api-key", "a")],
+        ];
+        let told: std::collections::HashSet<_> =
+            cases.iter().map(|fields| of(&bare, fields)).collect();
+        assert_eq!(told.len(), cases.len());
+        assert!(told.iter().all(|(named, _)| !named));
+        assert_eq!(of(&bare, &[]).1, None);
+        // A caller without Authorization may still be somebody to the upstream.
+        let caller = [ScopePart::Caller];
+        assert_ne!(of(&caller, cases[3]), of(&caller, cases[4]));
+        assert!(!of(&caller, cases[3]).0);
+        // One with it is known by it alone: a cookie more is not another one.
+        assert_eq!(of(&caller, cases[1]), of(&caller, cases[5]));
+        assert!(of(&caller, cases[1]).0);
     }
 
     #[test]

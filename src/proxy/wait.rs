@@ -97,7 +97,7 @@ impl Waiting {
                     _ => return self.replay(seen, proxy),
                 },
                 Vouched::No => Refusal::CredentialsChanged(status),
-                Vouched::Asking => Refusal::InProgress,
+                Vouched::Asking => return Answer::problem(problem::vouched(self.keyed.id)),
             },
             Awaited::Refuse(refusal) => refusal,
             Awaited::Running => Refusal::InProgress,

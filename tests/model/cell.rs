@@ -163,6 +163,7 @@ pub fn attempt(setup: &Setup, who: Who) -> Attempt {
         now: UnixMillis::default(),
         payload: Payload::Whole(fingerprint),
         credentials: None,
+        named: false,
         verified: Verified::No,
         origin: Origin::default(),
     }

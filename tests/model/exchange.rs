@@ -285,6 +285,7 @@ impl Exchange {
             now: UnixMillis::default(),
             payload: Payload::Whole(fingerprint),
             credentials: None,
+            named: false,
             verified: Verified::No,
             origin: Origin::default(),
         }

@@ -21,6 +21,7 @@ mod explained;
 mod faulty;
 mod formats;
 mod observed;
+mod probes_faults;
 mod redis_faults;
 mod sources;
 mod store_faults;

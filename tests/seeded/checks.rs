@@ -16,7 +16,7 @@ const fn check(fault: &'static str, suite: &'static str, test: &'static str) -> 
 }
 
 /// Of each fault the most direct check first; then some that find it from further away.
-pub const CHECKS: [Check; 36] = [
+pub const CHECKS: [Check; 40] = [
     check(
         "settle-compares-no-token",
         "lib",
@@ -196,5 +196,25 @@ pub const CHECKS: [Check; 36] = [
         "dead-claims-live",
         "crash",
         "wherever_the_program_dies_nothing_runs_twice_and_what_was_told_stays_true_embedded",
+    ),
+    check(
+        "absence-believed-at-once",
+        "lib",
+        "idempotency::transition::tests::an_absence_is_believed_after_its_time_and_of_those_who_would_see",
+    ),
+    check(
+        "absence-believed-at-once",
+        "path",
+        "memory::probes::an_absence_is_not_believed_at_once",
+    ),
+    check(
+        "absence-believed-of-anybody",
+        "lib",
+        "idempotency::transition::tests::an_absence_is_believed_after_its_time_and_of_those_who_would_see",
+    ),
+    check(
+        "absence-believed-of-anybody",
+        "path",
+        "memory::probes::an_absence_is_believed_under_the_credentials_of_the_record_whatever_the_scope",
     ),
 ];

@@ -25,6 +25,7 @@ pub(in crate::idempotency) fn attempt(of: u8) -> Attempt {
         now: NOW,
         payload: Payload::Whole(body(1)),
         credentials: Some([7; 16]),
+        named: true,
         verified: Verified::No,
         origin: Origin::default(),
     }
@@ -271,7 +272,7 @@ fn an_absence_is_believed_after_its_time_and_of_those_who_would_see() {
             lapse: Lapse::Live,
             quiet,
         };
-        absent(&seen, attempt, 60 * second, verified)
+        absent(&seen, attempt, 60 * second, Duration::MAX, verified)
     };
     let same = attempt(2);
     assert_eq!(after(Some(60 * second), &same, false), Absence::Believed);
@@ -288,6 +289,34 @@ fn an_absence_is_believed_after_its_time_and_of_those_who_would_see() {
     assert_eq!(after(Some(60 * second), &other, true), Absence::Believed);
     let gone = with(Payload::Consumed(body(1)));
     assert_eq!(after(Some(60 * second), &gone, true), Absence::Nothing);
+}
+
+#[test]
+fn an_absence_is_believed_only_of_a_store_that_was_watched_for_as_long() {
+    let second = Duration::from_secs(1);
+    let of = |state, lapse, after, quiet, steady| {
+        let seen = Seen {
+            record: settled(1, state),
+            lapse,
+            quiet: Some(quiet * second),
+        };
+        absent(&seen, &attempt(2), after * second, steady * second, false)
+    };
+    let left = |seconds| Absence::TooSoon(seconds * second);
+    for (state, lapse) in [
+        (State::Unknown, Lapse::Live),
+        (State::InFlight, Lapse::Lapsed),
+    ] {
+        let of = |after, quiet, steady| of(state, lapse, after, quiet, steady);
+        // The clock of another server wrote when it was heard of last.
+        assert_eq!(of(60, 3_600, 59), left(1));
+        assert_eq!(of(60, 3_600, 60), Absence::Believed);
+        assert_eq!(of(60, 59, 3_600), left(1));
+        // Whoever took over meanwhile renews within a lease of 30 s.
+        assert_eq!(of(0, 3_600, 29), left(1));
+        assert_eq!(of(0, 0, 30), Absence::Believed);
+        assert_eq!(of(0, 0, 0), left(30));
+    }
 }
 
 #[test]
@@ -350,6 +379,37 @@ fn completed_under_other_credentials_is_refused_with_its_status() {
         assert_eq!(
             finds(&record, Lapse::Untold),
             refused(Refusal::CredentialsChanged(Some(201)))
+        );
+    }
+}
+
+#[test]
+fn credentials_that_name_nobody_are_not_compared_for_a_stored_answer() {
+    for credentials in [None, Some([8; 16])] {
+        let attempt = Attempt {
+            credentials,
+            named: false,
+            verified: Verified::Untold,
+            ..attempt(2)
+        };
+        assert_eq!(
+            meets(
+                &settled(1, State::Completed),
+                Lapse::Untold,
+                &attempt,
+                UnknownOutcome::Reject
+            ),
+            Verdict::Replay
+        );
+        // What they see of an operation is another matter.
+        let seen = Seen {
+            record: settled(1, State::Unknown),
+            lapse: Lapse::Live,
+            quiet: Some(Duration::MAX),
+        };
+        assert_eq!(
+            absent(&seen, &attempt, Duration::ZERO, Duration::MAX, false),
+            Absence::Nothing
         );
     }
 }
