@@ -901,6 +901,10 @@ fn each_thing_that_weakens_the_guarantee_is_warned_about_with_its_routes() {
     for (text, words) in [
         ("key = [\"content\"]\nretention = \"5s\"", "key has content"),
         (
+            "unknown_outcome = \"probe\"\nprobe = { path = \"/me\", after = \"6m\" }",
+            "probe.path has no {key}",
+        ),
+        (
             "key = [\"query:id\"]\nfingerprint = [\"body\"]",
             "fingerprint has no query",
         ),

@@ -155,6 +155,16 @@ const OF_JWT: &[Weakness<TokenRules>] = &[
 
 const OF_POLICY: &[Weakness<Policy>] = &[
     (
+        |policy| {
+            policy.unknown_outcome == UnknownOutcome::Probe
+                && policy
+                    .probe
+                    .as_ref()
+                    .is_some_and(|probe| !probe.path.names_key())
+        },
+        "probe.path has no {key}: it asks the same about every request, so that one that is found stands for all",
+    ),
+    (
         |policy| !tells_apart(policy, |_| true),
         "scope has no caller: callers who choose the same key meet each other's record, and may be given each other's answer",
     ),
