@@ -9,7 +9,7 @@ mod signature;
 mod tests;
 
 use std::fmt::{self, Debug, Formatter};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
@@ -48,6 +48,14 @@ enum Keys {
     Set(Vec<(Option<String>, VerifyingKey)>),
     /// The one secret, whatever id a token names.
     Secret(Box<VerifyingKey>),
+}
+
+/// What a token that its issuer signed says, and whether it holds now.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) claims: Map<String, Value>,
+    /// Whether the time is between its `nbf` and its `exp`, as far as it has them.
+    pub(super) is_timely: bool,
 }
 
 /// A key, and what holds of tokens that it verifies; its algorithms are of its own family.
@@ -95,8 +103,9 @@ impl TokenVerifier {
         &self.rules
     }
 
-    /// The claims of the bearer token in an `Authorization` value, if it verifies now.
-    pub(super) fn claims(&self, authorization: &[u8]) -> Option<Map<String, Value>> {
+    /// The bearer token in an `Authorization` value, if its signature, `iss` and `aud` are right. When it is asked changes only whether
+    /// it is timely: the scope that its claims are part of stays the same.
+    pub(super) fn signed(&self, authorization: &[u8]) -> Option<Signed> {
         let token = bearer_token(authorization)?;
         let header = decode_header(token).ok()?;
         // What we do not know must be understood (RFC 7515, section 4.1.11).
@@ -118,7 +127,22 @@ impl TokenVerifier {
                 key
             }
         };
-        Some(decode(token, key, validation).ok()?.claims)
+        let claims: Map<String, Value> = decode(token, key, validation).ok()?.claims;
+        let is_timely = self.is_timely(&claims);
+        Some(Signed { claims, is_timely })
+    }
+
+    fn is_timely(&self, claims: &Map<String, Value>) -> bool {
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
+            return false;
+        };
+        let (now, leeway) = (now.as_secs_f64(), self.rules.leeway.as_secs_f64());
+        // A time that is none bounds nothing that could be kept to.
+        let holds = |name: &str, holds: &dyn Fn(f64) -> bool| {
+            let time = claims.get(name);
+            time.is_none_or(|time| time.as_f64().is_some_and(holds))
+        };
+        holds("exp", &|exp| now <= exp + leeway) && holds("nbf", &|nbf| nbf <= now + leeway)
     }
 }
 
