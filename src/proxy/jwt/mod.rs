@@ -11,7 +11,7 @@ mod tests;
 use std::fmt::{self, Debug, Formatter};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{DecodingKey, Header, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::idempotency::bearer_token;
@@ -112,22 +112,11 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return None;
         }
-        let VerifyingKey { key, validation } = match &self.keys {
-            Keys::Secret(key) => key,
-            Keys::Set(keys) => {
-                let mut fitting = keys.iter().filter(|(id, key)| {
-                    let named = header.kid.is_none() || *id == header.kid;
-                    named && key.validation.algorithms.contains(&header.alg)
-                });
-                let (_, key) = fitting.next()?;
-                // Of several, the token has to say which.
-                if header.kid.is_none() && fitting.next().is_some() {
-                    return None;
-                }
-                key
-            }
-        };
-        let claims: Map<String, Value> = decode(token, key, validation).ok()?.claims;
+        let keys = self.keys.fitting(&header).take(TRIED_MAX);
+        let mut decoded = keys.filter_map(|VerifyingKey { key, validation }| {
+            decode::<Map<String, Value>>(token, key, validation).ok()
+        });
+        let claims = decoded.next()?.claims;
         let is_timely = self.is_timely(&claims);
         Some(Signed { claims, is_timely })
     }
@@ -146,6 +135,24 @@ impl TokenVerifier {
     }
 }
 
+impl Keys {
+    /// Those that a token may mean: of the id that it names, if it names one, and for its algorithm. Ids need not be unique
+    /// (RFC 7517, section 4.5).
+    fn fitting(&self, header: &Header) -> impl Iterator<Item = &VerifyingKey> {
+        let (set, secret) = match self {
+            Keys::Set(keys) => (keys.as_slice(), None),
+            Keys::Secret(key) => (&[][..], Some(key.as_ref())),
+        };
+        let named = set
+            .iter()
+            .filter(|(id, _)| header.kid.is_none() || *id == header.kid)
+            .map(|(_, key)| key);
+        named
+            .chain(secret)
+            .filter(|key| key.validation.algorithms.contains(&header.alg))
+    }
+}
+
 impl PartialEq for TokenVerifier {
     fn eq(&self, other: &Self) -> bool {
         self.rules == other.rules && self.source == other.source
@@ -159,3 +166,6 @@ impl Debug for TokenVerifier {
             .finish_non_exhaustive()
     }
 }
+
+/// So many keys are tried for one token.
+const TRIED_MAX: usize = 16;

@@ -186,19 +186,33 @@ fn of_an_algorithm_that_was_not_configured_nothing_verifies() {
 }
 
 #[test]
-fn without_an_id_a_token_verifies_only_where_one_key_can_be_meant() {
+fn every_key_that_a_token_may_mean_is_tried() {
     let issuer = Issuer::new();
-    let token = issuer.token("ES256", None, &ann());
-    let verifier = of_set(&issuer.key_set(&ALL), every());
-    assert!(claims(&verifier, &token).is_some());
-    let twice = json!({"keys": [issuer.key("p256"), Issuer::new().key("p256")]}).to_string();
-    assert!(claims(&of_set(&twice, every()), &token).is_none());
-    let mut nameless = issuer.key("p256");
+    let verifies = |keys: &[Value], id: Option<&str>| {
+        let verifier = of_set(&json!({ "keys": keys }).to_string(), every());
+        claims(&verifier, &issuer.token("ES256", id, &ann())).is_some()
+    };
+    let all = ALL.map(|id| issuer.key(id));
+    assert!(verifies(&all, None));
+    let own = issuer.key("p256");
+    let strangers = Issuer::new().key("p256");
+    for keys in [
+        [own.clone(), strangers.clone()],
+        [strangers.clone(), own.clone()],
+    ] {
+        assert!(verifies(&keys, None));
+        assert!(verifies(&keys, Some("p256")));
+        assert!(!verifies(&keys, Some("other")));
+    }
+    let mut nameless = own.clone();
     nameless.as_object_mut().unwrap().remove("kid");
-    let verifier = of_set(&json!({"keys": [nameless]}).to_string(), every());
-    assert!(claims(&verifier, &token).is_some());
-    let named = issuer.token("ES256", Some("p256"), &ann());
-    assert!(claims(&verifier, &named).is_none());
+    assert!(verifies(std::slice::from_ref(&nameless), None));
+    assert!(!verifies(&[nameless], Some("p256")));
+    let mut many = vec![strangers; TRIED_MAX - 1];
+    many.push(own);
+    assert!(verifies(&many, None));
+    many.insert(0, many[0].clone());
+    assert!(!verifies(&many, None));
 }
 
 #[test]
