@@ -11,7 +11,7 @@ mod tests;
 use std::fmt::{self, Debug, Formatter};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{DecodingKey, Header, Validation, decode, decode_header};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, Header, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::idempotency::bearer_token;
@@ -101,6 +101,24 @@ impl TokenVerifier {
     /// What a token has to be.
     pub fn rules(&self) -> &TokenRules {
         &self.rules
+    }
+
+    /// Whether the secret, if it is one, has fewer bytes than the hash of one of its algorithms (RFC 7518, section 3.2).
+    pub fn has_short_secret(&self) -> bool {
+        let Keys::Secret(secret) = &self.keys else {
+            return false;
+        };
+        let DecodingKeyKind::SecretOrDer(bytes) = secret.key.kind() else {
+            return false;
+        };
+        self.rules.algorithms.iter().any(|algorithm| {
+            let hash = match algorithm {
+                Algorithm::HS512 => 64,
+                Algorithm::HS384 => 48,
+                _ => 32,
+            };
+            bytes.len() < hash
+        })
     }
 
     /// The bearer token in an `Authorization` value, if its signature, `iss` and `aud` are right. When it is asked changes only whether
