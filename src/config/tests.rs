@@ -237,8 +237,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
 
 #[test]
 fn faults_of_the_operators_voice_are_told_as_all_others() {
-    const NAME: &str =
-        "expected the name of a header that has no other meaning, such as \"Idempotent-Replayed\"";
+    const NAME: &str = "expected the name of a header that has no other meaning, which begins with \"X-\" or contains \"Idempoten\", such as \"Idempotent-Replayed\"";
     const ORIGIN: &str = "expected an origin as browsers send it, such as \"https://app.example\" or \"http://localhost:5173\", or \"*\"";
     const MEDIA: &str =
         "expected a media type, such as \"application/json\" or \"text/plain; charset=utf-8\"";
@@ -264,7 +263,12 @@ fn faults_of_the_operators_voice_are_told_as_all_others() {
         ("[headers]\nstored = \"Retry-After\"", format!("3:10: \"Retry-After\": {NAME}")),
         ("[headers]\nstored = \"Access-Control-Allow-Origin\"", format!("3:10: \"Access-Control-Allow-Origin\": {NAME}")),
         ("[headers]\nreplay = \"X-Kept\"\nstored = \"x-kept\"", "4:10: \"x-kept\": expected different names for `replay` and `stored`".to_owned()),
-        ("[headers]\nreplay = \"X-Idempotency-Stored\"", "3:10: \"X-Idempotency-Stored\": expected different names for `replay` and `stored`".to_owned()),
+        ("[headers]\nreplay = \"X-Idempotency-Stored\"", format!("3:10: \"X-Idempotency-Stored\": {NAME}")),
+        ("[headers]\nstored = \"X-Idempotency-Replay\"", format!("3:10: \"X-Idempotency-Replay\": {NAME}")),
+        ("[headers]\nreplay = \"Server\"", format!("3:10: \"Server\": {NAME}")),
+        ("[headers]\nreplay = \"Idempotency-Key\"", format!("3:10: \"Idempotency-Key\": {NAME}")),
+        ("[headers]\nreplay = \"X-Request-Id\"", format!("3:10: \"X-Request-Id\": {NAME}")),
+        ("[headers]\nreplay = \"X-Forwarded-Replay\"", format!("3:10: \"X-Forwarded-Replay\": {NAME}")),
     ];
     for (text, expected) in cases {
         assert_eq!(faults(text), [format!("f.toml:{expected}")], "{text}");
