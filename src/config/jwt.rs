@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::defaults::{JWT_ALGORITHMS, JWT_LEEWAY, JWT_SECRET_ALGORITHMS, KEYS_MAX, TIMEOUT_MAX};
 use super::kind::{Read, Value, duration, list, text, wrong};
@@ -23,11 +24,7 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Arc<TokenVerifier>> {
         }),
         issuer: table.get("issuer", named),
         audience: table.get("audience", named),
-        leeway: table.get_or(
-            "leeway",
-            duration(std::time::Duration::ZERO..=TIMEOUT_MAX),
-            JWT_LEEWAY,
-        ),
+        leeway: table.get_or("leeway", leeway, JWT_LEEWAY),
     };
     if !table.is_written() {
         return None;
@@ -92,6 +89,15 @@ fn content(value: &Value<'_>) -> Read<Vec<u8>> {
         Ok(bytes)
     };
     read().or_else(|error| wrong(value, format!("a file that can be read: {error}")))
+}
+
+/// Times in tokens are seconds.
+fn leeway(value: &Value<'_>) -> Read<Duration> {
+    let leeway = duration(Duration::ZERO..=TIMEOUT_MAX)(value)?;
+    match leeway.subsec_nanos() {
+        0 => Ok(leeway),
+        _ => wrong(value, "whole seconds"),
+    }
 }
 
 fn algorithm(value: &Value<'_>) -> Read<Algorithm> {

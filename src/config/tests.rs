@@ -152,6 +152,8 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[jwt]\nsecret_file = \"Cargo.toml\"\nalgorithms = [\"none\"]", format!("4:15: \"none\": {ALGORITHM}")),
         ("[jwt]\nsecret_file = \"Cargo.toml\"\nissuer = \"\"", "4:10: \"\": expected a text that is not empty, without control characters".to_owned()),
         ("[jwt]\nsecret_file = \"Cargo.toml\"\nleeway = 60", format!("4:10: 60: {DURATION}")),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nleeway = \"999ms\"", "4:10: \"999ms\": expected whole seconds".to_owned()),
+        ("[jwt]\nsecret_file = \"Cargo.toml\"\nleeway = \"1500ms\"", "4:10: \"1500ms\": expected whole seconds".to_owned()),
         ("[policy]\nfingerprint = [\"header:A\", \"header:a\"]", "3:28: \"header:a\": expected each only once".to_owned()),
         ("[policy]\nlease = \"1ms\"", "3:9: \"1ms\": expected a duration from 100ms to 1h".to_owned()),
         ("[policy]\nlease = 30", format!("3:9: 30: {DURATION}")),
@@ -235,8 +237,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
 
 #[test]
 fn faults_of_the_operators_voice_are_told_as_all_others() {
-    const NAME: &str =
-        "expected the name of a header that has no other meaning, such as \"Idempotent-Replayed\"";
+    const NAME: &str = "expected the name of a header that has no other meaning, which begins with \"X-\" or contains \"Idempoten\", such as \"Idempotent-Replayed\"";
     const ORIGIN: &str = "expected an origin as browsers send it, such as \"https://app.example\" or \"http://localhost:5173\", or \"*\"";
     const MEDIA: &str =
         "expected a media type, such as \"application/json\" or \"text/plain; charset=utf-8\"";
@@ -262,7 +263,12 @@ fn faults_of_the_operators_voice_are_told_as_all_others() {
         ("[headers]\nstored = \"Retry-After\"", format!("3:10: \"Retry-After\": {NAME}")),
         ("[headers]\nstored = \"Access-Control-Allow-Origin\"", format!("3:10: \"Access-Control-Allow-Origin\": {NAME}")),
         ("[headers]\nreplay = \"X-Kept\"\nstored = \"x-kept\"", "4:10: \"x-kept\": expected different names for `replay` and `stored`".to_owned()),
-        ("[headers]\nreplay = \"X-Idempotency-Stored\"", "3:10: \"X-Idempotency-Stored\": expected different names for `replay` and `stored`".to_owned()),
+        ("[headers]\nreplay = \"X-Idempotency-Stored\"", format!("3:10: \"X-Idempotency-Stored\": {NAME}")),
+        ("[headers]\nstored = \"X-Idempotency-Replay\"", format!("3:10: \"X-Idempotency-Replay\": {NAME}")),
+        ("[headers]\nreplay = \"Server\"", format!("3:10: \"Server\": {NAME}")),
+        ("[headers]\nreplay = \"Idempotency-Key\"", format!("3:10: \"Idempotency-Key\": {NAME}")),
+        ("[headers]\nreplay = \"X-Request-Id\"", format!("3:10: \"X-Request-Id\": {NAME}")),
+        ("[headers]\nreplay = \"X-Forwarded-Replay\"", format!("3:10: \"X-Forwarded-Replay\": {NAME}")),
     ];
     for (text, expected) in cases {
         assert_eq!(faults(text), [format!("f.toml:{expected}")], "{text}");
@@ -1084,4 +1090,46 @@ fn the_reference_says_the_defaults() {
     let defaults = from_toml("", "", &upstream_given()).unwrap();
     let reference = from_toml("idemproxy.toml", REFERENCE, &Overrides::default()).unwrap();
     assert_eq!(reference, defaults);
+}
+
+#[test]
+fn a_public_key_is_no_secret_file_in_any_form_and_a_short_secret_is_warned_about() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("secret");
+    let with = |content: &[u8], algorithm: &str| {
+        std::fs::write(&file, content).unwrap();
+        format!(
+            "[jwt]\nsecret_file = {:?}\nissuer = \"me\"\naudience = \"us\"\nalgorithms = [{algorithm:?}]",
+            file.display().to_string()
+        )
+    };
+    for public in [
+        "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n",
+        "Bag Attributes: none\n-----BEGIN CERTIFICATE-----\nMIIB",
+        r#"{"keys":[]}"#,
+        r#" {"kty":"RSA","n":"AQAB"}"#,
+        "\u{feff}{\"keys\":[]}",
+        "\u{feff}-----BEGIN PUBLIC KEY-----",
+        "ssh-rsa AAAAB3NzaC1yc2E",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5",
+    ]
+    .map(str::as_bytes)
+    .into_iter()
+    .chain([&[0x30, 0x82, 1, 0x22, 0x30][..]])
+    {
+        let [fault] = faults(&with(public, "HS256")).try_into().unwrap();
+        assert!(fault.contains("public keys go into `keys`"), "{fault}");
+    }
+    for (bytes, algorithm, is_short) in [
+        (31, "HS256", true),
+        (32, "HS256", false),
+        (47, "HS384", true),
+        (63, "HS512", true),
+        (64, "HS512", false),
+    ] {
+        let warnings = good(&with(&vec![b'x'; bytes], algorithm)).warnings;
+        let short = |warning: &String| warning.starts_with("jwt: secret_file is shorter");
+        assert_eq!(warnings.iter().any(short), is_short, "{warnings:?}");
+        assert_eq!(warnings.len(), usize::from(is_short), "{warnings:?}");
+    }
 }

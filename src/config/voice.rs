@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue};
 use super::kind::{Read, Value, list, text, wrong};
 use super::nearest::nearest;
 use super::reader::Reader;
-use super::words::HOP_BY_HOP;
 use crate::wire::{
     Code, ErrorBody, HeaderNames, Origins, PLACEHOLDERS, Template, UnknownPlaceholder, Voice,
 };
@@ -31,8 +30,16 @@ pub(super) fn read(root: &Reader<'_>) -> Voice {
 
 fn names(table: &Reader<'_>) -> HeaderNames {
     let default = HeaderNames::default();
-    let replay = table.get_or("replay", header_name, default.replay);
-    let stored = table.get_or("stored", header_name, default.stored);
+    let replay = table.get_or(
+        "replay",
+        header_name(&default.replay),
+        default.replay.clone(),
+    );
+    let stored = table.get_or(
+        "stored",
+        header_name(&default.stored),
+        default.stored.clone(),
+    );
     if replay == stored && table.sound(&["replay", "stored"]) {
         table.fault(
             table.spot_of(&["stored", "replay"]),
@@ -145,49 +152,62 @@ fn origin(value: &Value<'_>) -> Read<HeaderValue> {
     )(value)
 }
 
-/// A name that nothing else in an answer has.
-fn header_name(value: &Value<'_>) -> Read<HeaderName> {
-    let default = HeaderNames::default();
+/// A name that nothing else in an answer has; `own` is the default one.
+fn header_name(own: &HeaderName) -> impl Fn(&Value<'_>) -> Read<HeaderName> {
+    let own = own.clone();
     text(
-        "the name of a header that has no other meaning, such as \"Idempotent-Replayed\"",
-        |text| {
+        "the name of a header that has no other meaning, which begins with \"X-\" or contains \"Idempoten\", such as \"Idempotent-Replayed\"",
+        move |text| {
             let name: HeaderName = text.parse().ok()?;
-            let chosen = [&default.replay, &default.stored].contains(&&name);
-            let taken = default.is_ours(&name) && !chosen
-                || HOP_BY_HOP.contains(&name.as_str())
+            let of_nobody = name.as_str().starts_with("x-") || name.as_str().contains("idempoten");
+            let taken = HeaderNames::default().is_ours(&name) && name != own
                 || TAKEN.contains(&name.as_str())
-                || name.as_str().starts_with("access-control-");
-            (!taken).then_some(name)
+                || TAKEN_FAMILIES
+                    .iter()
+                    .any(|family| name.as_str().starts_with(family));
+            (of_nobody && !taken).then_some(name)
         },
-    )(value)
+    )
 }
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// What the proxy, its answers or the ones that it passes on have for another purpose.
-const TAKEN: [&str; 24] = [
-    "age",
-    "allow",
-    "authorization",
-    "cache-control",
-    "content-encoding",
-    "content-language",
-    "content-location",
-    "content-range",
-    "content-type",
-    "cookie",
-    "date",
-    "etag",
-    "expires",
-    "host",
+/// What the proxy, others on the way, clients or APIs have for another purpose.
+const TAKEN: [&str; 26] = [
     "idempotency-key",
-    "last-modified",
-    "location",
-    "retry-after",
-    "set-cookie",
-    "stripe-should-retry",
-    "vary",
-    "via",
+    "x-api-key",
+    "x-auth-token",
+    "x-cache",
+    "x-client-ip",
+    "x-content-type-options",
+    "x-correlation-id",
+    "x-csrf-token",
+    "x-dns-prefetch-control",
+    "x-download-options",
+    "x-frame-options",
+    "x-http-method-override",
     "x-idempotency-attempt",
+    "x-idempotency-key",
+    "x-permitted-cross-domain-policies",
+    "x-powered-by",
+    "x-real-ip",
+    "x-request-id",
+    "x-requested-with",
+    "x-robots-tag",
     "x-should-retry",
+    "x-total-count",
+    "x-trace-id",
+    "x-ua-compatible",
+    "x-xsrf-token",
+    "x-xss-protection",
+];
+
+const TAKEN_FAMILIES: [&str; 7] = [
+    "x-accel-",
+    "x-amz",
+    "x-b3-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-rate-limit-",
+    "x-ratelimit-",
 ];

@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 
 use crate::idempotency::{Finality, ResponseRule, Template, built_in};
 use crate::proxy::Routes;
-use crate::proxy::jwt::{TokenRules, TokenVerifier};
+use crate::proxy::jwt::TokenVerifier;
 use crate::proxy::policy::{
     CutUpload, FingerprintPart, KeySource, Mode, Policy, Probe, ScopePart, StoreFailure,
     UnknownOutcome,
@@ -26,7 +26,7 @@ pub(super) fn of(
         .map(|(_, sentence)| format!("store: {sentence}"));
     let of_jwt = OF_JWT
         .iter()
-        .filter(|(weak, _)| jwt.is_some_and(|jwt| weak(jwt.rules())))
+        .filter(|(weak, _)| jwt.is_some_and(|jwt| weak(jwt)))
         .map(|(_, sentence)| format!("jwt: {sentence}"));
     let enforced = OF_POLICY.iter().map(|weakness| (Mode::Enforce, weakness));
     let observed = [(Mode::Observe, &OBSERVED)].into_iter();
@@ -142,14 +142,18 @@ const OBSERVED: Weakness<Policy> = (
     |_| true,
     "mode is observe: nothing is guaranteed, every request passes and duplicates run again",
 );
-const OF_JWT: &[Weakness<TokenRules>] = &[
+const OF_JWT: &[Weakness<TokenVerifier>] = &[
     (
-        |rules| rules.issuer.is_none(),
+        |jwt| jwt.rules().issuer.is_none(),
         "issuer is not set: whoever has one of the keys may name any issuer, and callers of two issuers may be taken for one",
     ),
     (
-        |rules| rules.audience.is_none(),
+        |jwt| jwt.rules().audience.is_none(),
         "audience is not set: a token that was made for another API gets stored answers of its caller",
+    ),
+    (
+        |jwt| jwt.has_short_secret(),
+        "secret_file is shorter than the hash of an algorithm (HS256: 32 bytes, HS384: 48, HS512: 64): whoever has a token may find the secret by trying",
     ),
 ];
 

@@ -40,7 +40,7 @@ pub struct Site<'a> {
 /// What a request would come to. Displays as lines for people, which tell the key, and of credentials no more than a digest.
 #[derive(Debug)]
 pub struct Explained {
-    /// Method and target.
+    /// Method and path; the query may have credentials.
     pub request: String,
     /// Its policy.
     pub policy: Arc<Policy>,
@@ -107,7 +107,7 @@ pub async fn explain(site: &Site<'_>, request: Request<Bytes>, now: UnixMillis) 
     let found = site.routes.find(&head.method, head.uri.path());
     let routes = site.routes.all().iter().zip(site.routes.patterns());
     let mut explained = Explained {
-        request: format!("{} {}", head.method, head.uri),
+        request: format!("{} {}", head.method, head.uri.path()),
         policy: found.policy.clone(),
         pattern: routes
             .filter(|(policy, _)| Arc::ptr_eq(policy, found.policy))
@@ -167,6 +167,11 @@ async fn follow(
         )
     };
 
+    let mode = policy.mode;
+    let record = |id: RecordId| match mode {
+        Mode::Observe => id.observed(),
+        Mode::Enforce | Mode::Off => id,
+    };
     let by_head = source::find(&head, BodySoFar::Unread, policy, now)?;
     let in_body = matches!(by_head, Sought::InBody);
     *key = found(by_head);
@@ -186,7 +191,7 @@ async fn follow(
     let mut received = read.map_err(|unheld| {
         let problem = unheld.problem();
         match &keyed {
-            Some(keyed) => problem.with_id(keyed.id.to_string()),
+            Some(keyed) => problem.with_id(record(keyed.id).to_string()),
             None => problem,
         }
     })?;
@@ -199,7 +204,7 @@ async fn follow(
     };
     let streamed = matches!(received, Received::Streamed(_));
     Ok(End::Keyed {
-        id: keyed.id,
+        id: record(keyed.id),
         caller: keyed.caller,
         fingerprint: received.consume(&head, policy).await?,
         body: Reading {
@@ -314,7 +319,7 @@ fn scope_value(name: &str, value: Option<&[u8]>, caller: Option<TakenFrom>) -> S
     if name.starts_with("jwt:") {
         return format!("{} (digest)", hex_of(value));
     }
-    let secret = name.starts_with("cookie") || name.contains("authorization");
+    let secret = name == "query" || name.starts_with("cookie:") || name.starts_with("header:");
     match std::str::from_utf8(value) {
         Ok(text) if !secret && !text.contains(char::is_control) => text.to_owned(),
         _ => {

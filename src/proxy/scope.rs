@@ -6,7 +6,7 @@ use http::request::Parts;
 use ipnet::IpNet;
 
 use super::client_ip::client_ip;
-use super::jwt::TokenVerifier;
+use super::jwt::{Signed, TokenVerifier};
 use super::policy::{Policy, ScopePart};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
@@ -55,8 +55,8 @@ pub(super) fn scope<'a>(
         None
     };
     let caller = Caller::from_authorization(authorization);
-    let claims = match (authorization, around.jwt) {
-        (Some(value), Some(jwt)) if has_claims => jwt.claims(value),
+    let signed = match (authorization, around.jwt) {
+        (Some(value), Some(jwt)) if has_claims => jwt.signed(value),
         _ => None,
     };
     let mut told_apart = caller.credentials.is_some();
@@ -86,7 +86,8 @@ pub(super) fn scope<'a>(
                 scope.with_optional(&part.to_string(), value);
             }
             ScopePart::Jwt(name) => {
-                let claim = claims.as_ref().and_then(|claims| claims.get(name));
+                // An expired token too: its request is no other than before.
+                let claim = signed.as_ref().and_then(|signed| signed.claims.get(name));
                 scope.with(&part.to_string(), &claim::scoped(authorization, claim));
             }
             ScopePart::ClientIp => {
@@ -101,10 +102,9 @@ pub(super) fn scope<'a>(
         credentials: caller.credentials.or_else(|| carried(headers)),
         named: caller.credentials.is_some(),
         caller: has(|part| *part == ScopePart::Caller).then_some(caller.taken_from),
-        verified: match (has_claims, &claims) {
+        verified: match (has_claims, signed) {
             (false, _) => Verified::Untold,
-            (true, Some(_)) => Verified::Yes,
-            (true, None) => Verified::No,
+            (true, signed) => holds(signed),
         },
         cookies_only: headers.contains_key(COOKIE) && !told_apart,
     })
@@ -112,13 +112,16 @@ pub(super) fn scope<'a>(
 
 /// Whether the credentials of a request can be verified.
 pub(super) fn verified(headers: &HeaderMap, jwt: Option<&TokenVerifier>) -> Verified {
-    let claims = match (authorization(headers), jwt) {
-        (Ok(Some(value)), Some(jwt)) => jwt.claims(value),
+    holds(match (authorization(headers), jwt) {
+        (Ok(Some(value)), Some(jwt)) => jwt.signed(value),
         _ => None,
-    };
-    match claims {
-        Some(_) => Verified::Yes,
-        None => Verified::No,
+    })
+}
+
+fn holds(signed: Option<Signed>) -> Verified {
+    match signed {
+        Some(signed) if signed.is_timely => Verified::Yes,
+        _ => Verified::No,
     }
 }
 

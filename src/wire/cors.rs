@@ -59,7 +59,8 @@ impl Page {
         headers.append(VARY, HeaderValue::from_static("Origin"));
     }
 
-    /// Lets it read a stored answer, which the upstream may have given to a page of another origin, or to none.
+    /// Lets it read a stored answer that the upstream gave to a page of another origin, where its `Vary` shows that it names whoever
+    /// asks. One without a word on origins stays without: the upstream may have refused.
     pub(super) fn reads_replay(
         &self,
         headers: &mut HeaderMap,
@@ -67,16 +68,12 @@ impl Page {
         origins: &Origins,
     ) {
         let allowed = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN);
-        match allowed {
-            _ if !self.named => self.reads_more(headers, names),
-            None => self.reads(headers, names),
-            Some(other) if *other != self.origin && origins.named.contains(other) => {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
-                headers.append(VARY, HeaderValue::from_static("Origin"));
-                self.reads_more(headers, names);
-            }
-            Some(_) => self.reads_more(headers, names),
+        let is_other =
+            allowed.is_some_and(|other| *other != self.origin && origins.named.contains(other));
+        if self.named && is_other && varies_by_origin(headers) {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
         }
+        self.reads_more(headers, names);
     }
 
     /// Lets it read the proxy's headers on an answer that the upstream lets it read.
@@ -86,6 +83,14 @@ impl Page {
             headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, names.exposed());
         }
     }
+}
+
+fn varies_by_origin(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(VARY)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin"))
 }
 
 const ANY: HeaderValue = HeaderValue::from_static("*");

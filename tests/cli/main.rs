@@ -320,7 +320,7 @@ fn explain_takes_a_url_headers_and_a_body_and_the_flags_of_run() {
         line.unwrap().trim().to_owned()
     };
     for line in [
-        "request       POST /orders?a=1".to_owned(),
+        "request       POST /orders".to_owned(),
         "upstream      http://h:3000".to_owned(),
         "scope         service      s".to_owned(),
         format!("redis key     p:{}", id(&absolute)),

@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use idemproxy::idempotency::RecordId;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -260,4 +261,40 @@ async fn what_passes_is_explained_by_why() {
         assert!(!told.iter().any(named), "{told:#?}");
     }
     assert_eq!(explained.world.upstream.asked(), 4);
+}
+
+#[tokio::test]
+async fn headers_cookies_and_the_query_are_explained_by_digests() {
+    let scope = r#"scope = ["path", "query", "header:X-Api-Key", "header:X-Tenant", "cookie:sid"]"#;
+    let explained = Explained::with(&format!("[policy]\n{scope}")).await;
+    let request = post("/orders?token=sesame", "k", "a")
+        .field("X-Api-Key", "sesame")
+        .field("Cookie", "sid=sesame");
+    let lines = [
+        "request       POST /orders",
+        "              query        ",
+        "              header:x-api-key ",
+        "              header:x-tenant (absent)",
+        "              cookie:sid   ",
+    ];
+    explained.agrees(&request, &lines).await;
+    let told = explained.explain(&request).await;
+    assert!(!told.concat().contains("sesame"), "{told:#?}");
+    let digests = told.iter().filter(|line| line.ends_with(" (digest)"));
+    assert_eq!(digests.count(), 3, "{told:#?}");
+}
+
+#[tokio::test]
+async fn an_observed_request_is_explained_by_the_record_of_its_observation() {
+    let enforced = Explained::with("").await;
+    let observed = Explained::with("[policy]\nmode = \"observe\"").await;
+    let request = post("/orders", "k", "a");
+    let told = async |explained: &Explained| {
+        let told = explained.explain(&request).await;
+        let id = told.iter().find_map(|line| line.strip_prefix("record id"));
+        u128::from_str_radix(id.unwrap().trim(), 16).unwrap()
+    };
+    let record = RecordId::from_bytes(told(&enforced).await.to_be_bytes());
+    let observation = u128::from_be_bytes(*record.observed().as_bytes());
+    assert_eq!(told(&observed).await, observation);
 }

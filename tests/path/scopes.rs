@@ -298,6 +298,7 @@ async fn a_claim_counts_only_if_its_token_verifies() {
     ];
     let forged = forgeries(&proxy.issuer)
         .into_iter()
+        .filter(|(what, _)| !["expired", "not valid yet"].contains(what))
         .map(|(what, value)| (what, Some(value)));
     for (what, value) in others.into_iter().chain(forged) {
         let request = match &value {
@@ -312,6 +313,34 @@ async fn a_claim_counts_only_if_its_token_verifies() {
         ids.push(id);
     }
     assert_eq!(proxy.world.upstream.asked(), ids.len());
+}
+
+#[tokio::test]
+async fn a_token_that_expires_names_no_other_record() {
+    let proxy = Verifying::policy(r#"scope = ["path", "caller", "jwt:org"]"#).await;
+    let token =
+        |serial, exp: i64| proxy.token(&of("ann", serial, json!({"org": "north", "exp": exp})));
+    // The leeway is a minute.
+    let expiry = at(-57);
+    let expiring = token(1, expiry);
+    let first = proxy.send(&expiring).await;
+    first.is_first(201, true, "completed");
+    let expired = token(2, at(-90));
+    let refused = proxy.send(&expired).await;
+    refused
+        .is_problem(409, "credentials-changed")
+        .in_state("completed");
+    let id = first.field("x-idempotency-id");
+    assert_eq!(refused.field("x-idempotency-id"), id);
+    proxy.send(&token(3, at(600))).await.replays(&first);
+    eventually(|| at(-60) > expiry).await;
+    proxy.send(&expiring).await.replays(&first);
+    let early = of("ann", 4, json!({"org": "north", "nbf": at(300)}));
+    proxy
+        .send(&proxy.token(&early))
+        .await
+        .is_problem(409, "credentials-changed");
+    assert_eq!(proxy.world.upstream.asked(), 1);
 }
 
 #[tokio::test]

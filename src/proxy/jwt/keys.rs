@@ -7,7 +7,7 @@ use jsonwebtoken::jwk::{
 };
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{TokenRules, VerifyingKey};
 
@@ -62,14 +62,26 @@ pub(super) fn secret(file: &[u8], rules: &TokenRules) -> Result<VerifyingKey, Ba
     if secret.trim_ascii().is_empty() {
         return Err(BadKeys::Empty);
     }
-    let is_pem = secret.trim_ascii_start().starts_with(b"-----BEGIN");
-    if is_pem || serde_json::from_slice::<KeySet>(secret).is_ok() {
+    if is_public(secret) {
         return Err(BadKeys::NoSecret);
     }
     Ok(VerifyingKey {
         key: DecodingKey::from_secret(secret),
         validation: validation(rules.algorithms.clone(), rules),
     })
+}
+
+/// Whether it has the form of a key or certificate: PEM, JWK, JWKS, OpenSSH or DER.
+fn is_public(secret: &[u8]) -> bool {
+    let text = secret.strip_prefix(BYTE_ORDER_MARK).unwrap_or(secret);
+    let text = text.trim_ascii_start();
+    let object = serde_json::from_slice::<Map<String, Value>>(text).unwrap_or_default();
+    text.windows(PEM.len()).any(|part| part == PEM)
+        || ["kty", "keys"]
+            .iter()
+            .any(|name| object.contains_key(*name))
+        || text.starts_with(b"ssh-")
+        || secret.starts_with(DER)
 }
 
 #[derive(Deserialize)]
@@ -142,8 +154,9 @@ fn fits(jwk: &Jwk, key: &DecodingKey, algorithm: Algorithm) -> bool {
 fn validation(algorithms: Vec<Algorithm>, rules: &TokenRules) -> Validation {
     let mut validation = Validation {
         algorithms,
-        leeway: rules.leeway.as_secs(),
-        validate_nbf: true,
+        // The times are looked at apart (`TokenVerifier::signed`).
+        validate_exp: false,
+        validate_nbf: false,
         validate_aud: rules.audience.is_some(),
         required_spec_claims: HashSet::new(),
         ..Validation::default()
@@ -162,3 +175,8 @@ fn validation(algorithms: Vec<Algorithm>, rules: &TokenRules) -> Validation {
 /// Bytes of a modulus: 2048 bits (RFC 7518, section 3.3) to what ring takes, 8192.
 const RSA_MIN: usize = 256;
 const RSA_MAX: usize = 1024;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+const PEM: &[u8] = b"-----BEGIN";
+/// A sequence whose length has two bytes.
+const DER: &[u8] = &[0x30, 0x82];

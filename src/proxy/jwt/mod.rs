@@ -9,9 +9,9 @@ mod signature;
 mod tests;
 
 use std::fmt::{self, Debug, Formatter};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, Header, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::idempotency::bearer_token;
@@ -48,6 +48,14 @@ enum Keys {
     Set(Vec<(Option<String>, VerifyingKey)>),
     /// The one secret, whatever id a token names.
     Secret(Box<VerifyingKey>),
+}
+
+/// What a token that its issuer signed says, and whether it holds now.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) claims: Map<String, Value>,
+    /// Whether the time is between its `nbf` and its `exp`, as far as it has them.
+    pub(super) is_timely: bool,
 }
 
 /// A key, and what holds of tokens that it verifies; its algorithms are of its own family.
@@ -95,30 +103,71 @@ impl TokenVerifier {
         &self.rules
     }
 
-    /// The claims of the bearer token in an `Authorization` value, if it verifies now.
-    pub(super) fn claims(&self, authorization: &[u8]) -> Option<Map<String, Value>> {
+    /// Whether the secret, if it is one, has fewer bytes than the hash of one of its algorithms (RFC 7518, section 3.2).
+    pub fn has_short_secret(&self) -> bool {
+        let Keys::Secret(secret) = &self.keys else {
+            return false;
+        };
+        let DecodingKeyKind::SecretOrDer(bytes) = secret.key.kind() else {
+            return false;
+        };
+        self.rules.algorithms.iter().any(|algorithm| {
+            let hash = match algorithm {
+                Algorithm::HS512 => 64,
+                Algorithm::HS384 => 48,
+                _ => 32,
+            };
+            bytes.len() < hash
+        })
+    }
+
+    /// The bearer token in an `Authorization` value, if its signature, `iss` and `aud` are right. When it is asked changes only whether
+    /// it is timely: the scope that its claims are part of stays the same.
+    pub(super) fn signed(&self, authorization: &[u8]) -> Option<Signed> {
         let token = bearer_token(authorization)?;
         let header = decode_header(token).ok()?;
         // What we do not know must be understood (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return None;
         }
-        let VerifyingKey { key, validation } = match &self.keys {
-            Keys::Secret(key) => key,
-            Keys::Set(keys) => {
-                let mut fitting = keys.iter().filter(|(id, key)| {
-                    let named = header.kid.is_none() || *id == header.kid;
-                    named && key.validation.algorithms.contains(&header.alg)
-                });
-                let (_, key) = fitting.next()?;
-                // Of several, the token has to say which.
-                if header.kid.is_none() && fitting.next().is_some() {
-                    return None;
-                }
-                key
-            }
+        let keys = self.keys.fitting(&header).take(TRIED_MAX);
+        let mut decoded = keys.filter_map(|VerifyingKey { key, validation }| {
+            decode::<Map<String, Value>>(token, key, validation).ok()
+        });
+        let claims = decoded.next()?.claims;
+        let is_timely = self.is_timely(&claims);
+        Some(Signed { claims, is_timely })
+    }
+
+    fn is_timely(&self, claims: &Map<String, Value>) -> bool {
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
+            return false;
         };
-        Some(decode(token, key, validation).ok()?.claims)
+        let (now, leeway) = (now.as_secs_f64(), self.rules.leeway.as_secs_f64());
+        // A time that is none bounds nothing that could be kept to.
+        let holds = |name: &str, holds: &dyn Fn(f64) -> bool| {
+            let time = claims.get(name);
+            time.is_none_or(|time| time.as_f64().is_some_and(holds))
+        };
+        holds("exp", &|exp| now <= exp + leeway) && holds("nbf", &|nbf| nbf <= now + leeway)
+    }
+}
+
+impl Keys {
+    /// Those that a token may mean: of the id that it names, if it names one, and for its algorithm. Ids need not be unique
+    /// (RFC 7517, section 4.5).
+    fn fitting(&self, header: &Header) -> impl Iterator<Item = &VerifyingKey> {
+        let (set, secret) = match self {
+            Keys::Set(keys) => (keys.as_slice(), None),
+            Keys::Secret(key) => (&[][..], Some(key.as_ref())),
+        };
+        let named = set
+            .iter()
+            .filter(|(id, _)| header.kid.is_none() || *id == header.kid)
+            .map(|(_, key)| key);
+        named
+            .chain(secret)
+            .filter(|key| key.validation.algorithms.contains(&header.alg))
     }
 }
 
@@ -135,3 +184,6 @@ impl Debug for TokenVerifier {
             .finish_non_exhaustive()
     }
 }
+
+/// So many keys are tried for one token.
+const TRIED_MAX: usize = 16;

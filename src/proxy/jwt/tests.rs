@@ -52,8 +52,9 @@ fn of_set(set: &str, rules: TokenRules) -> TokenVerifier {
 }
 
 fn claims(verifier: &TokenVerifier, token: &str) -> Option<Value> {
-    let claims = verifier.claims(format!("Bearer {token}").as_bytes());
-    claims.map(Value::Object)
+    let signed = verifier.signed(format!("Bearer {token}").as_bytes());
+    let timely = signed.filter(|signed| signed.is_timely);
+    timely.map(|signed| Value::Object(signed.claims))
 }
 
 fn ann() -> Value {
@@ -185,19 +186,33 @@ fn of_an_algorithm_that_was_not_configured_nothing_verifies() {
 }
 
 #[test]
-fn without_an_id_a_token_verifies_only_where_one_key_can_be_meant() {
+fn every_key_that_a_token_may_mean_is_tried() {
     let issuer = Issuer::new();
-    let token = issuer.token("ES256", None, &ann());
-    let verifier = of_set(&issuer.key_set(&ALL), every());
-    assert!(claims(&verifier, &token).is_some());
-    let twice = json!({"keys": [issuer.key("p256"), Issuer::new().key("p256")]}).to_string();
-    assert!(claims(&of_set(&twice, every()), &token).is_none());
-    let mut nameless = issuer.key("p256");
+    let verifies = |keys: &[Value], id: Option<&str>| {
+        let verifier = of_set(&json!({ "keys": keys }).to_string(), every());
+        claims(&verifier, &issuer.token("ES256", id, &ann())).is_some()
+    };
+    let all = ALL.map(|id| issuer.key(id));
+    assert!(verifies(&all, None));
+    let own = issuer.key("p256");
+    let strangers = Issuer::new().key("p256");
+    for keys in [
+        [own.clone(), strangers.clone()],
+        [strangers.clone(), own.clone()],
+    ] {
+        assert!(verifies(&keys, None));
+        assert!(verifies(&keys, Some("p256")));
+        assert!(!verifies(&keys, Some("other")));
+    }
+    let mut nameless = own.clone();
     nameless.as_object_mut().unwrap().remove("kid");
-    let verifier = of_set(&json!({"keys": [nameless]}).to_string(), every());
-    assert!(claims(&verifier, &token).is_some());
-    let named = issuer.token("ES256", Some("p256"), &ann());
-    assert!(claims(&verifier, &named).is_none());
+    assert!(verifies(std::slice::from_ref(&nameless), None));
+    assert!(!verifies(&[nameless], Some("p256")));
+    let mut many = vec![strangers; TRIED_MAX - 1];
+    many.push(own);
+    assert!(verifies(&many, None));
+    many.insert(0, many[0].clone());
+    assert!(!verifies(&many, None));
 }
 
 #[test]
@@ -226,6 +241,11 @@ fn times_hold_within_the_leeway() {
         json!({"exp": [at(600)]}),
     ] {
         assert!(!verifies(bad.clone()), "{bad}");
+    }
+    for untimely in [json!({"exp": at(-90)}), json!({"nbf": at(90)})] {
+        let token = issuer.token("ES256", Some("p256"), &untimely);
+        let signed = verifier.signed(format!("Bearer {token}").as_bytes());
+        assert_eq!(Value::Object(signed.unwrap().claims), untimely);
     }
 }
 
@@ -268,7 +288,7 @@ fn what_must_be_understood_and_is_not_makes_a_token_invalid() {
 #[test]
 fn only_bearer_tokens_are_tokens() {
     let token = by_secret(&json!({"alg": "HS256"}), &ann(), hmac::HMAC_SHA256, SECRET);
-    let verifies = |value: &str| of_secret().claims(value.as_bytes()).is_some();
+    let verifies = |value: &str| of_secret().signed(value.as_bytes()).is_some();
     assert!(verifies(&format!("Bearer {token}")));
     assert!(verifies(&format!("bearer  {token} ")));
     for other in [
@@ -356,8 +376,8 @@ proptest! {
     #[test]
     fn any_value_is_read_without_harm(value: Vec<u8>, token in "[A-Za-z0-9_.-]{0,80}") {
         let verifier = of_secret();
-        verifier.claims(&value);
+        verifier.signed(&value);
         let value = format!("Bearer {token}");
-        prop_assert!(verifier.claims(value.as_bytes()).is_none());
+        prop_assert!(verifier.signed(value.as_bytes()).is_none());
     }
 }
