@@ -111,6 +111,26 @@ async fn those_who_wait_hold_no_leave_to_run_or_to_claim_and_no_body() {
 }
 
 #[tokio::test]
+async fn an_answer_is_held_in_memory_once_however_many_waited_for_it() {
+    let world = World::config(
+        STORE,
+        &format!("[server]\nmax_buffered_total = \"7KiB\"\n[policy]\n{WAIT}"),
+    )
+    .await;
+    let request = post("/orders", "k", "a");
+    // Room for the first answer, and for those who waited together.
+    let (mut first, gate) = hold(&world, &request, Reply::new(201).body([b'x'; 3000])).await;
+    let mut clients = duplicates(&world, &request, 8).await;
+    gate.cancel();
+    let first = first.answer().await;
+    first.is_first(201, true, "completed");
+    for client in &mut clients {
+        client.answer().await.replays(&first);
+    }
+    assert_eq!(world.proxy.metric(WAITED), 8.0);
+}
+
+#[tokio::test]
 async fn another_body_is_refused_at_once_while_duplicates_wait() {
     let world = waiting("").await;
     let request = post("/orders", "k", "a");
