@@ -153,9 +153,11 @@ impl<F: Forward, S: Store> Observation<F, S> {
             Some(Sight::Over(_)) if max <= policy.max_buffered_request => {
                 Err(Outcome::ObservedBodyTooLarge)
             }
-            Some(Sight::Over(ahead)) => {
+            Some(Sight::Over(start)) => {
                 let mut holding = holding(&self.proxy, &self.named, &self.head, &policy);
-                holding.look(&ahead);
+                if let Some((start, _held)) = start {
+                    holding.look(&start);
+                }
                 match holding.hold() {
                     Some(Hold::Nothing | Hold::Small) => {}
                     Some(Hold::All) | None => return Err(Outcome::ObservedBodyTooLarge),
