@@ -373,7 +373,7 @@ async fn a_duplicate_that_is_still_being_uploaded_waits_only_once_it_has_gone_by
     let mut second = world.connect().await;
     second.send(&request.head(5000)).await;
     second.send(&request.body[..2000]).await;
-    world.proxy.reaches(WAITERS, 1.0).await;
+    world.proxy.reaches(CLAIMS, 2.0).await;
     gate.cancel();
     let first = first.answer().await;
     first.is_first(201, true, "completed");
@@ -391,10 +391,53 @@ async fn a_duplicate_whose_upload_breaks_off_waits_no_more() {
     let mut second = world.connect().await;
     second.send(&request.head(5000)).await;
     second.send(&request.body[..2000]).await;
-    world.proxy.reaches(WAITERS, 1.0).await;
+    world.proxy.reaches(CLAIMS, 2.0).await;
     second.abort();
-    world.proxy.reaches(WAITERS, 0.0).await;
     world.proxy.reaches("idemproxy_in_flight", 1.0).await;
+    assert_eq!(world.proxy.metric(WAITERS), 0.0);
+    gate.cancel();
+    first.answer().await.is_first(201, true, "completed");
+}
+
+#[tokio::test]
+async fn a_duplicate_that_is_still_being_uploaded_takes_no_place_from_one_that_waits() {
+    let world = World::config(
+        STORE,
+        &format!("[server]\nmax_waiters = 1\n[policy]\n{WAIT}{STREAMED}"),
+    )
+    .await;
+    let request = post("/orders", "k", vec![b'x'; 5000]);
+    let (mut first, gate) = hold(&world, &request, Reply::new(201)).await;
+    let mut slow = world.connect().await;
+    slow.send(&request.head(5000)).await;
+    slow.send(&request.body[..2000]).await;
+    world.proxy.reaches(CLAIMS, 2.0).await;
+    let mut second = duplicates(&world, &request, 1).await.remove(0);
+    slow.send(&request.body[2000..]).await;
+    slow.answer()
+        .await
+        .is_problem(409, "in-progress")
+        .in_state("in-flight");
+    gate.cancel();
+    let first = first.answer().await;
+    first.is_first(201, true, "completed");
+    second.answer().await.replays(&first);
+}
+
+#[tokio::test]
+async fn a_duplicate_whose_upload_takes_longer_than_a_wait_is_refused() {
+    let policy = format!("in_flight = \"wait\"\nwait_timeout = \"200ms\"\n{STREAMED}");
+    let world = World::policy(STORE, &policy).await;
+    let request = post("/orders", "k", vec![b'x'; 5000]);
+    let (mut first, gate) = hold(&world, &request, Reply::new(201)).await;
+    let mut second = world.connect().await;
+    second.send(&request.head(5000)).await;
+    second.send(&request.body[..2000]).await;
+    second
+        .answer()
+        .await
+        .is_problem(409, "in-progress")
+        .in_state("in-flight");
     gate.cancel();
     first.answer().await.is_first(201, true, "completed");
 }
