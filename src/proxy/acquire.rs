@@ -166,19 +166,23 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             Verdict::Refuse(Refusal::InProgress)
                 if policy.in_flight == Meanwhile::Wait && met.is_running() =>
             {
-                let Some(place) = proxy.waiters.place() else {
+                let refused = || {
                     let refusal = problem::refusal(Refusal::InProgress, keyed.id, &met);
-                    return Err(Denied::Refused(refusal));
+                    Denied::Refused(refusal)
                 };
                 if attempt.payload == Payload::Streamed {
                     // The first body has no fingerprint yet. When it has, this one is compared, and it cannot be kept for so long.
-                    let consumed = received.consume(request, policy).await;
+                    let consumed = received.consume(request, policy);
+                    let consumed = tokio::time::timeout(policy.wait_timeout, consumed).await;
+                    let consumed = consumed.map_err(|_| refused())?;
                     attempt.payload = Payload::Consumed(consumed.map_err(Denied::Refused)?);
                 }
                 if attempt.verified == Verified::Untold {
                     // While it waits it has no head any more to find out by.
                     attempt.verified = scope::verified(&request.headers, proxy.jwt.as_deref());
                 }
+                // Not before its body went by: slow uploads keep no places from those who only wait.
+                let place = proxy.waiters.place().ok_or_else(refused)?;
                 return Ok(Acquired::Wait(place, Box::new(attempt)));
             }
             Verdict::Refuse(refusal) => {

@@ -183,7 +183,9 @@ impl<F, S: Store> Idempotency<F, S> {
             stop,
             ..
         } = parameters;
-        let waiters = Arc::new(Waiters::new(parameters.max_waiters, metrics.clone()));
+        let limits = Limits::new(parameters.max_in_flight, parameters.max_buffered_total);
+        let waiters = Waiters::new(parameters.max_waiters, limits.clone(), metrics.clone());
+        let waiters = Arc::new(waiters);
         let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
         Self(Arc::new(Shared {
             inner,
@@ -193,7 +195,7 @@ impl<F, S: Store> Idempotency<F, S> {
             jwt,
             trust_forwarded,
             authorities,
-            limits: Limits::new(parameters.max_in_flight, parameters.max_buffered_total),
+            limits,
             asides: Asides::default(),
             waiters,
             body_idle_timeout: parameters.body_idle_timeout,

@@ -74,13 +74,24 @@ impl<F: Forward, S: Store> Observation<F, S> {
             Awaited::Coming(_) | Awaited::Never => None,
         };
         account.observed(outcome, answered);
+        let Self {
+            proxy,
+            policy,
+            head,
+            named,
+            upload,
+            answer,
+            slot,
+        } = self;
+        // However long the store is away, nothing of the request is held, nor what was copied of it.
+        drop((policy, head, named, upload, answer));
         if let Some((id, record)) = untold {
             tokio::select! {
-                () = self.tell(id, &record) => {}
+                () = tell(&proxy, id, &record) => {}
                 () = stop.draining.cancelled() => {}
             }
         }
-        drop(self.slot);
+        drop(slot);
     }
 
     /// How the request is counted; as an error where that shows before it has a claim.
@@ -153,9 +164,11 @@ impl<F: Forward, S: Store> Observation<F, S> {
             Some(Sight::Over(_)) if max <= policy.max_buffered_request => {
                 Err(Outcome::ObservedBodyTooLarge)
             }
-            Some(Sight::Over(ahead)) => {
+            Some(Sight::Over(start)) => {
                 let mut holding = holding(&self.proxy, &self.named, &self.head, &policy);
-                holding.look(&ahead);
+                if let Some((start, _held)) = start {
+                    holding.look(&start);
+                }
                 match holding.hold() {
                     Some(Hold::Nothing | Hold::Small) => {}
                     Some(Hold::All) | None => return Err(Outcome::ObservedBodyTooLarge),
@@ -324,20 +337,17 @@ impl<F: Forward, S: Store> Observation<F, S> {
         }
         (None, false)
     }
+}
 
-    /// Tells the store how an observation ended until it has it.
-    async fn tell(&self, id: RecordId, record: &Record) {
-        let mut wait = Backoff::new(record.lease);
-        loop {
-            wait.pause().await;
-            let told = self
-                .proxy
-                .records
-                .replace(id, Expect::Held(record.token), record)
-                .await;
-            if matches!(told, Ok(_) | Err(StoreError::Unreadable(_))) {
-                return;
-            }
+/// Tells the store how an observation ended until it has it.
+async fn tell<F, S: Store>(proxy: &Shared<F, S>, id: RecordId, record: &Record) {
+    let mut wait = Backoff::new(record.lease);
+    loop {
+        wait.pause().await;
+        let expect = Expect::Held(record.token);
+        let told = proxy.records.replace(id, expect, record).await;
+        if matches!(told, Ok(_) | Err(StoreError::Unreadable(_))) {
+            return;
         }
     }
 }

@@ -139,7 +139,7 @@ fn tapped<F: Forward, S: Store>(
         tap = tap.hashed();
     }
     if reads_json || matches!(named, Named::InBody) {
-        tap = tap.copied(proxy.limits.buffer());
+        tap = tap.copied(proxy.limits.buffer()).showing_start();
     }
     (tap.open().boxed_unsync(), sights)
 }

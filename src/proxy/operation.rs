@@ -188,7 +188,7 @@ impl Operation {
 }
 
 /// The stored answer, if there is room for its body; `with` is held until that is sent.
-pub(super) fn replay<F, S, T: Send + Unpin + 'static>(
+fn replay<F, S, T: Send + Unpin + 'static>(
     proxy: &Shared<F, S>,
     id: RecordId,
     record: Record,
@@ -200,8 +200,14 @@ pub(super) fn replay<F, S, T: Send + Unpin + 'static>(
         .as_ref()
         .map_or(0, |stored| stored.body.len());
     if held.grow(size) {
-        return respond::replay(&proxy.voice.names, id, record, (with, held));
+        respond::replay(&proxy.voice.names, id, record, (with, held))
+    } else {
+        no_room(proxy, id)
     }
+}
+
+/// The answer where the stored one finds no room.
+pub(super) fn no_room<F, S>(proxy: &Shared<F, S>, id: RecordId) -> Answer {
     proxy.metrics.limit_reached(Limit::MaxBufferedTotal);
     let problem = Problem::new(Code::Overloaded, "max_buffered_total is reached");
     Answer::problem(

@@ -14,7 +14,7 @@ pub(super) fn refusal(refusal: Refusal, id: RecordId, seen: &Seen) -> Problem {
         (state, _) => state,
     };
     let problem = match refusal {
-        Refusal::InProgress => return in_progress(id, seen.record.state),
+        Refusal::InProgress => return in_progress(id, state),
         Refusal::OutcomeUnknown => Problem::new(
             Code::OutcomeUnknown,
             "The first request with this key may or may not have been carried out. Look before you try again under a new key.",

@@ -23,13 +23,14 @@ pub(super) struct Tap {
     over: bool,
     hasher: Option<PartHasher>,
     copy: Option<(Pieces, Buffered)>,
+    shows_start: bool,
     sights: Option<mpsc::Sender<Sight>>,
 }
 
 /// Something that was seen of a body; each at most once, the end last.
 pub(super) enum Sight {
-    /// It is larger than the limit; how it began. There will be no copy.
-    Over(Bytes),
+    /// It is larger than the limit; how it began, where that was asked for, and the memory that this takes. There will be no copy.
+    Over(Option<(Bytes, Buffered)>),
     /// There was no memory for a copy.
     NoRoom,
     /// It ended.
@@ -60,6 +61,7 @@ impl Tap {
             over: false,
             hasher: None,
             copy: None,
+            shows_start: false,
             sights: Some(sights),
         };
         (tap, seen)
@@ -77,6 +79,12 @@ impl Tap {
         self
     }
 
+    /// The same, and where its copy goes over the limit what was copied by then is shown, or its first piece.
+    pub(super) fn showing_start(mut self) -> Self {
+        self.shows_start = true;
+        self
+    }
+
     /// Lets it go.
     pub(super) fn open(mut self) -> Self {
         self.end_if_last();
@@ -90,11 +98,21 @@ impl Tap {
         }
         if !self.over && self.taken.max(self.length.unwrap_or(0)) > self.limit {
             self.over = true;
-            let ahead = match self.copy.take() {
-                Some((pieces, _)) if pieces.len() > 0 => pieces.join(),
-                _ => data.clone(),
+            let copy = self.copy.take().filter(|_| self.shows_start);
+            let sight = match copy {
+                None => Sight::Over(None),
+                Some((pieces, memory)) if pieces.len() > 0 => {
+                    Sight::Over(Some((pieces.join(), memory)))
+                }
+                Some((_, mut memory)) => {
+                    if memory.grow(data.len()) {
+                        Sight::Over(Some((data.clone(), memory)))
+                    } else {
+                        Sight::NoRoom
+                    }
+                }
             };
-            self.tell(Sight::Over(ahead));
+            self.tell(sight);
         }
         if let Some((pieces, memory)) = &mut self.copy {
             if memory.grow(data.len()) {
@@ -200,7 +218,8 @@ mod tests {
         let mut words = Vec::new();
         while let Some(sight) = sights.recv().await {
             words.push(match sight {
-                Sight::Over(ahead) => format!("over after {}", ahead.len()),
+                Sight::Over(Some((start, _))) => format!("over after {}", start.len()),
+                Sight::Over(None) => "over".to_owned(),
                 Sight::NoRoom => "no room".to_owned(),
                 Sight::End(end) => {
                     let copy = end
@@ -219,12 +238,37 @@ mod tests {
         let words = seen(tap.copied(memory(9)), sights).await;
         assert_eq!(words, [r#"true 3 Some("abc")"#]);
         let (tap, sights) = Tap::new(body(&["ab", "cd"], true), 3);
-        let words = seen(tap.copied(memory(9)), sights).await;
+        let words = seen(tap.copied(memory(9)).showing_start(), sights).await;
         assert_eq!(words, ["over after 2", "true 4 None"]);
         // One that tells its length is known to be over at its first piece.
         let (tap, sights) = Tap::new(full("abcd"), 3);
-        let words = seen(tap.copied(memory(9)), sights).await;
+        let words = seen(tap.copied(memory(9)).showing_start(), sights).await;
         assert_eq!(words, ["over after 4", "true 4 None"]);
+        let (tap, sights) = Tap::new(full("abcd"), 3);
+        let words = seen(tap.copied(memory(3)).showing_start(), sights).await;
+        assert_eq!(words, ["no room", "true 4 None"]);
+        for pieces in [&["ab", "cd"][..], &["abcd"]] {
+            let (tap, sights) = Tap::new(body(pieces, true), 3);
+            let words = seen(tap.copied(memory(9)), sights).await;
+            assert_eq!(words, ["over", "true 4 None"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_start_of_a_body_that_is_shown_keeps_its_memory() {
+        for pieces in [&["ab", "cd"][..], &["abcd"]] {
+            let limits = Limits::new(1, 5);
+            let (tap, mut sights) = Tap::new(body(pieces, true), 3);
+            let tap = tap.copied(limits.buffer()).showing_start();
+            let _ = tap.open().collect().await;
+            assert!(!limits.buffer().grow(4));
+            let Some(Sight::Over(Some(start))) = sights.recv().await else {
+                panic!("no start was shown");
+            };
+            assert!(!limits.buffer().grow(4));
+            drop(start);
+            assert!(limits.buffer().grow(5));
+        }
     }
 
     #[tokio::test]

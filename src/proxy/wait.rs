@@ -9,10 +9,10 @@ use http::request::Parts;
 
 use super::acquire::Denied;
 use super::key::Keyed;
-use super::operation::replay;
+use super::operation::no_room;
 use super::policy::Policy;
 use super::probe::{self, Vouched};
-use super::respond::Answer;
+use super::respond::{self, Answer};
 use super::waiters::{Look, Place, Watch};
 use super::{Forward, Shared, problem};
 use crate::idempotency::{Attempt, Awaited, Refusal, Seen, State, Verdict, awaited, shown};
@@ -53,12 +53,14 @@ impl Waiting {
             () = patience => watch.last(),
         };
         drop(watch);
-        match last.as_deref() {
+        let Some(look) = last else {
             // It was in flight when it was met, and nobody has heard anything else.
-            None => Answer::problem(problem::in_progress(self.keyed.id, State::InFlight)),
-            Some(Ok(None)) => Answer::problem(problem::gone(self.keyed.id)),
-            Some(Ok(Some(seen))) => self.by(seen, proxy).await,
-            Some(Err(error)) => Answer::problem(problem::denied(
+            return Answer::problem(problem::in_progress(self.keyed.id, State::InFlight));
+        };
+        match &look.seen {
+            Ok(None) => Answer::problem(problem::gone(self.keyed.id)),
+            Ok(Some(seen)) => self.by(seen, &look, proxy).await,
+            Err(error) => Answer::problem(problem::denied(
                 Denied::NoStore(error.clone()),
                 self.keyed.id,
             )),
@@ -69,7 +71,7 @@ impl Waiting {
     async fn end(&self, watch: &mut Watch) -> Option<Arc<Look>> {
         loop {
             if let Some(look) = watch.last() {
-                let over = match &*look {
+                let over = match &look.seen {
                     Ok(seen) => self.makes_of(seen.as_ref()) != Awaited::Running,
                     // A store that is away may come back in time.
                     Err(error) => error.is_unreadable(),
@@ -88,13 +90,18 @@ impl Waiting {
         awaited(seen, &self.attempt, self.policy.unknown_outcome)
     }
 
-    async fn by<F: Forward, S: Store>(self, seen: &Seen, proxy: &Arc<Shared<F, S>>) -> Answer {
+    async fn by<F: Forward, S: Store>(
+        self,
+        seen: &Seen,
+        look: &Arc<Look>,
+        proxy: &Arc<Shared<F, S>>,
+    ) -> Answer {
         let refusal = match self.makes_of(Some(seen)) {
-            Awaited::Replay => return self.replay(seen, proxy),
+            Awaited::Replay => return self.replay(seen, look, proxy),
             Awaited::Refuse(Refusal::CredentialsChanged(status)) => match self.vouch(proxy).await {
                 Vouched::Yes => match shown(&seen.record) {
                     Verdict::Refuse(refusal) => refusal,
-                    _ => return self.replay(seen, proxy),
+                    _ => return self.replay(seen, look, proxy),
                 },
                 Vouched::No => Refusal::CredentialsChanged(status),
                 Vouched::Asking => return Answer::problem(problem::vouched(self.keyed.id)),
@@ -105,10 +112,14 @@ impl Waiting {
         Answer::problem(problem::refusal(refusal, self.keyed.id, seen))
     }
 
-    /// Its place is held until the answer is with the client, as others hold the leave to run.
-    fn replay<F, S>(self, seen: &Seen, proxy: &Shared<F, S>) -> Answer {
-        let held = proxy.limits.buffer();
-        let mut answer = replay(proxy, self.keyed.id, seen.record.clone(), held, self.place);
+    /// Its place is held until the answer is with the client, as others hold the leave to run; so is the memory, which all who wait
+    /// share.
+    fn replay<F, S>(self, seen: &Seen, look: &Arc<Look>, proxy: &Shared<F, S>) -> Answer {
+        if look.room.is_none() {
+            return no_room(proxy, self.keyed.id);
+        }
+        let (record, held) = (seen.record.clone(), (self.place, look.clone()));
+        let mut answer = respond::replay(&proxy.voice.names, self.keyed.id, record, held);
         if answer.outcome == Outcome::Replayed {
             answer.outcome = Outcome::Waited;
         }

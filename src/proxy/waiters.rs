@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::limits::{Buffered, Limits};
 use super::records::Records;
 use crate::idempotency::{RecordId, Seen, Token};
 use crate::store::{Store, StoreError};
@@ -19,6 +20,7 @@ use crate::telemetry::{Limit, Metrics};
 /// The duplicates that wait in this process.
 pub(super) struct Waiters {
     places: Arc<Semaphore>,
+    limits: Limits,
     metrics: Arc<Metrics>,
     watched: Mutex<Watched>,
 }
@@ -38,8 +40,13 @@ pub(super) struct Watch {
     looked: watch::Receiver<Looked>,
 }
 
-/// What a look at a record brought.
-pub(super) type Look = Result<Option<Seen>, StoreError>;
+/// A look at a record. All who answer from it hold it until they have, and its answer is in memory once.
+pub(super) struct Look {
+    /// What it brought.
+    pub(super) seen: Result<Option<Seen>, StoreError>,
+    /// The memory that the body of its answer takes; nothing if there was no room.
+    pub(super) room: Option<Buffered>,
+}
 
 /// The last look; nothing before the first.
 type Looked = Option<Arc<Look>>;
@@ -60,10 +67,11 @@ struct Entry {
 }
 
 impl Waiters {
-    /// Room for `max_waiters`.
-    pub(super) fn new(max_waiters: usize, metrics: Arc<Metrics>) -> Self {
+    /// Room for `max_waiters`. What they wait for is held within `limits`.
+    pub(super) fn new(max_waiters: usize, limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             places: Arc::new(Semaphore::new(max_waiters.min(Semaphore::MAX_PERMITS))),
+            limits,
             metrics,
             watched: Mutex::default(),
         }
@@ -142,8 +150,8 @@ impl Waiters {
         tell: watch::Sender<Looked>,
     ) {
         loop {
-            let look = records.look(id).await;
-            let over = match &look {
+            let look = Look::new(records.look(id).await, &self.limits);
+            let over = match &look.seen {
                 Ok(seen) => !seen.as_ref().is_some_and(Seen::is_running),
                 Err(error) => error.is_unreadable(),
             };
@@ -152,7 +160,7 @@ impl Waiters {
                 self.forget(id, number);
             }
             tell.send_if_modified(|last| {
-                let news = over || holder(&look) != last.as_deref().and_then(holder);
+                let news = over || look.holder() != last.as_deref().and_then(Look::holder);
                 *last = Some(Arc::new(look));
                 news
             });
@@ -178,6 +186,26 @@ impl Waiters {
     fn watched(&self) -> MutexGuard<'_, Watched> {
         // Whatever panicked while it had the lock left a whole map behind.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Look {
+    fn new(seen: Result<Option<Seen>, StoreError>, limits: &Limits) -> Self {
+        let stored = match &seen {
+            Ok(Some(seen)) => seen.record.response.as_ref(),
+            Ok(None) | Err(_) => None,
+        };
+        let mut room = limits.buffer();
+        let fits = room.grow(stored.map_or(0, |stored| stored.body.len()));
+        Self {
+            seen,
+            room: fits.then_some(room),
+        }
+    }
+
+    fn holder(&self) -> Option<Token> {
+        let seen = self.seen.as_ref().ok()?.as_ref();
+        seen.map(|seen| seen.record.token)
     }
 }
 
@@ -214,10 +242,6 @@ impl Drop for Place {
     }
 }
 
-fn holder(look: &Look) -> Option<Token> {
-    look.as_ref().ok()?.as_ref().map(|seen| seen.record.token)
-}
-
 /// From one look to the next. With the time that a look takes, the end of a claim on another instance is seen within a quarter of a
 /// second.
 const EVERY: Duration = Duration::from_millis(200);
@@ -228,14 +252,16 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::idempotency::{Expect, Record, State, sample};
+    use crate::idempotency::{Expect, Record, State, StoredResponse, sample};
     use crate::store::Memory;
 
     const ID: RecordId = RecordId::from_bytes([1; 16]);
+    const ROOM: u64 = 10;
 
     /// A claim, and whoever waits for its end.
     struct World {
         store: Arc<Memory>,
+        limits: Limits,
         metrics: Arc<Metrics>,
         waiters: Arc<Waiters>,
         records: Arc<Records<Memory>>,
@@ -246,7 +272,8 @@ mod tests {
         async fn new(max_waiters: usize) -> Self {
             let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
             let tasks = TaskTracker::new();
-            let waiters = Arc::new(Waiters::new(max_waiters, metrics.clone()));
+            let limits = Limits::new(1, ROOM);
+            let waiters = Arc::new(Waiters::new(max_waiters, limits.clone(), metrics.clone()));
             let records = Records::new(
                 store.clone(),
                 metrics.clone(),
@@ -256,6 +283,7 @@ mod tests {
             store.insert(ID, &claim(1)).await.unwrap();
             Self {
                 store,
+                limits,
                 metrics,
                 waiters,
                 records: Arc::new(records),
@@ -292,13 +320,8 @@ mod tests {
 
     fn state(watch: &mut Watch) -> State {
         let look = watch.last().unwrap();
-        look.as_ref()
-            .as_ref()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .record
-            .state
+        let seen = look.seen.as_ref().unwrap();
+        seen.as_ref().unwrap().record.state
     }
 
     #[tokio::test(start_paused = true)]
@@ -369,6 +392,42 @@ mod tests {
         world.records.replace(ID, expect, &end).await.unwrap();
         assert!(late.changed().await);
         assert_eq!(state(&mut late), State::Completed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_takes_its_memory_once_however_many_wait_for_it() {
+        for (size, fits) in [(6, true), (11, false)] {
+            let world = World::new(64).await;
+            let mut watches: Vec<_> = (0..64).map(|_| world.watch()).collect();
+            assert!(watches[0].changed().await);
+            let mut end = ended(1, State::Completed);
+            end.response = Some(StoredResponse {
+                status: 201,
+                headers: Vec::new(),
+                body: vec![b'x'; size].into(),
+                trailers: Vec::new(),
+            });
+            let expect = Expect::Held(claim(1).token);
+            world.records.replace(ID, expect, &end).await.unwrap();
+            for watch in &mut watches {
+                while state(watch) == State::InFlight {
+                    assert!(watch.changed().await);
+                }
+            }
+            let looks: Vec<_> = watches.iter_mut().map(|watch| watch.last()).collect();
+            drop(watches);
+            assert!(
+                looks
+                    .iter()
+                    .flatten()
+                    .all(|look| look.room.is_some() == fits)
+            );
+            // Until the last of them has it.
+            assert!(world.limits.buffer().grow(4));
+            assert_eq!(world.limits.buffer().grow(5), !fits);
+            drop(looks);
+            assert!(world.limits.buffer().grow(10));
+        }
     }
 
     #[tokio::test]

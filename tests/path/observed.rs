@@ -1,5 +1,6 @@
 //! `mode = "observe"` with a store that fails, and where there is no room to look.
 
+use crate::faulty::{Fault, Faulty, Operation};
 use crate::support::*;
 use crate::world::*;
 
@@ -91,6 +92,27 @@ async fn a_claim_whose_reply_was_lost_does_not_stay_in_flight() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_copied_of_an_answer_is_not_held_while_the_store_is_away() {
+    let world = Faulty::policy(
+        "mode = \"observe\"\n[[policy.response]]\nstatus = \"201\"\njson = { \"/id\" = \"1\" }\n\
+         outcome = \"store\"\n[[route]]\npath = \"/kept\"\nmode = \"enforce\"\n\
+         [server]\nmax_buffered_total = \"4KiB\"\n",
+    )
+    .await;
+    let large = format!(r#"{{"id":"1","fill":"{}"}}"#, "x".repeat(3000));
+    world.upstream.next(Reply::new(201).body(large));
+    world.store.once(Operation::Insert, Fault::RequestLost);
+    world.store.always(Operation::Replace, Fault::Refused);
+    passed(&world.post("k", "a").await);
+    eventually(|| world.metric(STORE_ERROR) == 1.0).await;
+    // The observation tells the store of its end, which does not listen.
+    eventually(|| world.store.count_of(Operation::Replace) > 0).await;
+    let kept = world.send(&post("/kept", "k", vec![b'x'; 3000])).await;
+    kept.is_first(201, false, "in-flight");
+    assert_eq!(world.upstream.asked(), 2);
 }
 
 #[tokio::test]

@@ -111,6 +111,26 @@ async fn those_who_wait_hold_no_leave_to_run_or_to_claim_and_no_body() {
 }
 
 #[tokio::test]
+async fn an_answer_is_held_in_memory_once_however_many_waited_for_it() {
+    let world = World::config(
+        STORE,
+        &format!("[server]\nmax_buffered_total = \"7KiB\"\n[policy]\n{WAIT}"),
+    )
+    .await;
+    let request = post("/orders", "k", "a");
+    // Room for the first answer, and for those who waited together.
+    let (mut first, gate) = hold(&world, &request, Reply::new(201).body([b'x'; 3000])).await;
+    let mut clients = duplicates(&world, &request, 8).await;
+    gate.cancel();
+    let first = first.answer().await;
+    first.is_first(201, true, "completed");
+    for client in &mut clients {
+        client.answer().await.replays(&first);
+    }
+    assert_eq!(world.proxy.metric(WAITED), 8.0);
+}
+
+#[tokio::test]
 async fn another_body_is_refused_at_once_while_duplicates_wait() {
     let world = waiting("").await;
     let request = post("/orders", "k", "a");
@@ -353,7 +373,7 @@ async fn a_duplicate_that_is_still_being_uploaded_waits_only_once_it_has_gone_by
     let mut second = world.connect().await;
     second.send(&request.head(5000)).await;
     second.send(&request.body[..2000]).await;
-    world.proxy.reaches(WAITERS, 1.0).await;
+    world.proxy.reaches(CLAIMS, 2.0).await;
     gate.cancel();
     let first = first.answer().await;
     first.is_first(201, true, "completed");
@@ -371,10 +391,53 @@ async fn a_duplicate_whose_upload_breaks_off_waits_no_more() {
     let mut second = world.connect().await;
     second.send(&request.head(5000)).await;
     second.send(&request.body[..2000]).await;
-    world.proxy.reaches(WAITERS, 1.0).await;
+    world.proxy.reaches(CLAIMS, 2.0).await;
     second.abort();
-    world.proxy.reaches(WAITERS, 0.0).await;
     world.proxy.reaches("idemproxy_in_flight", 1.0).await;
+    assert_eq!(world.proxy.metric(WAITERS), 0.0);
+    gate.cancel();
+    first.answer().await.is_first(201, true, "completed");
+}
+
+#[tokio::test]
+async fn a_duplicate_that_is_still_being_uploaded_takes_no_place_from_one_that_waits() {
+    let world = World::config(
+        STORE,
+        &format!("[server]\nmax_waiters = 1\n[policy]\n{WAIT}{STREAMED}"),
+    )
+    .await;
+    let request = post("/orders", "k", vec![b'x'; 5000]);
+    let (mut first, gate) = hold(&world, &request, Reply::new(201)).await;
+    let mut slow = world.connect().await;
+    slow.send(&request.head(5000)).await;
+    slow.send(&request.body[..2000]).await;
+    world.proxy.reaches(CLAIMS, 2.0).await;
+    let mut second = duplicates(&world, &request, 1).await.remove(0);
+    slow.send(&request.body[2000..]).await;
+    slow.answer()
+        .await
+        .is_problem(409, "in-progress")
+        .in_state("in-flight");
+    gate.cancel();
+    let first = first.answer().await;
+    first.is_first(201, true, "completed");
+    second.answer().await.replays(&first);
+}
+
+#[tokio::test]
+async fn a_duplicate_whose_upload_takes_longer_than_a_wait_is_refused() {
+    let policy = format!("in_flight = \"wait\"\nwait_timeout = \"200ms\"\n{STREAMED}");
+    let world = World::policy(STORE, &policy).await;
+    let request = post("/orders", "k", vec![b'x'; 5000]);
+    let (mut first, gate) = hold(&world, &request, Reply::new(201)).await;
+    let mut second = world.connect().await;
+    second.send(&request.head(5000)).await;
+    second.send(&request.body[..2000]).await;
+    second
+        .answer()
+        .await
+        .is_problem(409, "in-progress")
+        .in_state("in-flight");
     gate.cancel();
     first.answer().await.is_first(201, true, "completed");
 }
