@@ -26,7 +26,7 @@ pub(super) fn of(
         .map(|(_, sentence)| format!("store: {sentence}"));
     let of_jwt = OF_JWT
         .iter()
-        .filter(|(weak, _)| jwt.is_some_and(|jwt| weak(jwt)))
+        .filter(|(weak, _)| jwt.is_some_and(weak))
         .map(|(_, sentence)| format!("jwt: {sentence}"));
     let enforced = OF_POLICY.iter().map(|weakness| (Mode::Enforce, weakness));
     let observed = [(Mode::Observe, &OBSERVED)].into_iter();
