@@ -154,7 +154,10 @@ impl RedisCluster {
     }
 
     /// Ends a move: the target has the slot. All primaries are told, the target first.
+    ///
+    /// Where two primaries have one epoch, the older holder may win the slot back, and the target then deletes its keys.
     pub fn end_move(&self, slot: u16, to: usize) {
+        wait("the epochs are told apart by all", || self.epochs_differ());
         let text = slot.to_string();
         let words = ["CLUSTER", "SETSLOT", &text, "NODE", &self.ids[to]];
         self.nodes[to].command(&words);
@@ -165,6 +168,23 @@ impl RedisCluster {
         wait("the slot has moved", || {
             (0..PRIMARIES).all(|asked| self.holder_by(asked, slot) == Some(to))
         });
+    }
+
+    /// Whether all nodes know one and the same epoch of each primary, and no two primaries share one.
+    fn epochs_differ(&self) -> bool {
+        let mut told = self.nodes.iter().filter_map(|node| {
+            let nodes = text(node.try_command(&["CLUSTER", "NODES"]).ok()?);
+            let epochs = nodes.lines().filter_map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                let leads = fields[2].contains("master") && !fields[2].contains("fail");
+                leads.then(|| (fields[6].to_owned(), fields[0].to_owned()))
+            });
+            Some(epochs.collect::<BTreeMap<_, _>>())
+        });
+        let Some(first) = told.next() else {
+            return false;
+        };
+        first.len() == PRIMARIES && told.all(|other| other == first)
     }
 
     /// How often nodes said no with this code since they started.

@@ -76,6 +76,10 @@ async fn a_read_that_fails_while_it_recovers_makes_no_answer_untrue() {
         let settle = || store.replace(id, Expect::Held(held.token), &answer);
         let settled = settle().await;
         disk.read(Reads::Whole);
+        eventually("it is read again", || async {
+            store.look(id).await.is_ok()
+        })
+        .await;
         let seen = store.look(id).await.unwrap().unwrap();
         match &settled {
             Ok(replaced) => {
