@@ -15,6 +15,8 @@ pub enum Expect {
     Lapsed(Token),
     /// This token, in flight or unknown, or no record at all: a settlement.
     Held(Token),
+    /// This token in this state, and nothing else: an operator's order on the record that was shown.
+    Shown(Token, State),
 }
 
 /// What a store found of a record, as far as an expectation asks.
@@ -66,6 +68,7 @@ impl Expect {
                 (current.token == token || seeded(Seeded::SettleComparesNoToken))
                     && matches!(current.state, State::InFlight | State::Unknown)
             }
+            Self::Shown(token, state) => current.token == token && current.state == state,
         };
         if met { Ruling::Write } else { Ruling::Stale }
     }

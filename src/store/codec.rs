@@ -50,6 +50,8 @@ pub mod header {
 
 const VERSION: u8 = 1;
 const FIXED: usize = 100;
+/// Most of a frame that is read for what stands before an answer's body.
+const MAX_HEAD: usize = 1 << 20;
 
 const FINGERPRINT: u8 = 1;
 const CREDENTIALS: u8 = 2;
@@ -72,6 +74,26 @@ pub enum CodecError {
     /// It ends too early, or holds what no record holds.
     #[error("it is damaged")]
     Damaged,
+}
+
+/// What a frame tells of a record without its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The record, without its answer.
+    pub record: Record,
+    /// Bytes of the answer's body, if there is an answer.
+    pub response_bytes: Option<u64>,
+}
+
+/// Why the beginning of a frame does not tell the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// It takes more of the frame; so many bytes may do.
+    #[error("{0} bytes of it may do")]
+    Needs(usize),
+    /// No record that this version reads.
+    #[error(transparent)]
+    Unreadable(#[from] CodecError),
 }
 
 /// Writes a record as a frame. Texts and names longer than their length field are cut: no part that decides anything can be.
@@ -129,6 +151,43 @@ pub fn decode(mut frame: Bytes) -> Result<Record, CodecError> {
         return Err(CodecError::Version(frame[header::VERSION]));
     }
     read(&mut frame).ok_or(CodecError::Damaged)
+}
+
+/// Reads a record without its answer from the first bytes of a frame of `length` bytes.
+///
+/// # Errors
+///
+/// What keeps it from being read; or how much of the frame it takes, which is always more than these and never more than all of it.
+pub fn decode_head(beginning: &[u8], length: u64) -> Result<Head, HeadError> {
+    let whole = beginning.len() as u64 >= length;
+    let short = |needs: usize| {
+        let needs = usize::try_from(length).unwrap_or(usize::MAX).min(needs);
+        HeadError::Needs(needs.max(beginning.len() + 1))
+    };
+    if beginning.len() < FIXED && !whole {
+        return Err(short(FIXED + 1024));
+    }
+    if beginning.len() <= header::VERSION || !beginning.starts_with(header::MAGIC) {
+        return Err(CodecError::Foreign.into());
+    }
+    if beginning[header::VERSION] != VERSION {
+        return Err(CodecError::Version(beginning[header::VERSION]).into());
+    }
+    // An answer's body is as long as what follows its fields.
+    let mut rest = Bytes::copy_from_slice(&beginning[..beginning.len().min(MAX_HEAD)]);
+    let read = read(&mut rest);
+    match read {
+        Some(mut record) => {
+            let kept = record.response.take().map(|response| response.body.len());
+            let unread = length.saturating_sub(beginning.len().min(MAX_HEAD) as u64);
+            Ok(Head {
+                record,
+                response_bytes: kept.map(|kept| kept as u64 + unread),
+            })
+        }
+        None if whole || beginning.len() >= MAX_HEAD => Err(CodecError::Damaged.into()),
+        None => Err(short(beginning.len() * 4)),
+    }
 }
 
 fn read(frame: &mut Bytes) -> Option<Record> {

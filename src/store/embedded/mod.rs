@@ -65,7 +65,7 @@ use self::status::Status;
 use self::transaction::{Job, Written};
 use self::upkeep::{Last, Trouble};
 use self::writer::{Request, Writer};
-use super::{Health, Inserted, Replaced, Store, StoreError, StoreSettings};
+use super::{Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
@@ -299,6 +299,15 @@ impl Store for Embedded {
 
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         self.in_time(self.read(id)).await
+    }
+
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        todo!("{after:?} {limit} {}", std::mem::size_of_val(&wanted))
     }
 
     /// For how long the writer went round without a pause of more than a second, which is a process that stood still or a disk

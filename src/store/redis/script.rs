@@ -55,6 +55,15 @@ pub(super) fn terms(expect: &Expect) -> (&[u8], &'static [u8]) {
             token.as_bytes(),
             &[State::InFlight as u8, State::Unknown as u8],
         ),
+        Expect::Shown(token, state) => {
+            let states: &[u8] = match state {
+                State::InFlight => &[State::InFlight as u8],
+                State::Unknown => &[State::Unknown as u8],
+                State::Released => &[State::Released as u8],
+                State::Completed => &[State::Completed as u8],
+            };
+            (token.as_bytes(), states)
+        }
     }
 }
 
