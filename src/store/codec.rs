@@ -190,6 +190,22 @@ pub fn decode_head(beginning: &[u8], length: u64) -> Result<Head, HeadError> {
     }
 }
 
+/// Reads a record without its answer from a whole frame, of which it copies little more than what stands before the answer's body.
+///
+/// # Errors
+///
+/// What keeps it from being read.
+pub(super) fn head_of(frame: &[u8]) -> Result<Head, CodecError> {
+    let mut bytes = FIXED + 1024;
+    loop {
+        match decode_head(&frame[..bytes.min(frame.len())], frame.len() as u64) {
+            Ok(head) => return Ok(head),
+            Err(HeadError::Needs(more)) => bytes = more,
+            Err(HeadError::Unreadable(error)) => return Err(error),
+        }
+    }
+}
+
 fn read(frame: &mut Bytes) -> Option<Record> {
     if frame.len() < FIXED {
         return None;

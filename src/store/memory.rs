@@ -8,10 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::codec::head_of;
 use super::listing::{Listed, Page};
-use super::{
-    Health, Inserted, Listing, Replaced, Store, StoreError, Wanted, decode, decode_head, encode,
-};
+use super::{Health, Inserted, Listing, Replaced, Store, StoreError, Wanted, decode, encode};
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 
@@ -244,8 +243,8 @@ impl Cell {
         if self.expired(now) {
             return Ok(None);
         }
-        let head = decode_head(&self.frame, self.frame.len() as u64)
-            .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let head =
+            head_of(&self.frame).map_err(|error| StoreError::Unreadable(error.to_string()))?;
         Ok(Some(Listed {
             id,
             lapsed: self.state == State::InFlight && self.standing(now).lapsed,

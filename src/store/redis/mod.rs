@@ -20,9 +20,10 @@
 //! - *Slow is not dead*: what tells them apart is whether bytes move (`line`).
 //! - *Large answers* travel apart from claims (`session`).
 //! - *A full server, or one that may evict*, takes no claims, still brings back what is there, and takes settlements.
+//! - *A listing* goes beside all that (`listing`).
 //!
 //! A user with the fewest rights that do: `~PREFIX:* +set +get +getrange +strlen +exists +pttl +pexpire +evalsha +script|load +info
-//! +ping`, and `+wait` for `wait_replicas`; on a cluster `+asking +cluster|info +cluster|slots` too.
+//! +ping`, `+scan` for listings, and `+wait` for `wait_replicas`; on a cluster `+asking +cluster|info +cluster|slots` too.
 
 mod address;
 mod answer;
@@ -32,6 +33,7 @@ mod failure;
 mod keeper;
 mod known;
 mod line;
+mod listing;
 mod locator;
 mod node;
 mod replicated;
@@ -44,6 +46,8 @@ mod target;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use self::cluster::Cluster;
 use self::failure::Failure;
@@ -61,6 +65,8 @@ pub struct Redis {
     servers: Servers,
     prefix: String,
     timeout: Duration,
+    /// Bounds the pages that are made at a time, and so their memory.
+    listings: Semaphore,
 }
 
 /// Why a Redis store cannot be set up.
@@ -103,6 +109,7 @@ impl Redis {
             servers: Servers::find(url, settings)?,
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
+            listings: Semaphore::new(LISTINGS),
         };
         store.servers.settled(SETUP).await;
         match store.servers.evicts() {
@@ -255,7 +262,7 @@ impl Store for Redis {
         limit: usize,
         wanted: Wanted<'_>,
     ) -> Result<Listing, StoreError> {
-        todo!("{after:?} {limit} {}", std::mem::size_of_val(&wanted))
+        self.page(after, limit, wanted).await
     }
 
     fn steady(&self, id: RecordId) -> Duration {
@@ -288,5 +295,7 @@ const FORMS: &str = "redis://[user:password@]host[:port][/database], \
     redis+sentinel://[user:password@]host[:port],…/primary[/database] or redis+cluster://[user:password@]host[:port],…";
 /// How long a start waits for the server to be reached, and checked.
 const SETUP: Duration = Duration::from_secs(2);
+/// Pages of listings that are made at a time.
+const LISTINGS: usize = 2;
 /// How often in a row an operation is sent to another node of a cluster.
 const MAX_REDIRECTIONS: u32 = 5;
