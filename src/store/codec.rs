@@ -410,6 +410,33 @@ mod tests {
         }
 
         #[test]
+        fn a_head_tells_all_but_the_answer_from_as_little_as_it_asks_for(record in record(), first in 0usize..400) {
+            let frame = encode(&record);
+            let mut bytes = first.min(frame.len());
+            let head = loop {
+                match decode_head(&frame[..bytes], frame.len() as u64) {
+                    Ok(head) => break head,
+                    Err(HeadError::Needs(more)) => {
+                        prop_assert!(more > bytes && more <= frame.len());
+                        bytes = more;
+                    }
+                    Err(error) => return Err(TestCaseError::fail(error.to_string())),
+                }
+            };
+            prop_assert_eq!(&head, &head_of(&frame).unwrap());
+            prop_assert_eq!(head.response_bytes, record.response.as_ref().map(|response| response.body.len() as u64));
+            prop_assert_eq!(head.record, Record { response: None, ..record });
+        }
+
+        #[test]
+        fn the_head_of_a_frame_is_unreadable_where_the_frame_is(record in record(), at: prop::sample::Index, byte: u8, cut: bool) {
+            let mut bytes = encode(&record).to_vec();
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] = byte }
+            prop_assert_eq!(head_of(&bytes).map(|head| head.record).ok(), decode(bytes.into()).map(|record| Record { response: None, ..record }).ok());
+        }
+
+        #[test]
         fn any_bytes_are_a_record_or_an_error(bytes: Vec<u8>) {
             let _ = decode(bytes.into());
         }
@@ -421,6 +448,38 @@ mod tests {
             if cut { bytes.truncate(at) } else { bytes[at] = byte }
             let _ = decode(bytes.into());
         }
+    }
+
+    #[test]
+    fn a_head_is_told_without_the_answers_body() {
+        let response = StoredResponse {
+            status: 200,
+            headers: vec![("a".into(), vec![1; 3000].into())],
+            body: vec![2; 5 << 20].into(),
+            trailers: Vec::new(),
+        };
+        let record = Record {
+            response: Some(response),
+            ..crate::idempotency::sample::in_flight(1)
+        };
+        let frame = encode(&record);
+        let head = decode_head(&frame[..4096], frame.len() as u64).unwrap();
+        assert_eq!(head.response_bytes, Some(5 << 20));
+        assert_eq!(head_of(&frame), Ok(head));
+        assert_eq!(
+            decode_head(&frame[..1024], frame.len() as u64),
+            Err(HeadError::Needs(4096))
+        );
+    }
+
+    #[test]
+    fn a_frame_that_never_comes_to_its_body_is_damaged() {
+        let record = crate::idempotency::sample::in_flight(1);
+        let mut bytes = encode(&record).to_vec();
+        bytes[5] |= RESPONSE;
+        bytes.extend([0xff; 4]);
+        bytes.resize(8 << 20, 0xff);
+        assert_eq!(head_of(&bytes), Err(CodecError::Damaged));
     }
 
     #[test]
