@@ -163,12 +163,4 @@ const EXECUTED: &str = "resolved as executed by an operator";
 const NOT_EXECUTED: &str = "resolved as not executed by an operator";
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::idempotency::expect::{Ruling, Standing};
-    use crate::idempotency::{Verdict, decide, shown};
-    use crate::idempotency::transition::tests::{LEASE, attempt, settled};
-    use crate::idempotency::{UnknownOutcome, may_renew};
-}
+mod tests;
