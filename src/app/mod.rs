@@ -3,6 +3,7 @@
 mod condition;
 mod demo;
 mod forwarder;
+mod operated;
 mod signals;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::wire::BoxError;
 use self::condition::{Condition, Stage, observe};
 use self::demo::ToyApi;
 use self::forwarder::Forwarder;
+use self::operated::Premises;
 use self::signals::stop_signals;
 
 /// Runs the proxy until it is told to stop.
@@ -147,12 +149,23 @@ impl App {
         );
         let upstreams: Arc<[Upstream]> = upstreams.into();
         let condition = Arc::new(Condition::starting(upstreams.clone(), metrics.clone()));
+        let premises = Arc::new(Premises::of(&settings));
         let operators = match &settings.admin {
-            Some(admin) => Some(Operators::serve(admin.listen, &condition, &metrics)?),
+            Some(admin) => {
+                let desk = Admin {
+                    report: condition.clone(),
+                    metrics: metrics.clone(),
+                    operated: premises.clone(),
+                    hosts: admin.hosts.clone().into(),
+                    token: admin.token.clone(),
+                };
+                Some(Operators::serve(admin.listen, desk)?)
+            }
             None => None,
         };
         let store = Arc::new(AnyStore::open(&settings.store).await?);
         condition.opened(store.clone());
+        premises.opened(store.clone());
         let proxy = Idempotency::new(Parameters {
             authorities: upstreams
                 .iter()
@@ -301,19 +314,10 @@ impl App {
 }
 
 impl Operators {
-    fn serve(
-        address: SocketAddr,
-        condition: &Arc<Condition>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, StartError> {
+    fn serve(address: SocketAddr, admin: Admin) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address, error };
         let listener = listen(address)?;
         let address = listener.local_addr().map_err(failed)?;
-        let admin = Admin {
-            report: condition.clone(),
-            metrics: metrics.clone(),
-            hosts: Arc::new([]),
-        };
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(serve_admin(listener, admin, stopped));

@@ -15,6 +15,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(LOOPBACK, 8080);
 /// Loopback: it can release keys.
 pub(super) const ADMIN: SocketAddr = SocketAddr::new(LOOPBACK, 9090);
+/// Many times what a random token needs, bytes.
+pub(super) const TOKEN_MAX: u64 = 4 << 10;
 /// Enough where nobody shares the store.
 pub(super) const SERVICE: &str = "default";
 /// Survives a restart, needs no other process.

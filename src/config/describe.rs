@@ -30,7 +30,16 @@ impl Display for Description<'_> {
         let Self(settings) = self;
         line(f, "listen", settings.listen)?;
         match &settings.admin {
-            Some(admin) => line(f, "admin", admin.listen)?,
+            Some(admin) => {
+                line(f, "admin", admin.listen)?;
+                let token = if admin.token.is_some() {
+                    "required"
+                } else {
+                    "none"
+                };
+                line(f, "admin.token_file", token)?;
+                line(f, "admin.hosts", words(&admin.hosts, String::clone))?;
+            }
             None => line(f, "admin", "off")?,
         }
         line(f, "service", &settings.service)?;

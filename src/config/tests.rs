@@ -1133,3 +1133,61 @@ fn a_public_key_is_no_secret_file_in_any_form_and_a_short_secret_is_warned_about
         assert_eq!(warnings.len(), usize::from(is_short), "{warnings:?}");
     }
 }
+
+#[test]
+fn a_token_that_operators_could_not_bring_is_refused_at_start() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let write = |text: &[u8]| {
+        let path = directory.path().join("admin.token");
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let told = |path: &str| faults(&format!("[admin]\ntoken_file = \"{path}\""));
+    for bad in [
+        &b""[..],
+        b" \n",
+        b"two words",
+        b"a\0b",
+        "ä".as_bytes(),
+        &[b'x'; 5_000],
+    ] {
+        let path = write(bad);
+        let expected = "a file with one token of 1 to 4096 letters, digits and -._~+/=";
+        assert_eq!(
+            told(&path),
+            [format!("f.toml:3:14: \"{path}\": expected {expected}")]
+        );
+    }
+    let missing = directory.path().join("nowhere").display().to_string();
+    let faults_of = |path: &str| told(path).join("\n");
+    let fault =
+        format!("f.toml:3:14: \"{missing}\": expected a file that can be read: No such file");
+    assert!(
+        faults_of(&missing).starts_with(&fault),
+        "{}",
+        faults_of(&missing)
+    );
+    let folder = directory.path().display().to_string();
+    assert!(
+        faults_of(&folder).ends_with("it is no file"),
+        "{}",
+        faults_of(&folder)
+    );
+
+    let path = write(b"s3cret\n");
+    let text = format!(
+        "[admin]\nlisten = \"0.0.0.0:9090\"\ntoken_file = \"{path}\"\nhosts = [\"Proxy.internal\"]"
+    );
+    let admin = good(&text).admin.unwrap();
+    assert_eq!(
+        admin.token,
+        Some(crate::admin::OperatorToken::new(b"s3cret"))
+    );
+    assert_eq!(admin.hosts, ["proxy.internal"]);
+    assert_eq!(
+        faults("[admin]\nhosts = [\"a:1\"]"),
+        [
+            "f.toml:3:10: \"a:1\": expected the name of a host without a port, such as \"idemproxy.internal\""
+        ]
+    );
+}

@@ -94,6 +94,18 @@ pub(super) fn file(value: &Value<'_>) -> Read<PathBuf> {
     })(value)
 }
 
+/// A host's name, without a port.
+pub(super) fn host_name(value: &Value<'_>) -> Read<String> {
+    text(
+        "the name of a host without a port, such as \"idemproxy.internal\"",
+        |text| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            let named = (1..=253).contains(&text.len()) && text.bytes().all(fits);
+            named.then(|| text.to_ascii_lowercase())
+        },
+    )(value)
+}
+
 /// Networks whose peers are trusted; a word may stand for several.
 pub(super) fn networks(value: &Value<'_>) -> Read<Vec<IpNet>> {
     text(

@@ -46,6 +46,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
         "admin" => vec![
             is("listen", json!({"anyOf": [address(), {"const": "off"}]})),
             is("token_file", file()),
+            is("hosts", list(0, text("^[A-Za-z0-9._-]{1,253}$"))),
         ],
         "store" => vec![
             is(

@@ -295,7 +295,7 @@ fn the_schema_takes_what_the_reader_takes_however_it_is_written() {
     for good in [
         "listen = \"[::]:80\"",
         "admin = { listen = \"off\" }",
-        "admin.listen = \"0.0.0.0:1\"\nadmin.token_file = \"t\"",
+        "admin.listen = \"0.0.0.0:1\"\nadmin.token_file = \"tests/admin/token\"\nadmin.hosts = [\"idemproxy.internal\"]",
         "[store]\nurl = \"memory:\"\ntimeout = \"1s 500ms\"\nmax_bytes = 4294967296",
         "[store]\nurl = \"redis+cluster://u:p@h:1,g\"\nmax_bytes = \"4 gib\"\n[policy]\nlease = \"0.5m\"",
         "[server]\ndrain_delay = \"0\"\ntrust_forwarded = [\"10.0.0.0/8\", \"::1\", \"private\"]",
