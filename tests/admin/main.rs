@@ -9,6 +9,7 @@
 #[path = "../support/harness.rs"]
 mod support;
 
+mod command;
 mod desk;
 mod guarded;
 mod world;
