@@ -43,6 +43,7 @@ pub(crate) mod sample;
 mod statuses;
 mod template;
 mod token;
+mod trace;
 pub mod transition;
 
 pub use awaited::{Awaited, awaited};
@@ -59,6 +60,7 @@ pub use response_rule::{Finality, ResponseRule, built_in};
 pub use statuses::{BadStatuses, Statuses};
 pub use template::{BadTemplate, Template};
 pub use token::Token;
+pub use trace::Trace;
 pub use transition::{
     Absence, Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict,
     Verified, absent, decide, found, settle, shown,

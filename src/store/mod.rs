@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use any::{AnyStore, SetupError};
-pub use codec::{CodecError, decode, encode, header};
+pub use codec::{Codec, CodecError, EncryptionKey, Keyring, decode, encode, header};
 pub use embedded::{Embedded, OpenError};
 pub use memory::Memory;
 pub use redis::{Redis, SetupError as RedisSetupError};

@@ -147,6 +147,7 @@ mod tests {
             origin: Origin::default(),
             status: None,
             error: None,
+            trace: None,
             response: None,
         };
         assert_eq!(lapse(&record, 1000), Lapse::Live);

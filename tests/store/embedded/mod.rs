@@ -113,7 +113,7 @@ async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires
         .as_millis() as u64
         + 5000;
     let mut frame = idemproxy::store::encode(&old).to_vec();
-    frame[idemproxy::store::header::VERSION] = 2;
+    frame[idemproxy::store::header::VERSION] = 3;
     let value = [&expiry.to_be_bytes()[..], &[1; 16], &frame].concat();
     let database = Database::open(dir.path().join("records.redb")).unwrap();
     let txn = database.begin_write().unwrap();
