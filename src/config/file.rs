@@ -10,14 +10,16 @@ use super::defaults::{self, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::kind::{boolean, duration, list, number, one_of, size};
 use super::overrides::Overrides;
 use super::reader::{Reader, Spot};
+use super::secrets::{encryption_key, secret};
 use super::settings::{AdminSettings, LogSettings, Settings};
 use super::words::{
     address, address_or_off, file, location, log_filter, name, networks, origin, prefix,
 };
 use super::{jwt, policy, routes, voice, warnings};
 use crate::downstream::ServerSettings;
+use crate::idempotency::Secret;
 use crate::proxy::Policy;
-use crate::store::{Location, StoreSettings, Sync};
+use crate::store::{Codec, Keyring, Location, StoreSettings, Sync};
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamSettings;
 use crate::wire::Voice;
@@ -117,6 +119,11 @@ fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSetting
         ),
         wait_replicas: table.get_or("wait_replicas", number(0..=100), 0),
         allow_eviction: table.get_or("allow_eviction", boolean, false),
+        codec: table
+            .get("encryption_keys", list(1, encryption_key))
+            .and_then(Keyring::of)
+            .map_or(Codec::clear(), Codec::sealing),
+        secret: table.get_or("secret_file", secret, Secret::none()),
     }
 }
 

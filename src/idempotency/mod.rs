@@ -40,6 +40,7 @@ mod record;
 pub mod response_rule;
 #[cfg(test)]
 pub(crate) mod sample;
+mod secret;
 mod statuses;
 mod template;
 mod token;
@@ -57,6 +58,7 @@ pub use key_format::{BadPattern, FormatError, KeyFormat, KeyPattern, Uuid7Bounds
 pub use lookup::{BadEscape, in_cookies, in_query};
 pub use record::{Origin, Record, State, StoredResponse, UnixMillis};
 pub use response_rule::{Finality, ResponseRule, built_in};
+pub use secret::Secret;
 pub use statuses::{BadStatuses, Statuses};
 pub use template::{BadTemplate, Template};
 pub use token::Token;

@@ -100,6 +100,15 @@ pub enum StoreError {
     Unreadable(String),
 }
 
+impl From<CodecError> for StoreError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Unsealed => Self::Refused(error.to_string()),
+            _ => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
 impl StoreError {
     /// Whether something is there that cannot be read.
     pub fn is_unreadable(&self) -> bool {

@@ -10,6 +10,7 @@ mod embedded;
 mod memory;
 mod records;
 mod redis;
+mod sealed;
 mod sentinel;
 #[path = "../support/mod.rs"]
 mod support;

@@ -98,9 +98,9 @@ impl Codec {
         Self(Some(keyring))
     }
 
-    /// Whether answers are encrypted.
-    pub const fn seals(&self) -> bool {
-        self.0.is_some()
+    /// Under how many keys answers are read; nothing where they are in clear.
+    pub fn keys(&self) -> Option<usize> {
+        self.0.as_ref().map(Keyring::count)
     }
 
     /// Writes a record as a frame. Texts and names longer than their length field are cut: no part that decides anything can be.

@@ -49,9 +49,18 @@ impl EncryptionKey {
 }
 
 impl Keyring {
-    /// Encrypts with `first`, and decrypts with it and with all `others`.
-    pub const fn new(first: EncryptionKey, others: Vec<EncryptionKey>) -> Self {
-        Self { first, others }
+    /// Of these keys, the first of which encrypts; nothing if there are none.
+    pub fn of(keys: Vec<EncryptionKey>) -> Option<Self> {
+        let mut keys = keys.into_iter();
+        Some(Self {
+            first: keys.next()?,
+            others: keys.collect(),
+        })
+    }
+
+    /// How many keys decrypt.
+    pub fn count(&self) -> usize {
+        1 + self.others.len()
     }
 
     /// Makes the key for one write.

@@ -119,6 +119,7 @@ impl Embedded {
             owner: uuid::Uuid::now_v7().into_bytes(),
             clock: Clock::starting(opened.time),
             leases: Leases::default(),
+            codec: settings.codec.clone(),
         });
         let status = Arc::new(Status::default());
         let (slot, database) = watch::channel(Slot::Open(Arc::new(opened.database)));
@@ -190,7 +191,7 @@ impl Embedded {
             let found = writer::guarded(|| tables::look(&database, id));
             drop((database, permit));
             match found {
-                Ok(Some(cell)) => witness.view(id, &cell),
+                Ok(Some(cell)) => witness.view(id, cell),
                 Ok(None) => Ok(None),
                 Err(redb::Error::Corrupted(reason)) => Err(StoreError::Unreadable(reason)),
                 Err(error) => Err(StoreError::Unanswered(error.to_string())),

@@ -32,7 +32,7 @@ fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, &settings(dir)).unwrap()
 }
 
-fn settings(dir: &Path) -> StoreSettings {
+pub(crate) fn settings(dir: &Path) -> StoreSettings {
     StoreSettings {
         location: Location::Embedded(dir.to_owned()),
         prefix: "idemproxy".to_owned(),
@@ -42,6 +42,8 @@ fn settings(dir: &Path) -> StoreSettings {
         max_bytes: 4 << 30,
         wait_replicas: 0,
         allow_eviction: false,
+        codec: Default::default(),
+        secret: Default::default(),
     }
 }
 
