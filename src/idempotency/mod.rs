@@ -36,6 +36,7 @@ mod key;
 mod key_format;
 mod lookup;
 pub mod observation;
+pub mod operator;
 mod record;
 pub mod response_rule;
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Embedded, Health, Inserted, Location, Memory, Redis, RedisSetupError, Replaced, Store,
-    StoreError, StoreSettings, embedded,
+    Embedded, Health, Inserted, Listing, Location, Memory, Redis, RedisSetupError, Replaced, Store,
+    StoreError, StoreSettings, Wanted, embedded,
 };
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
@@ -86,6 +86,15 @@ impl Store for AnyStore {
 
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         each!(self, store => store.look(id).await)
+    }
+
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        each!(self, store => store.list(after, limit, wanted).await)
     }
 
     fn steady(&self, id: RecordId) -> Duration {

@@ -1,13 +1,16 @@
 //! Records in memory, gone with the process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Codec, CodecError, Health, Inserted, Replaced, Store, StoreError};
+use super::codec::head_of;
+use super::listing::{Listed, Page};
+use super::{Codec, CodecError, Health, Inserted, Listing, Replaced, Store, StoreError, Wanted};
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 
@@ -21,7 +24,8 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Cells {
-    records: HashMap<RecordId, Cell>,
+    /// In order, for listings: those read a few at a time.
+    records: BTreeMap<RecordId, Cell>,
     /// What the records take, about.
     bytes: u64,
     /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
@@ -129,6 +133,36 @@ impl Store for Memory {
         Ok(seen.transpose()?)
     }
 
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        let mut page = Page::new(limit, wanted);
+        let mut after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        loop {
+            let now = Instant::now();
+            let slice: Vec<_> = {
+                let cells = self.cells();
+                let rest = cells.records.range((after, Bound::Unbounded));
+                let rest = rest.take(SLICE).map(|(id, cell)| (*id, cell.clone()));
+                rest.collect()
+            };
+            for (id, cell) in &slice {
+                if page.full() {
+                    return Ok(page.end(true));
+                }
+                page.take(cell.listed(*id, now))?;
+            }
+            match slice.last() {
+                Some((last, _)) if slice.len() == SLICE => after = Bound::Excluded(*last),
+                _ => return Ok(page.end(false)),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Always: nothing notices here that the process stood still, so after that a claim may be taken over whose heartbeat is only overdue.
     fn steady(&self, _: RecordId) -> Duration {
         Duration::MAX
@@ -217,10 +251,27 @@ impl Cell {
         })
     }
 
+    fn listed(&self, id: RecordId, now: Instant) -> Result<Option<Listed>, StoreError> {
+        if self.expired(now) {
+            return Ok(None);
+        }
+        let head =
+            head_of(&self.frame).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        Ok(Some(Listed {
+            id,
+            lapsed: self.state == State::InFlight && self.standing(now).lapsed,
+            record: head.record,
+            response_bytes: head.response_bytes,
+            expires_in: Some(self.ttl.saturating_sub(now.duration_since(self.written))),
+        }))
+    }
+
     /// What it takes, about: its frame, and its place in the map.
     fn bytes(&self) -> u64 {
         (self.frame.len() + 256) as u64
     }
 }
 
+/// Records that a listing reads at a time.
+const SLICE: usize = 256;
 const SWEEP_REST: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 mod any;
 mod codec;
 pub mod embedded;
+mod listing;
 mod memory;
 mod redis;
 mod settings;
@@ -16,8 +17,11 @@ use std::time::Duration;
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use any::{AnyStore, SetupError};
-pub use codec::{Codec, CodecError, EncryptionKey, Keyring, decode, encode, header};
+pub use codec::{
+    Codec, CodecError, EncryptionKey, Head, HeadError, Keyring, decode, decode_head, encode, header,
+};
 pub use embedded::{Embedded, OpenError};
+pub use listing::{Listed, Listing, Wanted};
 pub use memory::Memory;
 pub use redis::{Redis, SetupError as RedisSetupError};
 pub use settings::{BadLocation, Location, StoreSettings, Sync};
@@ -53,6 +57,18 @@ pub trait Store: Send + std::marker::Sync + 'static {
 
     /// What is there, and whether its lease lapsed; never [`crate::idempotency::Lapse::Untold`].
     fn look(&self, id: RecordId) -> impl Future<Output = Result<Option<Seen>, StoreError>> + Send;
+
+    /// The next `limit` records after `after`, by ascending id, that `wanted` takes: a page. For operators.
+    ///
+    /// A record that is there throughout is found, and no id is told twice over all pages, whatever is written meanwhile. Pages hold on
+    /// to nothing in the store, so that another process on the same store can go on. It reads in small steps beside claims, each within
+    /// the store's timeout, and keeps no answer's body in memory; how long all of them take is not bounded, as `wanted` may take few.
+    fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> impl Future<Output = Result<Listing, StoreError>> + Send;
 
     /// For how long the same store was seen without a break where this record is kept: [`Duration::MAX`] where it cannot go away
     /// on its own.

@@ -3,7 +3,7 @@
 use idemproxy::idempotency::{Expect, State};
 use stateright::{Model, Property};
 
-use crate::cell::{Cell, Command, Reply, Who, apply};
+use crate::cell::{Cell, Command, OPERATOR, Reply, Who, apply};
 use crate::protocol;
 use crate::setup::{Fault, Setup};
 use crate::world::{Actor, At, Upstream, Wire, World};
@@ -53,6 +53,19 @@ pub enum Step {
     Forget,
     /// A settled record reaches the end of its retention.
     Expire,
+    /// An operator is shown the record.
+    Show,
+    /// The operator orders something on it; the order arrives later.
+    Order(Word),
+}
+
+/// What an operator says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It may run again.
+    Release,
+    /// It was carried out.
+    Executed,
 }
 
 impl Model for Setup {
@@ -141,6 +154,14 @@ impl Model for Setup {
         if world.left.expiries > 0 && world.cell.is_some_and(|cell| !cell.is(State::InFlight)) {
             steps.push(Step::Expire);
         }
+        if world.left.orders > 0 {
+            if world.cell.is_some() && world.cell != world.shown {
+                steps.push(Step::Show);
+            }
+            let words = [Word::Release, Word::Executed].into_iter();
+            let permitted = words.filter(|word| protocol::order(self, world, *word).is_some());
+            steps.extend(permitted.map(Step::Order));
+        }
     }
 
     fn next_state(&self, last: &World, step: Step) -> Option<World> {
@@ -226,6 +247,13 @@ impl Model for Setup {
                 world.left.expiries -= 1;
                 world.cell = None;
             }
+            Step::Show => world.shown = world.cell,
+            Step::Order(word) => {
+                let command = protocol::order(self, &world, word)?;
+                world.left.orders -= 1;
+                world.shown = None;
+                world.late.push(command);
+            }
         }
         Some(world)
     }
@@ -252,7 +280,10 @@ fn arrive(setup: &Setup, world: &mut World, command: Command) -> Reply {
             world.sins.taken_from_the_living |=
                 holder.awake() && !holder.slept && in_charge(holder);
         }
-        world.of_mut(before.by).superseded = true;
+        if before.by != OPERATOR {
+            world.of_mut(before.by).superseded = true;
+        }
+        world.sins.let_run |= after.by == OPERATOR && after.is(State::Released);
     }
     reply
 }

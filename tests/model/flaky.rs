@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idemproxy::idempotency::{Expect, Lapse, Record, RecordId, Seen, Token};
-use idemproxy::store::{Health, Inserted, Memory, Replaced, Store, StoreError};
+use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
 use tokio::time::sleep;
 
 /// Longest that a command is late: well within a lease.
@@ -153,6 +153,15 @@ impl Store for Flaky {
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         self.travel(async { self.memory().look(id).await }, async {})
             .await?
+    }
+
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        self.memory().list(after, limit, wanted).await
     }
 
     fn steady(&self, id: RecordId) -> Duration {

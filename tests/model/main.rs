@@ -11,6 +11,7 @@
 //!   sends its first byte after its claim was taken over. Only under `retry`; under `reject` nothing is ever taken over.
 //! - The upstream may carry a request out at any time after its first byte, although nobody listens any more, at most once for each time it was sent. Its word is true: stored means
 //!   done, released means not done and not to be done.
+//! - An operator orders what the core permits without force, on the record as it was shown at any earlier time, and the order arrives at any later one.
 //! - The store may be away for longer than a lease; in setups of their own it forgets, or a record reaches the end of its retention.
 //!
 //! # What is abstracted
@@ -30,6 +31,7 @@
 //! Under both: a claim is only taken from a holder that is dead, slept, or was cut off while the store was seen without a break; a completed record
 //! stays; every replay is the same answer, of an effect that happened; a released record is true; an effect whose holder lives is recorded unless its claim was taken over;
 //! no attempt that is over leaves its claim in flight; a client that asks one request after another is never told that it is in progress itself.
+//! What an operator lets run again may run twice, and nothing else follows from it: what is said of claims, of completed records and of the living holds on.
 //! Each is a property in [`properties`], and each fault in [`setup::Fault`] is a way to build it wrong that the checker must find.
 
 #![allow(clippy::unwrap_used)]
@@ -175,6 +177,44 @@ fn a_store_that_forgets_breaks_no_more_than_it_must() {
         ..Setup::of(2, Reject)
     };
     holds("expires", expires, &[p::SEE_REPLAY, p::SEE_TWO_SENT]);
+}
+
+#[test]
+fn an_operator_takes_nothing_from_the_living_and_nothing_back_that_is_completed() {
+    let killed = Setup {
+        crashes: 1,
+        unknowns: 1,
+        orders: 2,
+        ..Setup::of(2, Reject)
+    };
+    let sights = [p::SEE_REPLAY, p::SEE_LET_RUN, p::SEE_RESOLVED];
+    holds("operator, killed", killed, &sights);
+    for policy in [Reject, Retry] {
+        let asleep = Setup {
+            freezes: 1,
+            orders: 1,
+            ..Setup::of(2, policy)
+        };
+        let sights = [p::SEE_LOST, p::SEE_LET_RUN, p::SEE_RESOLVED];
+        holds("operator, asleep", asleep, &sights);
+    }
+    let outage = Setup {
+        outages: 1,
+        losses: 1,
+        orders: 1,
+        ..Setup::of(2, Reject)
+    };
+    holds("operator, outage", outage, &[p::SEE_REPLAY]);
+}
+
+#[test]
+fn an_order_has_to_find_the_state_that_was_shown() {
+    let setup = Setup {
+        freezes: 1,
+        orders: 1,
+        ..Setup::of(1, Reject)
+    };
+    finds(Fault::OrderComparesTokenOnly, setup, p::COMPLETED);
 }
 
 #[test]

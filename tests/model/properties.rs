@@ -3,6 +3,7 @@
 use idemproxy::idempotency::State;
 use stateright::Property;
 
+use crate::cell::{Cell, OPERATOR};
 use crate::protocol::retries;
 use crate::setup::Setup;
 use crate::world::{Actor, At, End, Upstream, World};
@@ -23,13 +24,15 @@ pub const SEE_TAKE_OVER: &str = "a take-over";
 pub const SEE_TAKEN_BACK: &str = "a claim taken back";
 pub const SEE_LOST: &str = "a settlement that met another claim";
 pub const SEE_TWO_SENT: &str = "two that were sent";
+pub const SEE_LET_RUN: &str = "an effect after an operator let the key run again";
+pub const SEE_RESOLVED: &str = "a key that an operator said was carried out";
 pub const SEE_UNKNOWN: &str = "an unknown outcome refused";
 
 /// Every property; those that a setup does not promise hold of themselves.
 pub fn all() -> Vec<Property<Setup>> {
     vec![
         Property::always(ONCE, |setup: &Setup, world: &World| {
-            retries(setup) || excused(setup, world) || world.effects() <= 1
+            retries(setup) || forgiven(setup, world) || world.effects() <= 1
         }),
         Property::always(ONE_AT_A_TIME, |setup: &Setup, world: &World| {
             let executes =
@@ -54,11 +57,11 @@ pub fn all() -> Vec<Property<Setup>> {
                 return true;
             };
             matches!(world.of(first).upstream, Upstream::Done(_))
-                && (excused(setup, world) || replays.all(|other| other == first))
+                && (forgiven(setup, world) || replays.all(|other| other == first))
         }),
         Property::always(RELEASED, |setup: &Setup, world: &World| {
             let not_done = |upstream| matches!(upstream, Upstream::Nothing | Upstream::Refused);
-            excused(setup, world)
+            forgiven(setup, world)
                 || !world.cell.is_some_and(|cell| cell.is(State::Released))
                 || world
                     .attempts
@@ -98,10 +101,22 @@ pub fn all() -> Vec<Property<Setup>> {
             let sent = |actor: &&Actor| actor.upstream != Upstream::Nothing;
             world.attempts.iter().filter(sent).count() > 1
         }),
+        Property::sometimes(SEE_LET_RUN, |_: &Setup, world: &World| {
+            world.sins.let_run && world.effects() > 1
+        }),
+        Property::sometimes(SEE_RESOLVED, |_: &Setup, world: &World| {
+            let by_hand = |cell: Cell| cell.by == OPERATOR && cell.is(State::Completed);
+            world.cell.is_some_and(by_hand)
+        }),
         Property::sometimes(SEE_UNKNOWN, |_: &Setup, world: &World| {
             world.any(|end| end == End::Refused)
         }),
     ]
+}
+
+/// The same, or an operator let the key run again.
+fn forgiven(setup: &Setup, world: &World) -> bool {
+    excused(setup, world) || world.sins.let_run
 }
 
 /// A store that forgot, or a record that came to its end by the operator's own word, lets a key run again.

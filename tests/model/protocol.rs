@@ -1,10 +1,14 @@
 //! What an attempt does with what it hears: the path of a request round the core, step by step.
 
+use std::time::Duration;
+
+use idemproxy::idempotency::operator::{Order, ordered};
 use idemproxy::idempotency::{
     Expect, Lapse, Refusal, State, UnixMillis, UnknownOutcome, Verdict, decide, settle,
 };
 
-use crate::cell::{Cell, Command, LEASE, Reply, TERMS, Who, attempt, outcome, token};
+use crate::cell::{Cell, Command, LEASE, OPERATOR, Reply, TERMS, Who, attempt, outcome, token};
+use crate::checks::Word;
 use crate::setup::{Fault, Setup};
 use crate::world::{At, End, Upstream, World};
 
@@ -142,15 +146,42 @@ pub fn heartbeat(world: &mut World, who: Who) {
     world.of_mut(who).ask(Command::Renew(who));
 }
 
-fn met(setup: &Setup, world: &mut World, who: Who, cell: Cell, lapse: Lapse, late: bool) {
-    let attempt = attempt(setup, who);
-    let steady = if world.steady || setup.fault == Some(Fault::OutageIsLapse) {
+/// What an operator asks of the store, who says this of the record that was shown; nothing where the core refuses.
+pub fn order(setup: &Setup, world: &World, word: Word) -> Option<Command> {
+    let cell = world.shown?;
+    let lapse = if cell.lapsed {
+        Lapse::Lapsed
+    } else {
+        Lapse::Live
+    };
+    let (expect, record) = ordered(
+        Some(&cell.seen(setup, lapse)),
+        steady(setup, world),
+        match word {
+            Word::Release => Order::Release,
+            Word::Executed => Order::Executed(None),
+        },
+        false,
+        token(OPERATOR),
+        TERMS,
+        UnixMillis::default(),
+    )
+    .ok()?;
+    Some(Command::Replace(expect, Cell::of(&record)))
+}
+
+fn steady(setup: &Setup, world: &World) -> Duration {
+    if world.steady || setup.fault == Some(Fault::OutageIsLapse) {
         LEASE
     } else {
         LEASE / 2
-    };
+    }
+}
+
+fn met(setup: &Setup, world: &mut World, who: Who, cell: Cell, lapse: Lapse, late: bool) {
+    let attempt = attempt(setup, who);
     let seen = cell.seen(setup, lapse);
-    let verdict = decide(&seen, &attempt, setup.in_doubt, steady);
+    let verdict = decide(&seen, &attempt, setup.in_doubt, steady(setup, world));
     let actor = world.of_mut(who);
     actor.rounds += 1;
     if actor.rounds > ROUNDS {

@@ -25,6 +25,8 @@ pub struct Setup {
     pub forgets: u8,
     /// Settled records that reach the end of their retention.
     pub expiries: u8,
+    /// Orders of an operator, without force, each on the record as it was once shown.
+    pub orders: u8,
     /// What is built wrong.
     pub fault: Option<Fault>,
 }
@@ -54,6 +56,8 @@ pub enum Fault {
     ReleaseUnknownOutcome,
     /// Take-overs do not wait for the store to be watched for a lease.
     OutageIsLapse,
+    /// An operator's order compares the token only, and not the state that was shown.
+    OrderComparesTokenOnly,
     /// A take-over arrives more than a lease after the look that it goes back to.
     CommandOutlivesLease,
 }
@@ -72,6 +76,7 @@ impl Setup {
             unknowns: 0,
             forgets: 0,
             expiries: 0,
+            orders: 0,
             fault: None,
         }
     }

@@ -16,6 +16,8 @@ pub struct World {
     pub attempts: Vec<Actor>,
     /// Commands whose sender no longer waits, and that may still arrive.
     pub late: Vec<Command>,
+    /// What an operator was shown.
+    pub shown: Option<Cell>,
     /// What may still go wrong.
     pub left: Left,
     /// What was ever seen to go wrong.
@@ -120,6 +122,7 @@ pub struct Left {
     pub unknowns: u8,
     pub forgets: u8,
     pub expiries: u8,
+    pub orders: u8,
 }
 
 /// What was ever seen to go wrong.
@@ -133,6 +136,8 @@ pub struct Sins {
     pub completed_changed: bool,
     /// The store forgot, so that what follows from it is no fault of ours.
     pub forgotten: bool,
+    /// An operator let the key run again.
+    pub let_run: bool,
 }
 
 impl World {
@@ -153,6 +158,7 @@ impl World {
             steady: true,
             attempts: vec![actor; setup.payloads.len()],
             late: Vec::new(),
+            shown: None,
             left: Left {
                 losses: setup.losses,
                 crashes: setup.crashes,
@@ -161,6 +167,7 @@ impl World {
                 unknowns: setup.unknowns,
                 forgets: setup.forgets,
                 expiries: setup.expiries,
+                orders: setup.orders,
             },
             sins: Sins::default(),
         }

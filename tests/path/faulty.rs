@@ -9,7 +9,7 @@ use idemproxy::config::{self, Overrides};
 use idemproxy::downstream::{Shutdown, serve};
 use idemproxy::idempotency::{Expect, Record, RecordId, Seen, Token};
 use idemproxy::proxy::{Idempotency, Parameters, Stop, Target};
-use idemproxy::store::{Health, Inserted, Memory, Replaced, Store, StoreError};
+use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
 use idemproxy::telemetry::Metrics;
 use idemproxy::upstream;
 use idemproxy::wire::Body;
@@ -218,6 +218,15 @@ impl Store for FaultyStore {
         let memory = self.memory();
         self.meet(Operation::Look, async move { memory.look(id).await })
             .await
+    }
+
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        self.memory().list(after, limit, wanted).await
     }
 
     fn steady(&self, _: RecordId) -> Duration {

@@ -6,6 +6,7 @@
 mod support;
 
 mod cluster;
+mod listing;
 mod network;
 mod records;
 mod replicas;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idemproxy::idempotency::expect::{Ruling, Standing};
-use idemproxy::idempotency::{Expect, Lapse, Record, RecordId, State};
+use idemproxy::idempotency::{Expect, Lapse, Record, RecordId, State, Token};
 use idemproxy::store::{Inserted, Replaced, Store};
 
+pub(crate) use crate::listing::*;
 use crate::records::*;
 
 /// Makes every rule a test of the store that the function `$fresh` gives: `(store, guard)`, the guard being dropped last.
@@ -31,6 +32,14 @@ macro_rules! contract {
             two_ids_do_not_touch_each_other,
             a_large_answer_comes_back_whole,
             a_look_never_tells_of_more_quiet_than_there_was,
+            a_page_holds_its_limit_and_no_id_is_told_twice,
+            a_listing_tells_all_but_the_answer,
+            a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not,
+            what_stands_is_found_once_while_others_come_and_go,
+            a_listing_that_stands_still_holds_up_no_claim,
+            an_order_is_written_over_the_record_that_was_shown_and_no_other,
+            a_holder_neither_settles_nor_renews_after_an_order,
+            without_force_a_claim_that_was_renewed_is_left_alone,
         );
     };
     ($fresh:path: $($rule:ident),* $(,)?) => {
@@ -88,11 +97,15 @@ pub(crate) async fn a_repeated_insert_meets_its_own_token(store: Arc<impl Store>
 
 /// Every expectation against every state, under its own and another token, and against nothing.
 pub(crate) async fn a_replace_does_what_its_expectation_rules(store: Arc<impl Store>) {
-    let expectations = [
+    let expectations: [fn(Token) -> Expect; 8] = [
         Expect::Released,
         Expect::Unknown,
         Expect::Lapsed,
         Expect::Held,
+        |token| Expect::Shown(token, State::InFlight),
+        |token| Expect::Shown(token, State::Unknown),
+        |token| Expect::Shown(token, State::Released),
+        |token| Expect::Shown(token, State::Completed),
     ];
     for expectation in expectations {
         for next_state in STATES {

@@ -7,6 +7,7 @@
 mod cluster;
 mod contract;
 mod embedded;
+mod listing;
 mod memory;
 mod records;
 mod redis;

@@ -685,7 +685,7 @@ proptest! {
                 prop_assert_eq!((token, state, lapse), (FIRST, State::InFlight, Lapse::Lapsed));
                 prop_assert!(retry && !streamed && !other && steady >= LEASE);
             }
-            Verdict::Claim(Expect::Held(_)) | Verdict::Mine | Verdict::Probe(_) => prop_assert!(false, "not its own"),
+            Verdict::Claim(Expect::Held(_) | Expect::Shown(..)) | Verdict::Mine | Verdict::Probe(_) => prop_assert!(false, "not its own"),
             Verdict::Verify => prop_assert!(false, "its credentials are the record's"),
             Verdict::Replay => prop_assert_eq!(state, State::Completed),
             Verdict::Look => prop_assert_eq!((state, lapse), (State::InFlight, Lapse::Untold)),

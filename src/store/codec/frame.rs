@@ -10,7 +10,7 @@ use crate::idempotency::{
 };
 
 /// What comes before the answer.
-pub(super) struct Head {
+pub(super) struct Start {
     /// The record without its answer.
     pub(super) record: Record,
     /// Whether an answer follows, and how.
@@ -31,7 +31,7 @@ pub(super) enum Answer {
 }
 
 /// Writes all but seal and answer.
-pub(super) fn put_head(frame: &mut BytesMut, record: &Record, answer: Answer) {
+pub(super) fn put_start(frame: &mut BytesMut, record: &Record, answer: Answer) {
     let more = more_flags(record, answer);
     frame.put_slice(header::MAGIC);
     frame.put_u8(if more == 0 { 1 } else { 2 });
@@ -77,7 +77,7 @@ pub(super) fn put_response(frame: &mut BytesMut, response: &StoredResponse) {
 }
 
 /// Reads all but seal and answer.
-pub(super) fn read_head(frame: &[u8]) -> Result<Head, CodecError> {
+pub(super) fn read_start(frame: &[u8]) -> Result<Start, CodecError> {
     if frame.len() <= header::VERSION || !frame.starts_with(header::MAGIC) {
         return Err(CodecError::Foreign);
     }
@@ -87,7 +87,7 @@ pub(super) fn read_head(frame: &[u8]) -> Result<Head, CodecError> {
     }
     let mut rest = &frame[header::STATE..];
     let (record, answer) = read(&mut rest, version).ok_or(CodecError::Damaged)?;
-    Ok(Head {
+    Ok(Start {
         record,
         answer,
         length: frame.len() - rest.len(),

@@ -20,7 +20,7 @@
 //!            …  trace: 16 bytes trace, 8 bytes span
 //!            …  route, method, path, error: each u16 length and bytes
 //!            …  fingerprint: u8 count, each u8 length, name, 16 bytes
-//!            …  seal: 16 bytes id of the key, 16 bytes salt
+//!            …  seal: 16 bytes id of the key, 16 bytes salt, u64 length of the body, for listings
 //!            …  response: u16 status, fields, trailers (u16 count, each u16 length, name, u32 length, value), then the body to
 //!               the end; of a sealed one all this encrypted, and 16 bytes tag
 //! ```
@@ -30,19 +30,22 @@
 //!
 //! What version 1 has room for is written as version 1: a fleet that is being upgraded, or rolled back, reads it.
 //!
-//! `frame` lays a record out, `seal` encrypts its answer, and [`Codec`] is both.
+//! `frame` lays a record out, `seal` encrypts its answer, and [`Codec`] is both. `head` reads what stands before the answer.
 
 mod frame;
+mod head;
 mod seal;
 #[cfg(test)]
 mod tests;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use self::frame::{Answer, Head};
+use self::frame::{Answer, Start};
 use self::seal::{SEAL, TAG};
 use crate::idempotency::{Record, RecordId};
 
+pub(in crate::store) use self::head::head_of;
+pub use self::head::{Head, HeadError, decode_head};
 pub use self::seal::{EncryptionKey, Keyring};
 
 /// Offsets that hold for every version.
@@ -114,9 +117,9 @@ impl Codec {
         };
         let room = ROOM + response.body.len() + SEAL + TAG;
         let mut frame = BytesMut::with_capacity(room);
-        frame::put_head(&mut frame, record, Answer::Sealed);
+        frame::put_start(&mut frame, record, Answer::Sealed);
         let seal = keyring.seal(id)?;
-        frame.put_slice(&seal.header());
+        frame.put_slice(&seal.header(response.body.len()));
         let clear = frame.len();
         frame::put_response(&mut frame, response);
         let (head, answer) = frame.split_at_mut(clear);
@@ -132,11 +135,11 @@ impl Codec {
     ///
     /// What keeps it from being read.
     pub fn decode(&self, id: RecordId, mut frame: Bytes) -> Result<Record, CodecError> {
-        let Head {
+        let Start {
             mut record,
             answer,
             length,
-        } = frame::read_head(&frame)?;
+        } = frame::read_start(&frame)?;
         match answer {
             Answer::None => {}
             Answer::Clear => {
@@ -172,7 +175,7 @@ pub fn encode(record: &Record) -> Bytes {
         Some(_) => Answer::Clear,
         None => Answer::None,
     };
-    frame::put_head(&mut frame, record, answer);
+    frame::put_start(&mut frame, record, answer);
     if let Some(response) = response {
         frame::put_response(&mut frame, response);
     }

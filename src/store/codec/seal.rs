@@ -75,8 +75,8 @@ impl Keyring {
     /// The key of what was written with this header.
     pub(super) fn sealed(&self, id: RecordId, header: &[u8]) -> Result<Seal, CodecError> {
         let parts = header.split_first_chunk();
-        let (key_id, salt) = parts.ok_or(CodecError::Damaged)?;
-        let salt = salt.try_into().map_err(|_| CodecError::Damaged)?;
+        let (key_id, rest) = parts.ok_or(CodecError::Damaged)?;
+        let salt = *rest.first_chunk().ok_or(CodecError::Damaged)?;
         let mut keys = std::iter::once(&self.first).chain(&self.others);
         let key = keys.find(|key| key.id == *key_id);
         Seal::derive(key.ok_or(CodecError::Key)?, salt, id).ok_or(CodecError::Damaged)
@@ -95,11 +95,12 @@ impl Seal {
         })
     }
 
-    /// What stands before the answer.
-    pub(super) fn header(&self) -> [u8; SEAL] {
+    /// What stands before an answer with a body of so many bytes.
+    pub(super) fn header(&self, body: usize) -> [u8; SEAL] {
         let mut header = [0; SEAL];
         header[..16].copy_from_slice(&self.key_id);
-        header[16..].copy_from_slice(&self.salt);
+        header[16..32].copy_from_slice(&self.salt);
+        header[32..].copy_from_slice(&(body as u64).to_be_bytes());
         header
     }
 
@@ -123,6 +124,12 @@ impl Seal {
     }
 }
 
+/// The bytes of the answer's body, as they stand in what stands before it.
+pub(super) fn body_bytes(header: &[u8]) -> Option<u64> {
+    let (_, bytes) = header.split_last_chunk()?;
+    Some(u64::from_be_bytes(*bytes))
+}
+
 /// A key is its id.
 impl PartialEq for EncryptionKey {
     fn eq(&self, other: &Self) -> bool {
@@ -144,8 +151,8 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
-/// Bytes of a seal: the key's id, and the salt.
-pub(super) const SEAL: usize = 32;
+/// Bytes of a seal: the key's id, the salt, and how many bytes the body has.
+pub(super) const SEAL: usize = 40;
 /// Bytes of the tag after an answer.
 pub(super) const TAG: usize = 16;
 

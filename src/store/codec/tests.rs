@@ -71,6 +71,53 @@ proptest! {
     }
 
     #[test]
+    fn a_head_tells_all_but_the_answer_from_as_little_as_it_asks_for(record in record(), first in 0usize..400) {
+        let frame = encode(&record);
+        let mut bytes = first.min(frame.len());
+        let head = loop {
+            match decode_head(&frame[..bytes], frame.len() as u64) {
+                Ok(head) => break head,
+                Err(HeadError::Needs(more)) => {
+                    prop_assert!(more > bytes && more <= frame.len());
+                    bytes = more;
+                }
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            }
+        };
+        prop_assert_eq!(&head, &head_of(&frame).unwrap());
+        prop_assert_eq!(head.response_bytes, record.response.as_ref().map(|response| response.body.len() as u64));
+        prop_assert_eq!(head.record, Record { response: None, ..record });
+    }
+
+    #[test]
+    fn the_head_of_a_frame_is_unreadable_where_the_frame_is(record in record(), at: prop::sample::Index, byte: u8, cut: bool) {
+        let mut bytes = encode(&record).to_vec();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        if decode(Bytes::copy_from_slice(&bytes)) != Err(CodecError::Key) {
+            prop_assert_eq!(head_of(&bytes).map(|head| head.record).ok(), decode(bytes.into()).map(|record| Record { response: None, ..record }).ok());
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_sealed_record_is_told_without_a_key(record in completed(), first in 0usize..400) {
+        let codec = sealing(&[1]);
+        let frame = codec.encode(RecordId::from_bytes([5; 16]), &record).unwrap();
+        let mut bytes = first.min(frame.len());
+        let head = loop {
+            match decode_head(&frame[..bytes], frame.len() as u64) {
+                Ok(head) => break head,
+                Err(HeadError::Needs(more)) => bytes = more,
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            }
+        };
+        let body = record.response.as_ref().map(|response| response.body.len() as u64);
+        prop_assert_eq!(head.response_bytes, body);
+        prop_assert_eq!(&head, &head_of(&frame).unwrap());
+        prop_assert_eq!(head.record, Record { response: None, ..record });
+    }
+
+    #[test]
     fn any_bytes_are_a_record_or_an_error(bytes: Vec<u8>) {
         let _ = decode(bytes.into());
     }
@@ -258,6 +305,38 @@ fn a_key_shows_nothing_of_itself() {
 }
 
 #[test]
+fn a_head_is_told_without_the_answers_body() {
+    let response = StoredResponse {
+        status: 200,
+        headers: vec![("a".into(), vec![1; 3000].into())],
+        body: vec![2; 5 << 20].into(),
+        trailers: Vec::new(),
+    };
+    let record = Record {
+        response: Some(response),
+        ..crate::idempotency::sample::in_flight(1)
+    };
+    let frame = encode(&record);
+    let head = decode_head(&frame[..4096], frame.len() as u64).unwrap();
+    assert_eq!(head.response_bytes, Some(5 << 20));
+    assert_eq!(head_of(&frame), Ok(head));
+    assert_eq!(
+        decode_head(&frame[..1024], frame.len() as u64),
+        Err(HeadError::Needs(4096))
+    );
+}
+
+#[test]
+fn a_frame_that_never_comes_to_its_body_is_damaged() {
+    let record = crate::idempotency::sample::in_flight(1);
+    let mut bytes = encode(&record).to_vec();
+    bytes[5] |= 4;
+    bytes.extend([0xff; 4]);
+    bytes.resize(8 << 20, 0xff);
+    assert_eq!(head_of(&bytes), Err(CodecError::Damaged));
+}
+
+#[test]
 fn a_newer_record_is_not_taken_for_absent() {
     let mut bytes = b"IDP".to_vec();
     bytes.extend([3; 200]);
@@ -287,5 +366,5 @@ const VERSION_2_SEALED: &str = "\
     c4506c00000001a0c4506fe8000001a0c976cbe803030303030303030303030303030303090909090909090909090909 \
     0909090907ababababababababababababababababcdcdcdcdcdcdcdcd00066f72646572730004504f535400072f6f72 \
     6465727300000104626f6479070707070707070707070707070707079fc40c4f5cf9ff72448a1d5769f8263764656667 \
-    68696a6b6c6d6e6f70717273b335498ca97cdbad658ddf0a7a4b67a64085b7533a87c80b762eab8b6c7c80ced9da48b7 \
-    04d6004feacba1fa077a329fc3f69424eeb282325ab0dbae49eb018b";
+    68696a6b6c6d6e6f707172730000000000000004b335498ca97cdbad658ddf0a7a4b67a64085b7533a87c80b762eab8b \
+    6c7c80ced9da48b704d6004feacba1fa077a329f7b98b69cbdfa78ba5a0e3f067f9a5dab";

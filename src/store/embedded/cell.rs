@@ -77,43 +77,59 @@ impl Witness {
     ///
     /// A record that this version does not read.
     pub(super) fn view(&self, id: RecordId, cell: Cell) -> Result<Option<Seen>, StoreError> {
-        let expired = self.clock.now() >= cell.expiry;
-        let mut record = match self.codec.decode(id, cell.frame) {
+        let record = match self.codec.decode(id, cell.frame) {
             Ok(record) => record,
-            Err(_) if expired => return Ok(None),
+            Err(_) if self.clock.now() >= cell.expiry => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let seen = self.judge(id, cell.expiry, cell.owner, record);
+        Ok(seen.map(|(seen, _)| seen))
+    }
+
+    /// What a record is now that stands in a cell, and how much longer it is kept; nothing once it expired.
+    pub(super) fn judge(
+        &self,
+        id: RecordId,
+        expiry: u64,
+        owner: Owner,
+        mut record: Record,
+    ) -> Option<(Seen, Duration)> {
+        let now = self.clock.now();
         let mut lapse = Lapse::Live;
-        let dead = cell.owner != self.owner && !seeded(Seeded::DeadClaimsLive);
+        let dead = owner != self.owner && !seeded(Seeded::DeadClaimsLive);
         if record.state == State::InFlight && dead {
             record.state = State::Unknown;
         } else if record.state == State::InFlight
             && let Some(lease) = self.leases.of(id, record.token)
         {
-            if lease.remaining().is_zero() {
-                return Ok(None);
+            let remaining = lease.remaining();
+            if remaining.is_zero() {
+                return None;
             }
             if lease.lapsed() {
                 lapse = Lapse::Lapsed;
             }
-            return Ok(Some(Seen {
+            let seen = Seen {
                 record,
                 lapse,
                 quiet: Some(lease.quiet()),
-            }));
+            };
+            return Some((seen, remaining));
         }
         let ttl = u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX);
-        let written = cell.expiry.saturating_sub(ttl);
-        let mut quiet = Duration::from_millis(self.clock.now().saturating_sub(written));
-        if cell.owner != self.owner {
+        let written = expiry.saturating_sub(ttl);
+        let mut quiet = Duration::from_millis(now.saturating_sub(written));
+        if owner != self.owner {
             // The file does not have every heartbeat of a process that is gone, and its clock was another.
             quiet = quiet.min(self.clock.running());
         }
-        Ok((!expired).then_some(Seen {
+        let seen = Seen {
             record,
             lapse,
             quiet: Some(quiet),
-        }))
+        };
+        let remaining = Duration::from_millis(expiry.saturating_sub(now));
+        (!remaining.is_zero()).then_some((seen, remaining))
     }
 }
 

@@ -17,6 +17,11 @@
 //! wrote it: one in flight under another is left by a process that is gone, and is unknown at once. A process that stood still finds its own
 //! leases lapsed: it is not steady (`status`) until they had time to be renewed.
 //!
+//! # Listings
+//!
+//! A page is read in slices, each in a read transaction of its own (`listing`): one that is held keeps pages from being used again. The pages of the
+//! file hold answers beside what a listing tells, so those are read from the disk, and not kept.
+//!
 //! # Expiry
 //!
 //! A record carries when it ends by the store's own time, which never runs back (`clock`). An expired record is absent; the writer removes it
@@ -36,6 +41,7 @@ mod clock;
 mod file;
 mod headroom;
 mod leases;
+mod listing;
 mod slot;
 mod status;
 mod tables;
@@ -51,7 +57,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
-use redb::{DatabaseError, StorageBackend};
+use redb::{Database, DatabaseError, StorageBackend};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
@@ -60,12 +66,14 @@ use self::clock::Clock;
 use self::file::RecordFile;
 use self::headroom::Headroom;
 use self::leases::{Leases, Renewal};
+use self::listing::Slice;
 use self::slot::Slot;
 use self::status::Status;
 use self::transaction::{Job, Written};
 use self::upkeep::{Last, Trouble};
 use self::writer::{Request, Writer};
-use super::{Health, Inserted, Replaced, Store, StoreError, StoreSettings};
+use super::listing::Page;
+use super::{Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
@@ -172,8 +180,28 @@ impl Embedded {
         self.status.statistics()
     }
 
-    /// What was committed at `id`, on a thread that may wait for the disk.
+    /// What was committed at `id`.
     async fn read(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        let witness = Arc::clone(&self.witness);
+        self.on_disk(move |database| match tables::look(database, id)? {
+            Some(cell) => Ok(witness.view(id, cell)),
+            None => Ok(Ok(None)),
+        })
+        .await?
+    }
+
+    /// What was committed after `after`, a slice of it.
+    async fn read_slice(&self, after: Option<RecordId>) -> Result<Slice, StoreError> {
+        let witness = Arc::clone(&self.witness);
+        self.on_disk(move |database| Slice::read(database, &witness, after))
+            .await
+    }
+
+    /// Reads on a thread that may wait for the disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let gone = || StoreError::Unanswered("the store is closed".to_owned());
         // The permit first: who has the database keeps the writer from opening it again.
         let permit = Arc::clone(&self.readers)
@@ -186,16 +214,13 @@ impl Embedded {
         let database = database.ok_or_else(|| {
             StoreError::Refused("the record file does not open again yet".to_owned())
         })?;
-        let witness = Arc::clone(&self.witness);
         let read = move || {
-            let found = writer::guarded(|| tables::look(&database, id));
+            let found = writer::guarded(|| work(&database));
             drop((database, permit));
-            match found {
-                Ok(Some(cell)) => witness.view(id, cell),
-                Ok(None) => Ok(None),
-                Err(redb::Error::Corrupted(reason)) => Err(StoreError::Unreadable(reason)),
-                Err(error) => Err(StoreError::Unanswered(error.to_string())),
-            }
+            found.map_err(|error| match error {
+                redb::Error::Corrupted(reason) => StoreError::Unreadable(reason),
+                error => StoreError::Unanswered(error.to_string()),
+            })
         };
         tokio::task::spawn_blocking(read)
             .await
@@ -300,6 +325,29 @@ impl Store for Embedded {
 
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         self.in_time(self.read(id)).await
+    }
+
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        let mut page = Page::new(limit, wanted);
+        let mut after = after;
+        loop {
+            let slice = self.in_time(self.read_slice(after)).await?;
+            for found in slice.found {
+                if page.full() {
+                    return Ok(page.end(true));
+                }
+                page.take(found)?;
+            }
+            match slice.last {
+                Some(last) => after = Some(last),
+                None => return Ok(page.end(false)),
+            }
+        }
     }
 
     /// For how long the writer went round without a pause of more than a second, which is a process that stood still or a disk

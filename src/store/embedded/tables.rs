@@ -1,5 +1,7 @@
 //! The tables in the file, and what one transaction does with them.
 
+use std::ops::Bound;
+
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
     TableDefinition, TableError, WriteTransaction,
@@ -135,6 +137,34 @@ pub(super) fn look(database: &Database, id: RecordId) -> Result<Option<Cell>, re
     let records = txn.open_table(RECORDS)?;
     let value = records.get(id.as_bytes())?;
     value.map(|value| cell(value.value())).transpose()
+}
+
+/// What comes after `after` in what was committed last, by ascending id: so many records at most, and so many bytes about. `each` is given
+/// the values, which are read with the pages that hold them, and are not copied. Brings back the last id, if there may be others.
+pub(super) fn range(
+    database: &Database,
+    after: Option<RecordId>,
+    (records, bytes): (usize, usize),
+    mut each: impl FnMut(RecordId, &[u8]),
+) -> Result<Option<RecordId>, redb::Error> {
+    let txn = database.begin_read()?;
+    let table = txn.open_table(RECORDS)?;
+    let after = after.map(|id| *id.as_bytes());
+    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut read = 0;
+    for (number, entry) in table
+        .range::<&[u8; 16]>((from, Bound::Unbounded))?
+        .enumerate()
+    {
+        let (id, value) = entry?;
+        let id = RecordId::from_bytes(*id.value());
+        each(id, value.value());
+        read += value.value().len();
+        if number + 1 >= records || read >= bytes {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a record has expired by `now`, by what was committed last.

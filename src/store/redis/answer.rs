@@ -9,7 +9,7 @@ use super::Named;
 use super::failure::Failure;
 use super::script::{self, MAX_TTL};
 use crate::idempotency::{Lapse, Record, Seen, State};
-use crate::store::{CodecError, Replaced};
+use crate::store::{CodecError, Head, HeadError, Replaced, decode_head};
 
 /// What a look with a limit found.
 #[expect(
@@ -21,6 +21,24 @@ pub(super) enum Look {
     Whole(Option<Seen>),
     /// A record beyond the limit.
     Large,
+}
+
+/// What the first bytes of a record told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would cost an allocation a record"
+)]
+pub(super) enum Beginning {
+    /// There is none.
+    Nothing,
+    /// Not enough: so many may.
+    Needs(usize),
+    /// This, and what is left of its time to live.
+    Told {
+        head: Head,
+        lapsed: bool,
+        expires_in: Option<Duration>,
+    },
 }
 
 /// Reads the answer to `SET NX GET`.
@@ -72,6 +90,37 @@ pub(super) fn looked(named: Named<'_>, answer: Value) -> Result<Look, Failure> {
         }
         _ => Err(unexpected()),
     }
+}
+
+/// Reads the answer of the script that reads the beginning of a record.
+pub(super) fn began(answer: Value) -> Result<Beginning, Failure> {
+    let Value::Array(parts) = answer else {
+        return Err(unexpected());
+    };
+    match parts.as_slice() {
+        [Value::Int(script::NOTHING)] => Ok(Beginning::Nothing),
+        [Value::Int(script::UNREADABLE)] => Err(foreign()),
+        [
+            Value::Int(script::FOUND),
+            Value::Int(left),
+            Value::Int(length),
+            Value::BulkString(beginning),
+        ] => match decode_head(beginning, u64::try_from(*length).unwrap_or_default()) {
+            Ok(head) => Ok(Beginning::Told {
+                lapsed: lapse(&head.record, *left) == Lapse::Lapsed,
+                expires_in: u64::try_from(*left).ok().map(Duration::from_millis),
+                head,
+            }),
+            Err(HeadError::Needs(bytes)) => Ok(Beginning::Needs(bytes)),
+            Err(HeadError::Unreadable(error)) => Err(Failure::Unreadable(error.to_string())),
+        },
+        _ => Err(unexpected()),
+    }
+}
+
+/// Reads the answer to `SCAN`: where to go on, and the keys.
+pub(super) fn scanned(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
+    ::redis::from_redis_value(answer).map_err(|_| unexpected())
 }
 
 /// Takes a look without a limit for what it found.

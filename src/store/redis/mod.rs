@@ -20,9 +20,10 @@
 //! - *Slow is not dead*: what tells them apart is whether bytes move (`line`).
 //! - *Large answers* travel apart from claims (`session`).
 //! - *A full server, or one that may evict*, takes no claims, still brings back what is there, and takes settlements.
+//! - *A listing* goes beside all that (`listing`).
 //!
 //! A user with the fewest rights that do: `~PREFIX:* +set +get +getrange +strlen +exists +pttl +pexpire +evalsha +script|load +info
-//! +ping`, and `+wait` for `wait_replicas`; on a cluster `+asking +cluster|info +cluster|slots` too.
+//! +ping`, `+scan` for listings, and `+wait` for `wait_replicas`; on a cluster `+asking +cluster|info +cluster|slots` too.
 
 mod address;
 mod answer;
@@ -32,6 +33,7 @@ mod failure;
 mod keeper;
 mod known;
 mod line;
+mod listing;
 mod locator;
 mod node;
 mod replicated;
@@ -45,13 +47,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use self::cluster::Cluster;
 use self::failure::Failure;
 use self::line::Patience;
 use self::locator::Locator;
 use self::servers::Servers;
 use self::session::Session;
-use super::{Codec, Health, Inserted, Replaced, Store, StoreError, StoreSettings};
+use super::{Codec, Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
 
 /// Records on a Redis server, or on a cluster of them.
@@ -60,6 +64,8 @@ pub struct Redis {
     prefix: String,
     timeout: Duration,
     codec: Codec,
+    /// Bounds the pages that are made at a time, and so their memory.
+    listings: Semaphore,
 }
 
 /// A record, as it is called on the server, and how it is read.
@@ -111,6 +117,7 @@ impl Redis {
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
             codec: settings.codec.clone(),
+            listings: Semaphore::new(LISTINGS),
         };
         store.servers.settled(SETUP).await;
         match store.servers.evicts() {
@@ -264,6 +271,15 @@ impl Store for Redis {
         Ok(self.found(self.named(id, key), patience).await?)
     }
 
+    async fn list(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Listing, StoreError> {
+        self.page(after, limit, wanted).await
+    }
+
     fn steady(&self, id: RecordId) -> Duration {
         self.servers.steady(&self.key(id))
     }
@@ -294,5 +310,7 @@ const FORMS: &str = "redis://[user:password@]host[:port][/database], \
     redis+sentinel://[user:password@]host[:port],…/primary[/database] or redis+cluster://[user:password@]host[:port],…";
 /// How long a start waits for the server to be reached, and checked.
 const SETUP: Duration = Duration::from_secs(2);
+/// Pages of listings that are made at a time.
+const LISTINGS: usize = 2;
 /// How often in a row an operation is sent to another node of a cluster.
 const MAX_REDIRECTIONS: u32 = 5;

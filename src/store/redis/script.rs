@@ -18,6 +18,8 @@ pub(super) struct Scripts {
     pub(super) claim: Script,
     /// `KEYS: record; ARGV: limit` → [`NOTHING`], `[FOUND, pttl, frame]`, [`LARGE`] beyond the limit, or [`UNREADABLE`].
     pub(super) look: Script,
+    /// `KEYS: record; ARGV: bytes` → [`NOTHING`], `[FOUND, pttl, length, first bytes]` or [`UNREADABLE`].
+    pub(super) head: Script,
     /// `KEYS: record; ARGV: frame, px, token, states, whether absent will do, whether it must have lapsed, touch` →
     /// [`STALE`], [`APPLIED`], [`RESTORED`] or [`UNREADABLE`]. With `touch`, a record that stands already is written to all the
     /// same, so that `WAIT` has something to wait for.
@@ -38,6 +40,7 @@ impl Scripts {
         Self {
             claim: script("#!lua\n", CLAIM),
             look: script("#!lua flags=no-writes\n", LOOK),
+            head: script("#!lua flags=no-writes\n", HEAD),
             claim_over: script("#!lua\n", REPLACE),
             settle: script("#!lua flags=allow-oom\n", REPLACE),
             renew: script("#!lua flags=allow-oom\n", RENEW),
@@ -55,6 +58,15 @@ pub(super) fn terms(expect: &Expect) -> (&[u8], &'static [u8]) {
             token.as_bytes(),
             &[State::InFlight as u8, State::Unknown as u8],
         ),
+        Expect::Shown(token, state) => {
+            let states: &[u8] = match state {
+                State::InFlight => &[State::InFlight as u8],
+                State::Unknown => &[State::Unknown as u8],
+                State::Released => &[State::Released as u8],
+                State::Completed => &[State::Completed as u8],
+            };
+            (token.as_bytes(), states)
+        }
     }
 }
 
@@ -123,6 +135,19 @@ end
 }
 
 const LOOK: &str = "return look(tonumber(ARGV[1])) or {0}";
+
+const HEAD: &str = "
+local head = redis.pcall('GETRANGE', key, 0, tonumber(ARGV[1]) - 1)
+local problem = foreign(head)
+if problem then
+  if problem == 3 then return {3} end
+  return problem
+end
+if head == '' then
+  if redis.call('EXISTS', key) == 1 then return {3} end
+  return {0}
+end
+return {1, redis.call('PTTL', key), redis.call('STRLEN', key), head}";
 
 const CLAIM: &str = "
 local found = look(tonumber(ARGV[3]))

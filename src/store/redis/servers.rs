@@ -62,6 +62,18 @@ impl Servers {
         }
     }
 
+    /// Each that has keys.
+    ///
+    /// # Errors
+    ///
+    /// It is not known of every key who has it.
+    pub(super) async fn all(&self, patience: Patience) -> Result<Vec<Arc<Node>>, Failure> {
+        match self {
+            Self::Single(node) => Ok(vec![Arc::clone(node)]),
+            Self::Cluster(cluster) => cluster.all(patience).await,
+        }
+    }
+
     /// Who is asked next, where one said that the key is elsewhere.
     pub(super) fn redirected(&self, from: &Place, failure: &Failure) -> Option<Place> {
         match self {

@@ -215,6 +215,31 @@ impl Session {
         replaced(self.express.run(&renew, patience).await?)
     }
 
+    /// Goes on through all keys from `cursor`: a slice of them (`SCAN`).
+    pub(super) async fn scan(
+        &self,
+        cursor: &[u8],
+        pattern: &str,
+        patience: Patience,
+    ) -> Result<Value, Failure> {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(pattern);
+        scan.arg("COUNT").arg(SCANNED);
+        self.bulk.ask(&scan, patience.while_moving()).await
+    }
+
+    /// The first bytes of what is there, how much there is, and what is left of its time to live.
+    pub(super) async fn beginning(
+        &self,
+        key: &str,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<Value, Failure> {
+        let mut head = self.scripts.head.key(key);
+        head.arg(bytes);
+        self.bulk.run(&head, patience.while_moving()).await
+    }
+
     async fn claim_on_front(
         &self,
         named: Named<'_>,
@@ -366,5 +391,7 @@ fn ttl(record: &Record) -> i64 {
         .clamp(1, MAX_TTL)
 }
 
+/// Keys that the server looks at in one step of a listing: half a millisecond of its time.
+const SCANNED: usize = 1000;
 /// Bytes of a record that may go beside claims and heartbeats.
 const SMALL: usize = 32 * 1024;

@@ -5,6 +5,7 @@
 
 mod asked;
 mod killed;
+mod listed;
 mod moved;
 mod nodes;
 mod races;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use idemproxy::idempotency::{Expect, State};
 use idemproxy::store::{
-    Embedded, Inserted, Location, Replaced, Store, StoreError, StoreSettings, Sync,
+    Embedded, Inserted, Listed, Location, Replaced, Store, StoreError, StoreSettings, Sync,
 };
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
@@ -89,6 +89,12 @@ async fn what_was_settled_is_there_when_it_opens_again_and_what_was_in_flight_is
             store.renew(ids[2], running.token).await,
             Ok(Replaced::Stale)
         );
+        let listing = store.list(None, 10, &|_: &Listed| true).await.unwrap();
+        let listed = |id| listing.records.iter().find(|it| it.id == id).unwrap();
+        assert_eq!(listing.records.len(), 3);
+        assert_eq!(listed(ids[0]).response_bytes, Some(3));
+        assert_eq!(listed(ids[1]).record, release);
+        assert_eq!(listed(ids[2]).record.state, State::Unknown);
         let lapsed = store
             .replace(ids[2], Expect::Lapsed(running.token), &claim())
             .await;
@@ -143,6 +149,10 @@ async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires
             store.replace(id, expect, &completed(&old, "")).await.err()
         ));
     }
+    let listing = store.list(None, 10, &|_: &Listed| true).await.unwrap();
+    assert_eq!((listing.records.len(), listing.unreadable), (0, 1));
     eventually("it expires", || async { store.look(id).await == Ok(None) }).await;
+    let listing = store.list(None, 10, &|_: &Listed| true).await.unwrap();
+    assert_eq!((listing.records.len(), listing.unreadable), (0, 0));
     create(&store, id, &claim()).await;
 }

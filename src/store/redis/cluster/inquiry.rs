@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::layout::Layout;
 use super::map::Map;
-use super::slot::slot_of;
+use super::slot::{SLOTS, slot_of};
 use crate::store::redis::address::Address;
 use crate::store::redis::failure::Failure;
 use crate::store::redis::keeper::Keeper;
@@ -143,6 +143,29 @@ impl Inquiry {
         let known = self.known();
         let holder = known.map.as_ref()?.holder(slot)?;
         known.nodes.get(holder).map(|kept| Arc::clone(&kept.node))
+    }
+
+    /// Everybody who has a slot, by the map and by redirections since.
+    ///
+    /// # Errors
+    ///
+    /// Slots that nobody has.
+    pub(super) fn holders(&self) -> Result<Vec<Arc<Node>>, Failure> {
+        let known = self.known();
+        let orphans = |slots: usize| Failure::NoConnection(format!("{slots} slots have no node"));
+        let map = known
+            .map
+            .as_ref()
+            .ok_or_else(|| orphans(usize::from(SLOTS)))?;
+        if map.orphans() > 0 {
+            return Err(orphans(map.orphans()));
+        }
+        let node = |address| {
+            let kept = known.nodes.get(address);
+            kept.map(|kept| Arc::clone(&kept.node))
+                .ok_or_else(|| Failure::NoConnection("a node is not known yet".to_owned()))
+        };
+        map.holders().into_iter().map(node).collect()
     }
 
     /// A node said that another one has this slot: who that is.

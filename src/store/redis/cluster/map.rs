@@ -1,5 +1,6 @@
 //! Which node has which slot, and since when that is so.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,11 @@ impl Map {
             .get(usize::from(slot))?
             .as_ref()
             .map(|held| &*held.by)
+    }
+
+    /// Everybody who has a slot.
+    pub(super) fn holders(&self) -> HashSet<&Address> {
+        self.slots.iter().flatten().map(|held| &*held.by).collect()
     }
 
     /// For how long this slot was seen where it is.

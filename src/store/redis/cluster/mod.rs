@@ -30,6 +30,7 @@ use super::SetupError;
 use super::address::Address;
 use super::failure::Failure;
 use super::line::Patience;
+use super::node::Node;
 use super::servers::Place;
 use crate::store::{Health, StoreSettings};
 
@@ -93,6 +94,16 @@ impl Cluster {
                 Err(Failure::NoConnection("no node has its slot".to_owned()))
             }
         }
+    }
+
+    /// Each node that has slots.
+    ///
+    /// # Errors
+    ///
+    /// A slot has none.
+    pub(super) async fn all(&self, patience: Patience) -> Result<Vec<Arc<Node>>, Failure> {
+        self.inquiry.decided(patience).await?;
+        self.inquiry.holders()
     }
 
     /// Who is asked next, where one said that the key is elsewhere; nobody, where it did not say where.
