@@ -17,7 +17,8 @@ mod token;
 
 use std::sync::Arc;
 
-use crate::idempotency::Terms;
+use crate::idempotency::digest::Digest;
+use crate::idempotency::{Key, Terms};
 use crate::store::AnyStore;
 use crate::telemetry::Metrics;
 
@@ -46,6 +47,9 @@ pub trait Operated: Send + Sync {
 
     /// How long the records of the route of this name are kept; of the default one, if it is gone.
     fn terms(&self, route: &str) -> Terms;
+
+    /// What a record holds of a key.
+    fn digest(&self, key: &Key) -> Digest;
 
     /// The largest answer that any route keeps, bytes. No larger one is taken from operators.
     fn max_response(&self) -> u64;

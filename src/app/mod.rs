@@ -175,6 +175,7 @@ impl App {
             store: store.clone(),
             routes: settings.routes.clone(),
             service: settings.service.clone(),
+            secret: settings.store.secret.clone(),
             jwt: settings.jwt.clone(),
             trust_forwarded: settings.server.trust_forwarded.clone(),
             max_in_flight: settings.server.max_in_flight,

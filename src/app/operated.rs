@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::admin::Operated;
 use crate::config::Settings;
-use crate::idempotency::Terms;
+use crate::idempotency::digest::Digest;
+use crate::idempotency::{Key, Secret, Terms};
 use crate::proxy::Routes;
 use crate::store::AnyStore;
 
@@ -15,6 +16,7 @@ pub(super) struct Premises {
     /// Nothing until it is open.
     store: OnceLock<Arc<AnyStore>>,
     routes: Routes,
+    secret: Secret,
     description: serde_json::Value,
 }
 
@@ -24,6 +26,7 @@ impl Premises {
         Self {
             store: OnceLock::new(),
             routes: settings.routes.clone(),
+            secret: settings.store.secret.clone(),
             description: json!({
                 "settings": settings.describe().to_string(),
                 "warnings": settings.warnings,
@@ -47,6 +50,10 @@ impl Operated for Premises {
         let policies = self.routes.all();
         let named = policies.iter().find(|policy| policy.route == route);
         named.unwrap_or(&policies[0]).terms()
+    }
+
+    fn digest(&self, key: &Key) -> Digest {
+        self.secret.key(key)
     }
 
     fn max_response(&self) -> u64 {

@@ -77,6 +77,9 @@ pub(super) const JWT_LEEWAY: Duration = Duration::from_secs(60);
 /// Hundreds of keys.
 pub(super) const KEYS_MAX: u64 = 1 << 20;
 
+/// As many as the hash has: with fewer the secret is the weakest part.
+pub(super) const SECRET_MIN: usize = 32;
+
 /// Anything shorter is lost to scheduling: a third of it, the heartbeat's period, is then a few milliseconds.
 pub(super) const LEASE_MIN: Duration = Duration::from_millis(100);
 /// A crashed claim blocks its key for that long.

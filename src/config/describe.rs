@@ -44,6 +44,13 @@ impl Display for Description<'_> {
         }
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
+        if let Some(keys) = settings.store.codec.keys() {
+            let keys = format_args!("stored answers, by the first of {keys} keys");
+            line(f, "encryption", keys)?;
+        }
+        if settings.store.secret.is_set() {
+            line(f, "secret", "record ids and fingerprints are made under it")?;
+        }
         voice(f, &settings.server.voice)?;
         if let Some(jwt) = &settings.jwt {
             line(f, "jwt", rules(jwt.rules()))?;

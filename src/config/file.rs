@@ -1,7 +1,5 @@
 //! The file, section by section.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,15 +10,18 @@ use super::defaults::{self, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::kind::{Read, Value, boolean, duration, list, number, one_of, size, wrong};
 use super::overrides::Overrides;
 use super::reader::{Reader, Spot};
+use super::secrets::{encryption_key, secret};
 use super::settings::{AdminSettings, LogSettings, Settings};
 use super::words::{
-    address, address_or_off, file, host_name, location, log_filter, name, networks, origin, prefix,
+    address, address_or_off, content, file, host_name, location, log_filter, name, networks,
+    origin, prefix,
 };
 use super::{jwt, policy, routes, voice, warnings};
 use crate::admin::OperatorToken;
 use crate::downstream::ServerSettings;
+use crate::idempotency::Secret;
 use crate::proxy::Policy;
-use crate::store::{Location, StoreSettings, Sync};
+use crate::store::{Codec, Keyring, Location, StoreSettings, Sync};
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamSettings;
 use crate::wire::Voice;
@@ -103,20 +104,7 @@ fn read_admin(
 
 /// The token in a file. Nothing of it is in the fault.
 fn token(value: &Value<'_>) -> Read<OperatorToken> {
-    let path = file(value)?;
-    let read = || {
-        let file = File::open(&path)?;
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is no file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(defaults::TOKEN_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = match read() {
-        Ok(bytes) => bytes,
-        Err(error) => return wrong(value, format!("a file that can be read: {error}")),
-    };
+    let bytes = content(value)?;
     let text = bytes.trim_ascii();
     // RFC 6750, section 2.1.
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
@@ -156,6 +144,11 @@ fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSetting
         ),
         wait_replicas: table.get_or("wait_replicas", number(0..=100), 0),
         allow_eviction: table.get_or("allow_eviction", boolean, false),
+        codec: table
+            .get("encryption_keys", list(1, encryption_key))
+            .and_then(Keyring::of)
+            .map_or(Codec::clear(), Codec::sealing),
+        secret: table.get_or("secret_file", secret, Secret::none()),
     }
 }
 

@@ -86,6 +86,7 @@ use self::records::Records;
 use self::respond::Answer;
 use self::source::{BodySoFar, Sought};
 use self::waiters::Waiters;
+use crate::idempotency::Secret;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -115,6 +116,8 @@ pub struct Parameters<F, S> {
     pub routes: Routes,
     /// Part of every record id.
     pub service: String,
+    /// Under which what is stored is hashed.
+    pub secret: Secret,
     /// Verifies bearer tokens.
     pub jwt: Option<Arc<TokenVerifier>>,
     /// Whose word on the client's address is believed.
@@ -153,6 +156,7 @@ struct Shared<F, S> {
     records: Arc<Records<S>>,
     routes: Routes,
     service: String,
+    secret: Secret,
     jwt: Option<Arc<TokenVerifier>>,
     trust_forwarded: Vec<IpNet>,
     authorities: Vec<String>,
@@ -174,6 +178,7 @@ impl<F, S: Store> Idempotency<F, S> {
             store,
             routes,
             service,
+            secret,
             jwt,
             trust_forwarded,
             authorities,
@@ -192,6 +197,7 @@ impl<F, S: Store> Idempotency<F, S> {
             records: Arc::new(records),
             routes,
             service,
+            secret,
             jwt,
             trust_forwarded,
             authorities,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use idemproxy::admin::{Admin, Operated, Report, serve_admin};
 use idemproxy::config::{self, Overrides};
-use idemproxy::idempotency::digest::Hasher;
+use idemproxy::idempotency::digest::{Digest, Hasher};
 use idemproxy::idempotency::{
-    Expect, Fingerprint, Origin, Part, Record, RecordId, State, StoredResponse, Terms, Token,
-    UnixMillis,
+    Expect, Fingerprint, Key, Origin, Part, Record, RecordId, Secret, State, StoredResponse, Terms,
+    Token, UnixMillis,
 };
 use idemproxy::store::{AnyStore, Inserted, Replaced, Store};
 use idemproxy::telemetry::Metrics;
@@ -47,6 +47,10 @@ impl Operated for Program {
             failed_retention: Duration::from_secs(3_600),
             unknown_retention: Duration::from_secs(86_400),
         }
+    }
+
+    fn digest(&self, key: &Key) -> Digest {
+        Secret::none().key(key)
     }
 
     fn max_response(&self) -> u64 {
@@ -117,6 +121,7 @@ pub fn record(state: State) -> Record {
         lease: Duration::from_secs(600),
         attempts: 1,
         in_doubt: false,
+        trace: None,
         created: UnixMillis(1_790_000_000_000),
         settled: settled.then_some(UnixMillis(1_790_000_001_500)),
         expires: (state == State::Completed).then_some(UnixMillis(1_790_086_401_500)),

@@ -37,7 +37,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use idemproxy::admin::{Admin, Operated, Report, serve_admin};
-use idemproxy::idempotency::Terms;
+use idemproxy::idempotency::digest::Digest;
+use idemproxy::idempotency::{Key, Terms};
 use idemproxy::store::AnyStore;
 use idemproxy::telemetry::{Metrics, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +79,10 @@ impl Operated for Nothing {
 
     fn terms(&self, _: &str) -> Terms {
         unreachable!("there is no record")
+    }
+
+    fn digest(&self, _: &Key) -> Digest {
+        unreachable!("nothing is listed")
     }
 
     fn max_response(&self) -> u64 {

@@ -289,6 +289,7 @@ impl Faulty {
             store: store.clone(),
             routes: settings.routes,
             service: settings.service,
+            secret: settings.store.secret,
             jwt: settings.jwt,
             trust_forwarded: settings.server.trust_forwarded.clone(),
             max_in_flight: settings.server.max_in_flight,

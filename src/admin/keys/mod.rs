@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::answer::{Answer, Refusal, json};
 use super::pages::no_such_page;
 use super::{Admin, Operated};
-use crate::idempotency::RecordId;
+use crate::idempotency::{Key, RecordId};
 use crate::store::{AnyStore, Store, StoreError};
 use crate::wire::BoxError;
 
@@ -51,7 +51,8 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result<Answer, R
         unreadable: u64,
     }
     let now = entry::now();
-    let query = Query::parse(query.unwrap_or_default(), now)?;
+    let digest = |key: &Key| admin.operated.digest(key);
+    let query = Query::parse(query.unwrap_or_default(), digest, now)?;
     let store = open(&*admin.operated)?;
     let listing = store
         .list(query.after, query.limit, &|listed| query.wants(listed))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::entry::parse_id;
 use crate::admin::answer::Refusal;
-use crate::idempotency::digest::{Digest, Hasher};
+use crate::idempotency::digest::Digest;
 use crate::idempotency::{Key, RecordId, State, UnixMillis};
 use crate::store::Listed;
 
@@ -26,7 +26,12 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub(super) fn parse(query: &str, now: UnixMillis) -> Result<Self, Refusal> {
+    /// Reads a query. `digest` tells what a record holds of a key.
+    pub(super) fn parse(
+        query: &str,
+        digest: impl Fn(&Key) -> Digest,
+        now: UnixMillis,
+    ) -> Result<Self, Refusal> {
         let mut asked = Self {
             state: None,
             route: None,
@@ -42,7 +47,7 @@ impl Query {
             match &*name {
                 "state" => asked.state = Some(state(value)?),
                 "route" => asked.route = Some(value.to_owned()),
-                "key" => asked.key = Some(digests(value)?),
+                "key" => asked.key = Some(digests(value, &digest)?),
                 "limit" => asked.limit = limit(value)?,
                 "cursor" => {
                     let after = parse_id(value);
@@ -96,14 +101,9 @@ fn ago(UnixMillis(now): UnixMillis, name: &str, value: &str) -> Result<UnixMilli
 }
 
 /// What a record holds of the key: as it stands, and as a header would be read.
-fn digests(key: &str) -> Result<[Digest; 2], Refusal> {
+fn digests(key: &str, of: impl Fn(&Key) -> Digest) -> Result<[Digest; 2], Refusal> {
     let bare = Key::bare(key.as_bytes(), KEY_MAX);
     let header = Key::from_header(key.as_bytes(), KEY_MAX);
-    let of = |key: &Key| {
-        let mut digest = Hasher::new("key");
-        digest.part(key.as_str().as_bytes());
-        digest.finish()
-    };
     match (bare, header) {
         (Ok(bare), Ok(header)) => Ok([of(&bare), of(&header)]),
         (Ok(key), Err(_)) | (Err(_), Ok(key)) => Ok([of(&key); 2]),
@@ -136,12 +136,12 @@ const KEY_MAX: usize = 8 << 10;
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::idempotency::sample;
+    use crate::idempotency::{Secret, sample};
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
 
     fn query(text: &str) -> Query {
-        Query::parse(text, NOW).unwrap()
+        Query::parse(text, |key| Secret::none().key(key), NOW).unwrap()
     }
 
     fn listed(change: impl FnOnce(&mut Listed)) -> Listed {
@@ -185,9 +185,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_however_it_is_quoted() {
-        let mut digest = Hasher::new("key");
-        digest.part(b"a b+c");
-        let key = digest.finish();
+        let key = Secret::none().key(&Key::bare(b"a b+c", KEY_MAX).unwrap());
         let record = listed(|listed| listed.record.origin.key = key);
         for text in ["key=a+b%2Bc", "key=a%20b%2bc", "key=%22a%20b%2Bc%22"] {
             assert!(query(text).wants(&record), "{text}");
@@ -215,7 +213,7 @@ mod tests {
             ("key=", "key: expected an idempotency key"),
             ("stat=x%0A", "unknown parameter: stat"),
         ] {
-            let refusal = Query::parse(text, NOW).unwrap_err();
+            let refusal = Query::parse(text, |key| Secret::none().key(key), NOW).unwrap_err();
             assert_eq!(refusal.status, 400);
             assert_eq!(refusal.detail, detail, "{text}");
         }

@@ -13,6 +13,8 @@ use crate::config::{Fault, Given, Overrides, file, from_toml};
 /// Keys that are absent by default; every other one has its default in `config/idemproxy.toml`.
 const ABSENT: &[(&str, &str)] = &[
     ("admin", "token_file"),
+    ("store", "secret_file"),
+    ("store", "encryption_keys"),
     ("upstream_connections", "ca_file"),
     ("upstream_connections", "cert_file"),
     ("upstream_connections", "key_file"),
