@@ -12,6 +12,7 @@ use super::payload::Received;
 use super::policy::{Meanwhile, Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
 use super::records::{LostClaim, Records};
+use super::trail::Trail;
 use super::waiters::Place;
 use super::{Forward, Shared, problem, scope};
 use crate::fault::{Seeded, seeded};
@@ -57,6 +58,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     slot: ClaimSlot,
 ) -> Result<Acquired, Denied> {
     let records = &proxy.records;
+    let trail = Trail::of(request);
     let mut attempt = Attempt {
         token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
         terms: policy.terms(),
@@ -96,7 +98,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             None if matches!(attempt.payload, Payload::Consumed(_)) => break,
             None => {
                 let record = attempt.claim();
-                match records.insert(keyed.id, &record).await {
+                match trail.stored(records.insert(keyed.id, &record)).await {
                     Ok(Inserted::Created) => return Ok(claim(record, since, false, slot)),
                     Ok(Inserted::Occupied(seen)) => seen,
                     Err(error) => {
@@ -140,7 +142,8 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                     Probed::Absent => Verdict::Claim(expect),
                     Probed::Refused(problem) => return Err(Denied::Refused(problem)),
                     Probed::Found(record, held) => {
-                        let replaced = records.replace(keyed.id, expect, &record).await;
+                        let replaced = records.replace(keyed.id, expect, &record);
+                        let replaced = trail.stored(replaced).await;
                         if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
                             met.record = *record;
                             found = Some(held);
@@ -192,12 +195,16 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 let record = attempt.claim_over(&met.record);
                 let taken_over = !matches!(expect, Expect::Released(_));
                 let since = Instant::now();
-                match records.replace(keyed.id, expect, &record).await {
+                match trail
+                    .stored(records.replace(keyed.id, expect, &record))
+                    .await
+                {
                     Ok(Replaced::Applied | Replaced::Restored) => {
                         return Ok(claim(record, since, taken_over, slot));
                     }
                     Ok(Replaced::Stale) => {
-                        seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
+                        let look = trail.stored(records.look(keyed.id)).await;
+                        seen = look.map_err(Denied::NoStore)?;
                     }
                     Err(error) => {
                         return Err(give_up(
@@ -216,7 +223,8 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 }
             }
             Verdict::Look | Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
-                seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
+                let look = trail.stored(records.look(keyed.id)).await;
+                seen = look.map_err(Denied::NoStore)?;
             }
         }
     }

@@ -102,7 +102,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
     ) -> Result<Outcome, Outcome> {
         let (keyed, payload) = self.receive().await?;
         let id = keyed.id.observed();
-        account.name(id);
+        account.name(id, &keyed.text);
         let claim = self.claim(id, &keyed, payload, untold).await?;
         let (token, every) = (claim.token, claim.lease / 3);
         let (proxy, policy) = (self.proxy.clone(), self.policy.clone());

@@ -88,8 +88,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
             }
         };
         let id = known.as_ref().map(|keyed| keyed.id);
-        if let Some(id) = id {
-            account.name(id);
+        if let Some(keyed) = &known {
+            account.name(keyed.id, &keyed.text);
         }
         let mut held = self.limits.buffer();
         let received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
@@ -131,7 +131,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 }
             }
         };
-        account.name(keyed.id);
+        account.name(keyed.id, &keyed.text);
         let refuse = |code, why| Err(Problem::new(code, why).with_id(keyed.id.to_string()));
         if self.stop.draining.is_cancelled() {
             return refuse(Code::Draining, "The proxy is stopping.");

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub store_epoch_changes: Counter,
     /// Keyed requests with cookies, and no caller in their scope.
     pub cookies_without_caller: Counter,
+    /// Spans that could not be exported.
+    pub spans_dropped: Counter,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     limit_reached: Family<LimitLabels, Counter>,
@@ -59,6 +61,7 @@ impl Metrics {
             records_restored: Counter::default(),
             store_epoch_changes: Counter::default(),
             cookies_without_caller: Counter::default(),
+            spans_dropped: Counter::default(),
             registry: Registry::with_prefix("idemproxy"),
             requests: Family::default(),
             limit_reached: Family::default(),
@@ -67,6 +70,10 @@ impl Metrics {
             store_duration: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
         };
         metrics.register();
+        // A counter that begins when it is first needed shows no increase then.
+        for limit in Limit::ALL.iter().copied() {
+            drop(metrics.limit_reached.get_or_create(&LimitLabels { limit }));
+        }
         metrics
     }
 
@@ -185,6 +192,11 @@ impl Metrics {
             self.cookies_without_caller.clone(),
         );
         r.register(
+            "spans_dropped",
+            "Spans of traces that could not be exported",
+            self.spans_dropped.clone(),
+        );
+        r.register(
             "build",
             "This program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -200,6 +212,9 @@ macro_rules! labels {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The value of the label.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -380,11 +395,14 @@ struct StoreLabels {
     op: Operation,
 }
 
-const EXCHANGE_SECONDS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+/// From a replay out of memory to `upstream_timeout`.
+const EXCHANGE_SECONDS: [f64; 18] = [
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0, 300.0,
 ];
-const STORE_SECONDS: [f64; 11] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
+/// From a write to memory to many times `store.timeout`.
+const STORE_SECONDS: [f64; 13] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
 
 #[cfg(test)]
