@@ -76,6 +76,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             path: request.uri.path().to_owned(),
             key: keyed.key,
         },
+        trace: trail.trace(),
     };
     let in_doubt = policy.unknown_outcome;
     let claim = |record, since, taken_over, slot| {
@@ -90,6 +91,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     };
     let mut seen = None;
     let mut found = None;
+    let mut linked = None;
     for round in 0..ROUNDS {
         let since = Instant::now();
         let mut met = match seen.take() {
@@ -118,6 +120,10 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 }
             }
         };
+        if met.record.token != attempt.token && met.record.trace != linked {
+            linked = met.record.trace;
+            trail.met(linked);
+        }
         let verdict = match decide(&met, &attempt, in_doubt, records.steady(keyed.id)) {
             Verdict::Hash => {
                 let fingerprint = received

@@ -4,7 +4,8 @@ use http::{Request, Response};
 
 use super::trail::Trail;
 use super::{Forward, Shared, Target};
-use crate::upstream::SendError;
+use crate::telemetry::Limit;
+use crate::upstream::{NotSentReason, SendError};
 use crate::wire::Body;
 
 impl<F: Forward, S> Shared<F, S> {
@@ -23,6 +24,13 @@ impl<F: Forward, S> Shared<F, S> {
             span.attempt(&method, authority, resends, request.headers_mut())
         });
         let answer = self.inner.forward(request).await;
+        if let Err(SendError::NotSent {
+            reason: NotSentReason::NoConnectionFree,
+            ..
+        }) = &answer
+        {
+            self.metrics.limit_reached(Limit::UpstreamConnections);
+        }
         if let Some(span) = span {
             match &answer {
                 Ok(response) => span.answered(response.status()),

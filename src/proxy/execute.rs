@@ -29,7 +29,7 @@ use super::{Forward, Shared};
 use crate::fault::{self, Place};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State};
 use crate::store::Store;
-use crate::telemetry;
+use crate::telemetry::{self, Limit};
 use crate::wire::{self, Code, Problem};
 
 /// One request on its way through the upstream, with the claim under which it runs.
@@ -181,7 +181,12 @@ async fn work<F: Forward, S: Store>(
     trail.asked(began.elapsed());
     let response = match sent {
         Ok(response) => response,
-        Err(error) => return failed(error, policy, progress.stage()),
+        Err(error) => {
+            if progress.stage() == Stage::TooLarge {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
+            }
+            return failed(error, policy, progress.stage());
+        }
     };
     fault::reach(Place::AfterResponseHead);
     proxy.metrics.upstream_took(began.elapsed());

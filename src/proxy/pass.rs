@@ -16,7 +16,7 @@ use super::trail::Trail;
 use super::upload::{Stage, Upload};
 use super::{Forward, Shared, Target};
 use crate::store::Store;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Limit, Outcome};
 use crate::upstream::{Reuse, SendError, headers};
 use crate::wire::{self, Body, Code, Problem};
 
@@ -78,6 +78,7 @@ pub(super) async fn pass<F: Forward, S: Store>(
         Received::Gone => wire::empty(),
         Received::Streamed(upload) => {
             if upload.is_too_large() {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
                 return Answer::problem(payload::too_large());
             }
             upload.boxed_unsync()
@@ -95,7 +96,12 @@ pub(super) async fn pass<F: Forward, S: Store>(
     trail.asked(began.elapsed());
     let mut response = match sent {
         Ok(response) => response,
-        Err(error) => return Answer::problem(failed(&error, progress.stage())),
+        Err(error) => {
+            if progress.stage() == Stage::TooLarge {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
+            }
+            return Answer::problem(failed(&error, progress.stage()));
+        }
     };
     proxy.metrics.upstream_took(began.elapsed());
     let switched = headers::is_upgrade(response.headers());

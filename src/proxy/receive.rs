@@ -107,7 +107,13 @@ impl<F: Forward, S: Store> Shared<F, S> {
             Some(keyed) => keyed,
             None => {
                 let so_far = BodySoFar::of(&received);
-                let key = match source::find(&head, so_far, policy, self.records.now())? {
+                let sought = source::find(&head, so_far, policy, self.records.now());
+                let sought = sought.inspect_err(|problem| {
+                    if problem.code == Code::BodyTooLarge {
+                        self.metrics.limit_reached(Limit::MaxBufferedRequest);
+                    }
+                })?;
+                let key = match sought {
                     Sought::Key(key, _) => Some(key),
                     Sought::Nothing => None,
                     // No source says so of a body that was read; and if one did, it may have a key.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::request::Parts;
 use tokio::time::Instant;
 
+use crate::idempotency::Trace;
 use crate::telemetry::Span;
 
 /// What is noted of a request on its way: an extension of its head, which goes wherever the request goes.
@@ -38,6 +39,20 @@ impl Trail {
     /// The request's span, where it is traced.
     pub(super) fn span(&self) -> Option<&Span> {
         self.0.span.as_ref()
+    }
+
+    /// Where it is found, if its trace is recorded.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        let span = self.span().filter(|span| span.is_sampled())?;
+        let (trace_id, span_id) = span.ids();
+        Some(Trace { trace_id, span_id })
+    }
+
+    /// It met a record that a request of this trace made.
+    pub(super) fn met(&self, first: Option<Trace>) {
+        if let (Some(span), Some(first)) = (self.span(), first) {
+            span.link(first.trace_id, first.span_id);
+        }
     }
 
     /// Waits for an operation on the store.

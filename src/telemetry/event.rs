@@ -57,3 +57,57 @@ impl RequestEvent<'_> {
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_key_is_quoted_and_escaped_in_text() {
+        let written = Written::default();
+        let lines = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || lines.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let event = RequestEvent {
+                route: "default",
+                method: &Method::POST,
+                id: None,
+                key: Some("a\" outcome=\"b\n\u{1b}[31m"),
+                outcome: Outcome::Executed,
+                status: Some(StatusCode::CREATED),
+                duration: Duration::from_micros(1_966),
+                upstream: None,
+                store: Some(Duration::from_nanos(1)),
+                trace_id: Some("0af7"),
+            };
+            event.log();
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let (_, text) = text.split_once("idemproxy::request: ").unwrap();
+        assert_eq!(
+            text,
+            "request route=\"default\" method=POST key=\"a\\\" outcome=\\\"b\\n\\u{1b}[31m\" outcome=\"executed\" status=201 duration_ms=1.966 store_ms=0.0 trace_id=0af7\n"
+        );
+    }
+}

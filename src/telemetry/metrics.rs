@@ -23,6 +23,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Whether the store answered last time.
     pub store_up: Gauge,
+    /// Keys that the server of the store dropped for want of memory since it started.
+    pub store_evicted_keys: Gauge,
     /// Records that ended with an unknown outcome.
     pub records_unknown: Counter,
     /// Claims that were lost to another attempt before they were settled.
@@ -56,6 +58,7 @@ impl Metrics {
             waiters: Gauge::default(),
             connections: Gauge::default(),
             store_up: Gauge::default(),
+            store_evicted_keys: Gauge::default(),
             records_unknown: Counter::default(),
             claims_lost: Counter::default(),
             records_restored: Counter::default(),
@@ -185,6 +188,11 @@ impl Metrics {
             "store_up",
             "Whether the store answered last time",
             self.store_up.clone(),
+        );
+        r.register(
+            "store_evicted_keys",
+            "Keys that the store's server dropped for want of memory since it started",
+            self.store_evicted_keys.clone(),
         );
         r.register(
             "cookies_without_caller",
@@ -356,6 +364,8 @@ labels! {
         MaxBufferedRequest = "max_buffered_request",
         /// `max_stored_response`
         MaxStoredResponse = "max_stored_response",
+        /// `upstream_connections.max_connections`
+        UpstreamConnections = "upstream_max_connections",
     }
 }
 

@@ -99,6 +99,11 @@ impl Known {
         self.epoch_changes
     }
 
+    /// Keys that it dropped for want of memory since it started.
+    pub(super) fn evicted(&self) -> u64 {
+        self.facts.as_ref().map_or(0, |facts| facts.evicted)
+    }
+
     /// What an operator should know, a line each.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = self.notes_of_facts();
