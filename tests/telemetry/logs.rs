@@ -71,7 +71,7 @@ async fn keys_are_logged_only_where_that_is_asked_for() {
     );
 
     let world = World::start("[log]\nkeys = true\n", &[]).await;
-    assert!(world.proxy.log().contains("log: keys is true"));
+    world.says("log: keys is true").await;
     world.proxy.send(&post("/", "\"key-1\"", "a")).await;
     assert_eq!(world.event("executed").await["key"], "key-1");
     let log = world.proxy.log();

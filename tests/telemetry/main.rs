@@ -46,6 +46,12 @@ impl World {
         found().unwrap()
     }
 
+    /// Waits until it has logged this; all that it logged so far.
+    pub async fn says(&self, text: &str) -> String {
+        support::eventually(|| self.proxy.log().contains(text)).await;
+        self.proxy.log()
+    }
+
     /// The value of a line of the metrics page.
     pub async fn metric(&self, line: &str) -> f64 {
         let page = self.proxy.page("/metrics").await.text();
