@@ -36,6 +36,7 @@ impl Display for Description<'_> {
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
         voice(f, &settings.server.voice)?;
+        line(f, "log.keys", settings.log.keys)?;
         if let Some(jwt) = &settings.jwt {
             line(f, "jwt", rules(jwt.rules()))?;
         }

@@ -259,7 +259,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
-        let trail = Trail::begin(self.traces.request(incoming(&head, &found)));
+        let trail = Trail::begin(self.traces.request(|| incoming(&head, &found)));
         head.extensions.insert(trail.clone());
         let (metrics, keys) = (self.metrics.clone(), self.log_keys);
         let mut account = Account::open(metrics, policy.clone(), &head, trail, keys);

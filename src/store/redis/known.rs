@@ -137,6 +137,14 @@ mod tests {
         Facts::read(&format!("run_id:{run}\nmaster_replid:h\n"))
     }
 
+    #[test]
+    fn evicted_keys_are_those_that_the_server_tells_of() {
+        let mut known = Known::default();
+        assert_eq!(known.evicted(), 0);
+        known.learn(Facts::read("run_id:a\nevicted_keys:3\n"));
+        assert_eq!(known.evicted(), 3);
+    }
+
     fn watched(known: &mut Known, from: Instant, rounds: u32) -> Instant {
         let step = Duration::from_millis(250);
         for round in 0..rounds {

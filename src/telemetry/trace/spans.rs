@@ -45,8 +45,9 @@ impl Traces {
     }
 
     /// Begins the span of a request, in the trace that the request names; nothing where requests are not traced.
-    pub fn request(&self, asked: Asked<'_>) -> Option<Span> {
+    pub fn request<'a>(&self, asked: impl FnOnce() -> Asked<'a>) -> Option<Span> {
         let tracer = self.0.as_ref()?;
+        let asked = asked();
         let parent = TraceContextPropagator::new()
             .extract_with_context(&Context::new(), &Carried::by(asked.headers));
         let (method, original) = known(asked.method);
