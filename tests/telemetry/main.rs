@@ -1,5 +1,5 @@
 //! What the program tells of itself: the metrics page, the log, and traces as a collector gets them.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 #[path = "../support/harness.rs"]
 mod support;
