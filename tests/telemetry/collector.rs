@@ -1,6 +1,7 @@
 //! A collector of spans: an upstream that is sent them.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
@@ -113,7 +114,18 @@ pub fn hex(bytes: &[u8]) -> String {
 fn decoded(entry: &Entry) -> ExportTraceServiceRequest {
     assert_eq!((&*entry.method, &*entry.target), ("POST", "/v1/traces"));
     assert_eq!(entry.field("content-type"), Some("application/x-protobuf"));
-    ExportTraceServiceRequest::decode(&*entry.body).unwrap()
+    let mut plain = Vec::new();
+    match entry.field("content-encoding") {
+        Some("gzip") => {
+            let mut gzip = flate2::read::GzDecoder::new(&*entry.body);
+            gzip.read_to_end(&mut plain).unwrap();
+        }
+        other => {
+            assert_eq!(other, None);
+            plain.extend_from_slice(&entry.body);
+        }
+    }
+    ExportTraceServiceRequest::decode(&*plain).unwrap()
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {

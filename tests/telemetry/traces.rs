@@ -175,6 +175,40 @@ async fn a_request_that_is_sent_again_has_a_span_for_each_time() {
 }
 
 #[tokio::test]
+async fn a_question_beside_the_request_belongs_to_its_trace() {
+    let collector = Collector::start().await;
+    let rule = "[[policy.response]]\nstatus = \"409\"\njson = { \"/code\" = \"there\" }\noutcome = \"store\"\nreply_from = \"/found\"\n";
+    let world = World::start(rule, &collector.variables(&[])).await;
+    let there = Reply::new(409).field("Content-Type", "application/json");
+    world.upstream.next(there.body("{\"code\": \"there\"}"));
+    world.upstream.next(Reply::new(200).body("it"));
+    let request = traced(post("/orders", "key-1", "a"), "01");
+    assert_eq!(world.proxy.send(&request).await.text(), "it");
+    let spans = collector.has(2).await;
+    let server = Arrived::find(&spans, "idemproxy.outcome", "executed");
+    let question = world.upstream.last();
+    assert_eq!(question.target, "/found");
+    let parent = format!("00-{TRACE}-{}-01", server.span_id());
+    assert_eq!(question.all("traceparent"), [parent]);
+}
+
+#[tokio::test]
+async fn what_is_observed_is_traced_as_what_it_would_have_been() {
+    let collector = Collector::start().await;
+    let observe = "[policy]\nmode = \"observe\"\n";
+    let world = World::start(observe, &collector.variables(&[])).await;
+    for outcome in ["observed_executed", "observed_replayed"] {
+        world.proxy.send(&post("/", "key-1", "a")).await;
+        world.event(outcome).await;
+    }
+    let spans = collector.has(4).await;
+    let first = Arrived::find(&spans, "idemproxy.outcome", "observed_executed");
+    let second = Arrived::find(&spans, "idemproxy.outcome", "observed_replayed");
+    assert_eq!(second.attribute("http.response.status_code"), Some("201"));
+    assert_eq!(hex(&second.span.links[0].span_id), first.span_id());
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_sample_is_not_sampled() {
     let collector = Collector::start().await;
     let world = World::start("", &collector.variables(&[])).await;
@@ -213,6 +247,7 @@ async fn the_sampler_the_resource_and_the_headers_are_those_of_the_environment()
     let variables = collector.variables(&[
         ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.0"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_SERVICE_NAME", "payments-proxy"),
         (
             "OTEL_RESOURCE_ATTRIBUTES",
@@ -243,6 +278,7 @@ async fn the_sampler_the_resource_and_the_headers_are_those_of_the_environment()
         );
     }
     let export = collector.server.last();
+    assert_eq!(export.field("content-encoding"), Some("gzip"));
     assert_eq!(export.field("x-tenant"), Some("one"));
     assert_eq!(export.field("authorization"), Some("Bearer abc"));
     assert!(
