@@ -91,6 +91,8 @@ impl Report for Condition {
             .map(|store| store.health())
             .unwrap_or_default();
         self.metrics.store_up.set(health.up.into());
+        let evicted = i64::try_from(health.evicted).unwrap_or(i64::MAX);
+        self.metrics.store_evicted_keys.set(evicted);
         let counted = self
             .epoch_changes
             .fetch_max(health.epoch_changes, Ordering::Relaxed);

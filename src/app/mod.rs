@@ -1,10 +1,13 @@
 //! Everything wired together: bound, running, drained. The one module that knows every other.
 
+#[cfg(feature = "otlp")]
+mod collector;
 mod condition;
 mod demo;
 mod forwarder;
 mod operated;
 mod signals;
+mod traces;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -92,6 +95,7 @@ pub struct App {
     tasks: TaskTracker,
     stop: Stop,
     condition: Arc<Condition>,
+    export: traces::Export,
 }
 
 /// The operators' listener, which answers probes from before the store is open to after the last exchange.
@@ -166,6 +170,7 @@ impl App {
         let store = Arc::new(AnyStore::open(&settings.store).await?);
         condition.opened(store.clone());
         premises.opened(store.clone());
+        let (traces, export) = traces::start(&metrics);
         let proxy = Idempotency::new(Parameters {
             authorities: upstreams
                 .iter()
@@ -184,6 +189,8 @@ impl App {
             body_idle_timeout: settings.server.body_idle_timeout,
             voice: settings.server.voice.clone(),
             metrics: metrics.clone(),
+            traces,
+            log_keys: settings.log.keys,
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
@@ -198,6 +205,7 @@ impl App {
             metrics,
             tasks,
             stop,
+            export,
         };
         app.announce(&settings);
         Ok(app)
@@ -276,6 +284,7 @@ impl App {
                 );
             }
         }
+        self.export.flush(LAST_WORDS).await;
         observer.abort();
         if let Some(operators) = self.operators {
             drop(operators.stop);

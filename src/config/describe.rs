@@ -52,6 +52,7 @@ impl Display for Description<'_> {
             line(f, "secret", "record ids and fingerprints are made under it")?;
         }
         voice(f, &settings.server.voice)?;
+        line(f, "log.keys", settings.log.keys)?;
         if let Some(jwt) = &settings.jwt {
             line(f, "jwt", rules(jwt.rules()))?;
         }

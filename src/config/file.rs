@@ -42,9 +42,7 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     let store = root.section("store", |table| {
         read_store(table, over, service.is_some() || !root.sound(&["service"]))
     });
-    for section in ["reload", "log"] {
-        root.section(section, |_| ());
-    }
+    root.section("reload", |_| ());
 
     let voice = Arc::new(voice::read(root));
     let jwt = root.section("jwt", jwt::read);
@@ -54,6 +52,7 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
         policy::read(table, &Policy::default(), has_jwt)
     });
     let routes = routes::read(root, default, &mut origins, has_jwt);
+    let log = read_log(root, over);
     Settings {
         listen,
         service: service.unwrap_or_else(|| defaults::SERVICE.to_owned()),
@@ -65,8 +64,8 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
         upstreams: root.section("upstream_connections", |table| {
             read_upstreams(table, origins)
         }),
-        log: read_log(root, over),
-        warnings: warnings::of(&store, jwt.as_deref(), &routes, &voice),
+        warnings: warnings::of(&store, jwt.as_deref(), &routes, &voice, &log),
+        log,
         jwt,
         store,
         routes,
@@ -242,6 +241,7 @@ fn read_log(root: &Reader<'_>, over: &Overrides) -> LogSettings {
         format: root
             .given("log_format", over.log_format.as_ref(), one_of(LOG_FORMAT))
             .unwrap_or(LogFormat::Text),
+        keys: root.section("log", |table| table.get_or("keys", boolean, false)),
     }
 }
 

@@ -54,4 +54,6 @@ pub struct LogSettings {
     pub filter: String,
     /// The shape of a line.
     pub format: LogFormat,
+    /// Whether the idempotency key is logged in clear with its request.
+    pub keys: bool,
 }

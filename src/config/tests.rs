@@ -334,6 +334,25 @@ fn the_operators_voice_is_told_and_warned_about() {
 }
 
 #[test]
+fn keys_are_logged_if_asked_for_and_that_is_told_and_warned_about() {
+    let settings = good("[log]\nkeys = true");
+    assert!(settings.log.keys);
+    let told = settings.describe().to_string();
+    for line in ["log.keys              true\n", "  - log: keys is true: "] {
+        assert!(told.contains(line), "{line:?} is not in\n{told}");
+    }
+    let settings = good("");
+    assert!(!settings.log.keys && settings.warnings.is_empty());
+    assert_eq!(
+        faults("[log]\nkeys = \"yes\"\nkey = true"),
+        [
+            "f.toml:3:8: \"yes\": expected true or false",
+            "f.toml:4:1: key: unknown key, did you mean `keys`?"
+        ]
+    );
+}
+
+#[test]
 fn a_fingerprint_fits_into_a_record() {
     let header = |length| {
         format!(
@@ -426,7 +445,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "server.tls_cert",
         ),
         ("[reload]\nwatch = true", "3:1: watch", "reload.watch"),
-        ("[log]\nkeys = true", "3:1: keys", "log.keys"),
     ] {
         let expected = format!("f.toml:{place}: `{name}` is not available in this version");
         assert_eq!(faults(text), [expected], "{text}");
@@ -439,8 +457,6 @@ fn what_is_not_available_yet_may_stand_there_with_its_default() {
         r#"
         [reload]
         watch = false
-        [log]
-        keys = false
         "#,
     );
 }

@@ -73,5 +73,4 @@ const TABLE: &[Row] = &[
     ("server", "tls_key", Always),
     ("server", "tls_client_ca", Always),
     ("reload", "watch", ExceptDefault("false")),
-    ("log", "keys", ExceptDefault("false")),
 ];

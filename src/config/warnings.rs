@@ -3,6 +3,7 @@
 use http::Method;
 use http::header::AUTHORIZATION;
 
+use super::settings::LogSettings;
 use crate::idempotency::{Finality, ResponseRule, Template, built_in};
 use crate::proxy::Routes;
 use crate::proxy::jwt::TokenVerifier;
@@ -19,6 +20,7 @@ pub(super) fn of(
     jwt: Option<&TokenVerifier>,
     routes: &Routes,
     voice: &Voice,
+    log: &LogSettings,
 ) -> Vec<String> {
     let of_store = OF_STORE
         .iter()
@@ -78,6 +80,7 @@ pub(super) fn of(
         .chain(crowded)
         .chain(unasked)
         .chain(of_voice)
+        .chain(log.keys.then(|| LOG_KEYS.to_owned()))
         .collect()
 }
 
@@ -278,6 +281,8 @@ const OF_POLICY: &[Weakness<Policy>] = &[
         "probe.after is shorter than upstream_timeout: a request that the upstream still works on may be taken for one that it does not know of, and run again",
     ),
 ];
+
+const LOG_KEYS: &str = "log: keys is true: who reads the log reads every idempotency key, and may be answered from the store by it where the scope has no caller";
 
 const OF_VOICE: &[Weakness<Voice>] = &[
     (

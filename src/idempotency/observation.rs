@@ -77,6 +77,7 @@ mod tests {
             named: false,
             verified: Verified::Untold,
             origin: Origin::default(),
+            trace: None,
         }
     }
 

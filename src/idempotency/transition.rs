@@ -7,6 +7,7 @@ use super::expect::Expect;
 use super::fingerprint::Fingerprint;
 use super::record::{Origin, Record, State, StoredResponse, UnixMillis};
 use super::token::Token;
+use super::trace::Trace;
 use crate::fault::{Seeded, seeded};
 
 /// The durations that a claim writes into its record.
@@ -41,6 +42,8 @@ pub struct Attempt {
     pub verified: Verified,
     /// Where it came in.
     pub origin: Origin,
+    /// The trace that it belongs to, and is found in.
+    pub trace: Option<Trace>,
 }
 
 /// Whether an attempt's credentials were verified by themselves: by the signature of a token.
@@ -200,7 +203,7 @@ impl Attempt {
             origin: self.origin.clone(),
             status: None,
             error: None,
-            trace: None,
+            trace: self.trace,
             response: None,
         }
     }

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::policy::Policy;
 use super::respond::Answer;
+use super::trail::Trail;
 use super::wait::Waiting;
-use crate::idempotency::RecordId;
-use crate::telemetry::{Metrics, Outcome};
+use crate::idempotency::{Key, RecordId};
+use crate::telemetry::{Metrics, Outcome, RequestEvent};
+use crate::upstream::headers;
 
-/// Writes one event of a request, whoever is left to see its end.
+/// Writes one event of a request, and ends its span, whoever is left to see its end.
 ///
 /// It goes where the request goes: with a keyed one onto its task, so that an execution counts although its client left. Dropped
 /// unwritten, the client left before anything was done.
@@ -20,27 +23,50 @@ pub(super) struct Account {
     metrics: Arc<Metrics>,
     policy: Arc<Policy>,
     method: Method,
+    trail: Trail,
+    /// Of the span, or else of what the client said.
+    trace_id: Option<String>,
     id: Option<RecordId>,
+    /// Only where keys are logged.
+    key: Option<Key>,
+    log_keys: bool,
     began: Instant,
     open: bool,
 }
 
 impl Account {
     /// Of a request that came in now.
-    pub(super) fn open(metrics: Arc<Metrics>, policy: Arc<Policy>, method: Method) -> Self {
+    pub(super) fn open(
+        metrics: Arc<Metrics>,
+        policy: Arc<Policy>,
+        head: &Parts,
+        trail: Trail,
+        log_keys: bool,
+    ) -> Self {
+        let trace_id = match trail.span() {
+            Some(span) => Some(hex(span.ids().0)),
+            None => headers::trace_id(&head.headers).map(str::to_owned),
+        };
         Self {
             metrics,
             policy,
-            method,
+            method: head.method.clone(),
+            trail,
+            trace_id,
             id: None,
+            key: None,
+            log_keys,
             began: Instant::now(),
             open: true,
         }
     }
 
-    /// The record that the request is about.
-    pub(super) fn name(&mut self, id: RecordId) {
+    /// The record that the request is about, by this key.
+    pub(super) fn name(&mut self, id: RecordId, key: &Key) {
         self.id = Some(id);
+        if self.log_keys {
+            self.key = Some(key.clone());
+        }
     }
 
     /// The request is answered, or would be.
@@ -64,16 +90,27 @@ impl Account {
         let took = answered.saturating_duration_since(self.began);
         self.metrics.request(&self.policy.route, outcome);
         self.metrics.request_took(took);
-        tracing::info!(
-            route = self.policy.route,
-            method = %self.method,
-            id = self.id.map(tracing::field::display),
-            outcome = outcome.as_str(),
-            status = status.map(|status| status.as_u16()),
-            duration_ms = took.as_secs_f64() * 1e3,
-            "request"
-        );
+        let event = RequestEvent {
+            route: &self.policy.route,
+            method: &self.method,
+            id: self.id,
+            key: self.key.as_ref().map(Key::as_str),
+            outcome,
+            status,
+            duration: took,
+            upstream: self.trail.upstream(),
+            store: self.trail.store(),
+            trace_id: self.trace_id.as_deref(),
+        };
+        event.log();
+        if let Some(span) = self.trail.span() {
+            span.end(outcome, self.id, status, answered.elapsed());
+        }
     }
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 impl Drop for Account {

@@ -12,6 +12,7 @@ use super::payload::Received;
 use super::policy::{Meanwhile, Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
 use super::records::{LostClaim, Records};
+use super::trail::Trail;
 use super::waiters::Place;
 use super::{Forward, Shared, problem, scope};
 use crate::fault::{Seeded, seeded};
@@ -57,6 +58,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     slot: ClaimSlot,
 ) -> Result<Acquired, Denied> {
     let records = &proxy.records;
+    let trail = Trail::of(request);
     let mut attempt = Attempt {
         token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
         terms: policy.terms(),
@@ -74,6 +76,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             path: request.uri.path().to_owned(),
             key: keyed.key,
         },
+        trace: trail.trace(),
     };
     let in_doubt = policy.unknown_outcome;
     let claim = |record, since, taken_over, slot| {
@@ -88,6 +91,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     };
     let mut seen = None;
     let mut found = None;
+    let mut linked = None;
     for round in 0..ROUNDS {
         let since = Instant::now();
         let mut met = match seen.take() {
@@ -96,7 +100,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             None if matches!(attempt.payload, Payload::Consumed(_)) => break,
             None => {
                 let record = attempt.claim();
-                match records.insert(keyed.id, &record).await {
+                match trail.stored(records.insert(keyed.id, &record)).await {
                     Ok(Inserted::Created) => return Ok(claim(record, since, false, slot)),
                     Ok(Inserted::Occupied(seen)) => seen,
                     Err(error) => {
@@ -116,6 +120,10 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 }
             }
         };
+        if met.record.token != attempt.token && met.record.trace != linked {
+            linked = met.record.trace;
+            trail.met(linked);
+        }
         let verdict = match decide(&met, &attempt, in_doubt, records.steady(keyed.id)) {
             Verdict::Hash => {
                 let fingerprint = received
@@ -140,7 +148,8 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                     Probed::Absent => Verdict::Claim(expect),
                     Probed::Refused(problem) => return Err(Denied::Refused(problem)),
                     Probed::Found(record, held) => {
-                        let replaced = records.replace(keyed.id, expect, &record).await;
+                        let replaced = records.replace(keyed.id, expect, &record);
+                        let replaced = trail.stored(replaced).await;
                         if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
                             met.record = *record;
                             found = Some(held);
@@ -192,12 +201,16 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 let record = attempt.claim_over(&met.record);
                 let taken_over = !matches!(expect, Expect::Released(_));
                 let since = Instant::now();
-                match records.replace(keyed.id, expect, &record).await {
+                match trail
+                    .stored(records.replace(keyed.id, expect, &record))
+                    .await
+                {
                     Ok(Replaced::Applied | Replaced::Restored) => {
                         return Ok(claim(record, since, taken_over, slot));
                     }
                     Ok(Replaced::Stale) => {
-                        seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
+                        let look = trail.stored(records.look(keyed.id)).await;
+                        seen = look.map_err(Denied::NoStore)?;
                     }
                     Err(error) => {
                         return Err(give_up(
@@ -216,7 +229,8 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 }
             }
             Verdict::Look | Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
-                seen = records.look(keyed.id).await.map_err(Denied::NoStore)?
+                let look = trail.stored(records.look(keyed.id)).await;
+                seen = look.map_err(Denied::NoStore)?;
             }
         }
     }

@@ -23,12 +23,13 @@ use super::relay::relay;
 use super::reply::Asker;
 use super::respond::{self, Answer};
 use super::send::send;
+use super::trail::Trail;
 use super::upload::{Progress, Stage};
 use super::{Forward, Shared};
 use crate::fault::{self, Place};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State};
 use crate::store::Store;
-use crate::telemetry;
+use crate::telemetry::{self, Limit};
 use crate::wire::{self, Code, Problem};
 
 /// One request on its way through the upstream, with the claim under which it runs.
@@ -65,6 +66,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         permit,
     } = exchange;
     let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
+    let trail = Trail::of(&head);
     let streamed = matches!(received, Received::Streamed(_));
     let progress = received.progress();
     let mut tell = Some(tell);
@@ -101,10 +103,10 @@ pub(super) async fn execute<F: Forward, S: Store>(
         then,
     } = ended;
     fault::reach(Place::BeforeSettle);
-    let (settled, held) = proxy
+    let settling = proxy
         .records
-        .settle(claim, outcome, retention, fingerprint, held)
-        .await;
+        .settle(claim, outcome, retention, fingerprint, held);
+    let (settled, held) = trail.stored(settling).await;
     fault::reach(Place::AfterSettle);
     let (state, expires) = match &settled {
         Settled::Done(state, expires) => (*state, *expires),
@@ -163,11 +165,12 @@ async fn work<F: Forward, S: Store>(
 ) -> Ended {
     let policy = &*claim.policy;
     let to_head = head.method == Method::HEAD;
-    let began = Instant::now();
+    let (began, trail) = (Instant::now(), Trail::of(&head));
     let sent = tokio::select! {
         biased;
         sent = send(proxy, claim, head, received) => sent,
         () = progress.stalled_for(policy.upstream_timeout) => {
+            trail.asked(began.elapsed());
             return Ended::unknown(
                 None,
                 "upstream_timeout passed",
@@ -175,9 +178,15 @@ async fn work<F: Forward, S: Store>(
             );
         }
     };
+    trail.asked(began.elapsed());
     let response = match sent {
         Ok(response) => response,
-        Err(error) => return failed(error, policy, progress.stage()),
+        Err(error) => {
+            if progress.stage() == Stage::TooLarge {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
+            }
+            return failed(error, policy, progress.stage());
+        }
     };
     fault::reach(Place::AfterResponseHead);
     proxy.metrics.upstream_took(began.elapsed());

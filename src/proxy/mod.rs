@@ -6,7 +6,7 @@
 //!    what became of it; a duplicate may `wait` for the first one's answer, in its client's own time (`waiters`).
 //! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
-//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once. What the proxy says itself gets its
+//! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once, by what its `trail` noted. What the proxy says itself gets its
 //!    words last, from the operator's [`Voice`].
 //!
 //! Beside the requests themselves the upstream may be asked (`ask`) for the answer to a duplicate (`reply`), whether an operation in
@@ -21,6 +21,7 @@ mod acquire;
 mod answered;
 mod asides;
 mod ask;
+mod attempt;
 mod canonical_path;
 mod claim;
 mod client_ip;
@@ -55,6 +56,7 @@ mod scope;
 mod send;
 mod source;
 mod tap;
+mod trail;
 mod upload;
 mod wait;
 mod waiters;
@@ -85,10 +87,12 @@ use self::receive::{Asked, Named};
 use self::records::Records;
 use self::respond::Answer;
 use self::source::{BodySoFar, Sought};
+use self::trail::Trail;
 use self::waiters::Waiters;
 use crate::idempotency::Secret;
 use crate::store::Store;
-use crate::telemetry::{Limit, Metrics};
+use crate::telemetry::trace::Asked as Incoming;
+use crate::telemetry::{Limit, Metrics, Traces};
 use crate::upstream::headers::{ForwardContext, prepare_request};
 use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 
@@ -136,6 +140,10 @@ pub struct Parameters<F, S> {
     pub voice: Arc<Voice>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether requests are traced.
+    pub traces: Traces,
+    /// Whether idempotency keys are logged in clear.
+    pub log_keys: bool,
     /// Where exchanges run that outlive their clients; wait for it to stop.
     pub tasks: TaskTracker,
     /// When to stop.
@@ -166,6 +174,8 @@ struct Shared<F, S> {
     body_idle_timeout: Duration,
     voice: Arc<Voice>,
     metrics: Arc<Metrics>,
+    traces: Traces,
+    log_keys: bool,
     tasks: TaskTracker,
     stop: Stop,
 }
@@ -184,6 +194,8 @@ impl<F, S: Store> Idempotency<F, S> {
             authorities,
             voice,
             metrics,
+            traces,
+            log_keys,
             tasks,
             stop,
             ..
@@ -207,6 +219,8 @@ impl<F, S: Store> Idempotency<F, S> {
             body_idle_timeout: parameters.body_idle_timeout,
             voice,
             metrics,
+            traces,
+            log_keys,
             tasks,
             stop,
         }))
@@ -247,11 +261,14 @@ where
 impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request.
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
-        let mut account = Account::open(self.metrics.clone(), policy.clone(), head.method.clone());
+        let trail = Trail::begin(self.traces.request(|| incoming(&head, &found)));
+        head.extensions.insert(trail.clone());
+        let (metrics, keys) = (self.metrics.clone(), self.log_keys);
+        let mut account = Account::open(metrics, policy.clone(), &head, trail, keys);
         if policy.mode == Mode::Observe {
             let response = observe::answer(&self, head, body, &policy, covered, account).await;
             return self.voice.say(response, false, page.as_ref());
@@ -319,6 +336,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     /// Makes a received head one for the upstream.
     fn prepare(&self, head: &mut Parts, policy: &Policy) {
         let peer = head.extensions.remove::<Peer>();
+        let trail = head.extensions.remove::<Trail>();
         // What the connection left there is for this proxy, and not for the one that forwards.
         head.extensions.clear();
         prepare_request(
@@ -338,5 +356,30 @@ impl<F: Forward, S: Store> Shared<F, S> {
             },
         );
         head.version = http::Version::HTTP_11;
+        if let Some(trail) = trail {
+            if let Some(span) = trail.span() {
+                span.propagate(&mut head.headers);
+            }
+            head.extensions.insert(trail);
+        }
+    }
+}
+
+/// What the span of a request tells of it.
+fn incoming<'a>(head: &'a Parts, found: &Found<'a>) -> Incoming<'a> {
+    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
+    let peer = head.extensions.get::<Peer>();
+    Incoming {
+        method: &head.method,
+        version: head.version,
+        scheme: peer.map_or("http", |peer| peer.scheme),
+        authority: head
+            .uri
+            .authority()
+            .map(|authority| authority.as_str())
+            .or_else(host),
+        route: &found.policy.route,
+        pattern: found.pattern,
+        headers: &head.headers,
     }
 }

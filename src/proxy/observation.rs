@@ -20,6 +20,7 @@ use super::records::Backoff;
 use super::respond::outcome_of;
 use super::source::{self, BodySoFar, Sought};
 use super::tap::{End, Sight};
+use super::trail::Trail;
 use super::{Forward, Shared, scope};
 use crate::idempotency::observation::{Observed, observed};
 use crate::idempotency::transition::Payload;
@@ -102,7 +103,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
     ) -> Result<Outcome, Outcome> {
         let (keyed, payload) = self.receive().await?;
         let id = keyed.id.observed();
-        account.name(id);
+        account.name(id, &keyed.text);
         let claim = self.claim(id, &keyed, payload, untold).await?;
         let (token, every) = (claim.token, claim.lease / 3);
         let (proxy, policy) = (self.proxy.clone(), self.policy.clone());
@@ -226,6 +227,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
     ) -> Result<Record, Outcome> {
         let proxy = self.proxy.clone();
         let (records, policy) = (&proxy.records, self.policy.clone());
+        let trail = Trail::of(&self.head);
         let mut attempt = Attempt {
             token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
             terms: policy.terms(),
@@ -240,6 +242,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 path: self.head.uri.path().to_owned(),
                 key: keyed.key,
             },
+            trace: trail.trace(),
         };
         let failed = |error: StoreError| {
             tracing::debug!(%id, %error, "the store failed an observation");
@@ -289,7 +292,10 @@ impl<F: Forward, S: Store> Observation<F, S> {
                     attempt.verified = scope::verified(&self.head.headers, proxy.jwt.as_deref());
                     seen = Some(met);
                 }
-                Observed::Replays => return Err(Outcome::ObservedReplayed),
+                Observed::Replays => {
+                    trail.met(met.record.trace);
+                    return Err(Outcome::ObservedReplayed);
+                }
                 Observed::Refuses(refusal) => {
                     return Err(match refusal {
                         Refusal::InProgress => Outcome::ObservedInProgress,

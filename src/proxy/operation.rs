@@ -182,7 +182,13 @@ impl Operation {
                 }
                 answer
             }
-            Err(denied) => Answer::problem(problem::denied(denied, id)),
+            Err(denied) => {
+                let problem = problem::denied(denied, id);
+                if problem.code == Code::BodyTooLarge {
+                    proxy.metrics.limit_reached(Limit::MaxRequestBody);
+                }
+                Answer::problem(problem)
+            }
         };
         fault::reach(Place::BeforeAnswer);
         tell.tell(answer);

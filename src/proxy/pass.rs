@@ -12,10 +12,11 @@ use super::limits::InFlight;
 use super::payload::{self, Received};
 use super::policy::Policy;
 use super::respond::Answer;
+use super::trail::Trail;
 use super::upload::{Stage, Upload};
 use super::{Forward, Shared, Target};
 use crate::store::Store;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Limit, Outcome};
 use crate::upstream::{Reuse, SendError, headers};
 use crate::wire::{self, Body, Code, Problem};
 
@@ -77,22 +78,30 @@ pub(super) async fn pass<F: Forward, S: Store>(
         Received::Gone => wire::empty(),
         Received::Streamed(upload) => {
             if upload.is_too_large() {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
                 return Answer::problem(payload::too_large());
             }
             upload.boxed_unsync()
         }
     };
-    let began = Instant::now();
+    let (began, trail) = (Instant::now(), Trail::of(&head));
     let sent = tokio::select! {
         biased;
-        sent = proxy.inner.forward(Request::from_parts(head, body)) => sent,
+        sent = proxy.attempt(Request::from_parts(head, body), 0) => sent,
         () = progress.stalled_for(policy.upstream_timeout) => {
+            trail.asked(began.elapsed());
             return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
         }
     };
+    trail.asked(began.elapsed());
     let mut response = match sent {
         Ok(response) => response,
-        Err(error) => return Answer::problem(failed(&error, progress.stage())),
+        Err(error) => {
+            if progress.stage() == Stage::TooLarge {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
+            }
+            return Answer::problem(failed(&error, progress.stage()));
+        }
     };
     proxy.metrics.upstream_took(began.elapsed());
     let switched = headers::is_upgrade(response.headers());

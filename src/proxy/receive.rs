@@ -89,8 +89,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
             }
         };
         let id = known.as_ref().map(|keyed| keyed.id);
-        if let Some(id) = id {
-            account.name(id);
+        if let Some(keyed) = &known {
+            account.name(keyed.id, &keyed.text);
         }
         let mut held = self.limits.buffer();
         let received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
@@ -108,7 +108,13 @@ impl<F: Forward, S: Store> Shared<F, S> {
             Some(keyed) => keyed,
             None => {
                 let so_far = BodySoFar::of(&received);
-                let key = match source::find(&head, so_far, policy, self.records.now())? {
+                let sought = source::find(&head, so_far, policy, self.records.now());
+                let sought = sought.inspect_err(|problem| {
+                    if problem.code == Code::BodyTooLarge {
+                        self.metrics.limit_reached(Limit::MaxBufferedRequest);
+                    }
+                })?;
+                let key = match sought {
                     Sought::Key(key, _) => Some(key),
                     Sought::Nothing => None,
                     // No source says so of a body that was read; and if one did, it may have a key.
@@ -132,7 +138,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 }
             }
         };
-        account.name(keyed.id);
+        account.name(keyed.id, &keyed.text);
         let refuse = |code, why| Err(Problem::new(code, why).with_id(keyed.id.to_string()));
         if self.stop.draining.is_cancelled() {
             return refuse(Code::Draining, "The proxy is stopping.");

@@ -117,13 +117,13 @@ impl Routes {
                 .ok()
                 .map(|matched| &self.groups[*matched.value])
         };
-        let (_, here) = match (group(&self.exact), group(&self.open)) {
+        let (pattern, here) = match (group(&self.exact), group(&self.open)) {
             (Some(exact), Some(open)) if specificity(&open.0).gt(specificity(&exact.0)) => open,
             (Some(found), _) | (None, Some(found)) => found,
-            (None, None) => return Found::of(&self.default, method),
+            (None, None) => return Found::of(&self.default, method, ""),
         };
         if let Some(covering) = here.iter().find(|policy| policy.methods.contains(method)) {
-            return Found::of(covering, method);
+            return Found::of(covering, method, pattern);
         }
         let shared = here
             .iter()
@@ -131,6 +131,7 @@ impl Routes {
         Found {
             policy: if shared { &here[0] } else { &self.default },
             covered: false,
+            pattern,
         }
     }
 
@@ -173,12 +174,15 @@ pub struct Found<'a> {
     pub policy: &'a Arc<Policy>,
     /// Whether the route covers this method and is not off.
     pub covered: bool,
+    /// What the path matched; empty where it matched no route.
+    pub pattern: &'a str,
 }
 
 impl<'a> Found<'a> {
-    fn of(policy: &'a Arc<Policy>, method: &Method) -> Self {
+    fn of(policy: &'a Arc<Policy>, method: &Method, pattern: &'a str) -> Self {
         Self {
             policy,
+            pattern,
             covered: policy.mode != Mode::Off && policy.methods.contains(method),
         }
     }

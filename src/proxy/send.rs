@@ -53,7 +53,7 @@ pub(super) async fn send<F: Forward, S: Store>(
     let (mut tries, mut answered) = (1, None);
     loop {
         let may_retry = tries < policy.retry.attempts;
-        let answer = proxy.inner.forward(request).await.map(|mut response| {
+        let answer = proxy.attempt(request, tries - 1).await.map(|mut response| {
             headers::prepare_response(response.headers_mut());
             response
         });

@@ -174,7 +174,7 @@ impl Store for Memory {
         Health {
             up: bytes < self.max_bytes,
             notes: vec![format!("memory: {records} records, {bytes} bytes")],
-            epoch_changes: 0,
+            ..Health::default()
         }
     }
 }

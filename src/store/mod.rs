@@ -141,4 +141,6 @@ pub struct Health {
     pub notes: Vec<String>,
     /// How often another server, or an emptied one, stood in the place of the one before.
     pub epoch_changes: u64,
+    /// Keys that its servers dropped for want of memory since they started.
+    pub evicted: u64,
 }

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Whether the store answered last time.
     pub store_up: Gauge,
+    /// Keys that the server of the store dropped for want of memory since it started.
+    pub store_evicted_keys: Gauge,
     /// Records that ended with an unknown outcome.
     pub records_unknown: Counter,
     /// Claims that were lost to another attempt before they were settled.
@@ -33,6 +35,8 @@ pub struct Metrics {
     pub store_epoch_changes: Counter,
     /// Keyed requests with cookies, and no caller in their scope.
     pub cookies_without_caller: Counter,
+    /// Spans that could not be exported.
+    pub spans_dropped: Counter,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     limit_reached: Family<LimitLabels, Counter>,
@@ -54,11 +58,13 @@ impl Metrics {
             waiters: Gauge::default(),
             connections: Gauge::default(),
             store_up: Gauge::default(),
+            store_evicted_keys: Gauge::default(),
             records_unknown: Counter::default(),
             claims_lost: Counter::default(),
             records_restored: Counter::default(),
             store_epoch_changes: Counter::default(),
             cookies_without_caller: Counter::default(),
+            spans_dropped: Counter::default(),
             registry: Registry::with_prefix("idemproxy"),
             requests: Family::default(),
             limit_reached: Family::default(),
@@ -67,6 +73,10 @@ impl Metrics {
             store_duration: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
         };
         metrics.register();
+        // A counter that begins when it is first needed shows no increase then.
+        for limit in Limit::ALL.iter().copied() {
+            drop(metrics.limit_reached.get_or_create(&LimitLabels { limit }));
+        }
         metrics
     }
 
@@ -180,9 +190,19 @@ impl Metrics {
             self.store_up.clone(),
         );
         r.register(
+            "store_evicted_keys",
+            "Keys that the store's server dropped for want of memory since it started",
+            self.store_evicted_keys.clone(),
+        );
+        r.register(
             "cookies_without_caller",
             "Keyed requests with cookies and no caller",
             self.cookies_without_caller.clone(),
+        );
+        r.register(
+            "spans_dropped",
+            "Spans of traces that could not be exported",
+            self.spans_dropped.clone(),
         );
         r.register(
             "build",
@@ -200,6 +220,9 @@ macro_rules! labels {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The value of the label.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -341,6 +364,8 @@ labels! {
         MaxBufferedRequest = "max_buffered_request",
         /// `max_stored_response`
         MaxStoredResponse = "max_stored_response",
+        /// `upstream_connections.max_connections`
+        UpstreamConnections = "upstream_max_connections",
     }
 }
 
@@ -380,11 +405,14 @@ struct StoreLabels {
     op: Operation,
 }
 
-const EXCHANGE_SECONDS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+/// From a replay out of memory to `upstream_timeout`.
+const EXCHANGE_SECONDS: [f64; 18] = [
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0, 300.0,
 ];
-const STORE_SECONDS: [f64; 11] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
+/// From a write to memory to many times `store.timeout`.
+const STORE_SECONDS: [f64; 13] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
 
 #[cfg(test)]

@@ -212,6 +212,15 @@ fn drop_malformed_trace(headers: &mut HeaderMap) {
     }
 }
 
+/// The trace that a request belongs to, as its client says, in hex.
+pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(&TRACEPARENT).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) if is_traceparent(line.as_bytes()) => line.to_str().ok()?.get(3..35),
+        _ => None,
+    }
+}
+
 /// `version-trace_id-parent_id-flags`; a version after 00 may add to it.
 fn is_traceparent(value: &[u8]) -> bool {
     let hex = |part: &[u8], length| {

@@ -179,6 +179,7 @@ pub fn attempt(setup: &Setup, who: Who) -> Attempt {
         named: false,
         verified: Verified::No,
         origin: Origin::default(),
+        trace: None,
     }
 }
 

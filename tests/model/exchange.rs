@@ -288,6 +288,7 @@ impl Exchange {
             named: false,
             verified: Verified::No,
             origin: Origin::default(),
+            trace: None,
         }
     }
 

@@ -10,7 +10,7 @@ use idemproxy::downstream::{Shutdown, serve};
 use idemproxy::idempotency::{Expect, Record, RecordId, Seen, Token};
 use idemproxy::proxy::{Idempotency, Parameters, Stop, Target};
 use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
-use idemproxy::telemetry::Metrics;
+use idemproxy::telemetry::{Metrics, Traces};
 use idemproxy::upstream;
 use idemproxy::wire::Body;
 use tokio::net::TcpListener;
@@ -298,6 +298,8 @@ impl Faulty {
             body_idle_timeout: settings.server.body_idle_timeout,
             voice: settings.server.voice.clone(),
             metrics: metrics.clone(),
+            traces: Traces::default(),
+            log_keys: false,
             tasks: tasks.clone(),
             stop: stop.clone(),
         });

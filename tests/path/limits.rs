@@ -104,3 +104,39 @@ async fn duplicates_of_a_busy_key_do_not_stop_other_traffic() {
     first.answer().await.is_first(201, true, "completed");
     assert_eq!(world.upstream.executions(), 51);
 }
+
+#[tokio::test]
+async fn a_request_body_over_its_limit_counts_wherever_that_shows() {
+    let world = World::config(STORE, "[policy]\nmax_request_body = \"1KiB\"").await;
+    let limit = r#"idemproxy_limit_reached_total{limit="max_request_body"}"#;
+    assert_eq!(world.proxy.metric(limit), 0.0);
+    let mut refused = 0.0;
+    for key in ["k", ""] {
+        let large = post("/orders", key, vec![b'x'; 1025]);
+        world.send(&large).await.is_problem(413, "body-too-large");
+        // One that tells no length is found out on the way.
+        let mut client = world.connect().await;
+        client.send(&large.chunked_head()).await;
+        client.send(b"401\r\n").await;
+        client.send(&large.body).await;
+        client.answer().await.is_problem(413, "body-too-large");
+        refused += 2.0;
+        assert_eq!(world.proxy.metric(limit), refused, "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_finds_no_connection_counts_by_that_limit() {
+    let sections = "[upstream_connections]\nmax_connections = 1\nconnect_timeout = \"20ms\"";
+    let world = World::config(STORE, sections).await;
+    let gate = Gate::new();
+    world.upstream.next(Reply::new(201).after(&gate));
+    let mut first = world.begin(&post("/orders", "a", "a")).await;
+    world.upstream.executed(1).await;
+    let refused = world.send(&get("/orders")).await;
+    refused.is_problem(502, "upstream-unreachable");
+    let limit = r#"idemproxy_limit_reached_total{limit="upstream_max_connections"}"#;
+    assert_eq!(world.proxy.metric(limit), 1.0);
+    gate.cancel();
+    first.answer().await.is_first(201, true, "completed");
+}

@@ -28,6 +28,7 @@ pub(in crate::idempotency) fn attempt(of: u8) -> Attempt {
         named: true,
         verified: Verified::No,
         origin: Origin::default(),
+        trace: None,
     }
 }
 

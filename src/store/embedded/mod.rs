@@ -372,7 +372,7 @@ impl Store for Embedded {
         Health {
             up,
             notes,
-            epoch_changes: 0,
+            ..Health::default()
         }
     }
 }

@@ -200,6 +200,7 @@ impl Keeper {
             up: session.is_some() && known.fresh(Instant::now()) && !evicts && !known.full(),
             notes,
             epoch_changes: known.epoch_changes(),
+            evicted: known.evicted(),
         }
     }
 

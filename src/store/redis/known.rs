@@ -99,6 +99,11 @@ impl Known {
         self.epoch_changes
     }
 
+    /// Keys that it dropped for want of memory since it started.
+    pub(super) fn evicted(&self) -> u64 {
+        self.facts.as_ref().map_or(0, |facts| facts.evicted)
+    }
+
     /// What an operator should know, a line each.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = self.notes_of_facts();
@@ -130,6 +135,14 @@ mod tests {
 
     fn server(run: &str) -> Facts {
         Facts::read(&format!("run_id:{run}\nmaster_replid:h\n"))
+    }
+
+    #[test]
+    fn evicted_keys_are_those_that_the_server_tells_of() {
+        let mut known = Known::default();
+        assert_eq!(known.evicted(), 0);
+        known.learn(Facts::read("run_id:a\nevicted_keys:3\n"));
+        assert_eq!(known.evicted(), 3);
     }
 
     fn watched(known: &mut Known, from: Instant, rounds: u32) -> Instant {

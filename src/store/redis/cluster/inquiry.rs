@@ -214,9 +214,11 @@ impl Inquiry {
             .collect();
         let whole = known.map.as_ref().is_some_and(|map| map.orphans() == 0);
         let mut up = whole && known.is_fresh(Instant::now());
+        let mut evicted = 0;
         for (_, node) in known.primaries() {
             let health = node.health();
             up &= health.up;
+            evicted += health.evicted;
             notes.push(health.notes.join("; "));
         }
         if let Some(map) = &known.map {
@@ -235,6 +237,7 @@ impl Inquiry {
             up,
             notes,
             epoch_changes: known.epoch_changes(),
+            evicted,
         }
     }
 

@@ -1,0 +1,43 @@
+//! One try to ask the upstream, under a span of its own where the request is traced.
+
+use http::{Request, Response};
+
+use super::trail::Trail;
+use super::{Forward, Shared, Target};
+use crate::telemetry::Limit;
+use crate::upstream::{NotSentReason, SendError};
+use crate::wire::Body;
+
+impl<F: Forward, S> Shared<F, S> {
+    /// Takes a request to its upstream, after so many tries.
+    pub(super) async fn attempt(
+        &self,
+        mut request: Request<Body>,
+        resends: u32,
+    ) -> Result<Response<F::Body>, SendError> {
+        let trail: Option<Trail> = request.extensions().get().cloned();
+        let span = trail.as_ref().and_then(Trail::span).map(|span| {
+            let target = request.extensions().get::<Target>();
+            let authority = target.and_then(|target| self.authorities.get(target.upstream));
+            let method = request.method().clone();
+            let authority = authority.map_or("", String::as_str);
+            span.attempt(&method, authority, resends, request.headers_mut())
+        });
+        let answer = self.inner.forward(request).await;
+        if let Err(SendError::NotSent {
+            reason: NotSentReason::NoConnectionFree,
+            ..
+        }) = &answer
+        {
+            self.metrics.limit_reached(Limit::UpstreamConnections);
+        }
+        if let Some(span) = span {
+            match &answer {
+                Ok(response) => span.answered(response.status()),
+                Err(SendError::NotSent { .. }) => span.failed("not_sent"),
+                Err(SendError::Unanswered(_)) => span.failed("unanswered"),
+            }
+        }
+        answer
+    }
+}

@@ -1,0 +1,92 @@
+//! What is noted of a request on its way, for its log event and its span.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::request::Parts;
+use tokio::time::Instant;
+
+use crate::idempotency::Trace;
+use crate::telemetry::Span;
+
+/// What is noted of a request on its way: an extension of its head, which goes wherever the request goes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trail(Arc<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    span: Option<Span>,
+    /// Nanoseconds; none of which is nothing.
+    upstream: AtomicU64,
+    store: AtomicU64,
+}
+
+impl Trail {
+    /// Of a request that came in now.
+    pub(super) fn begin(span: Option<Span>) -> Self {
+        Self(Arc::new(Notes {
+            span,
+            ..Notes::default()
+        }))
+    }
+
+    /// That of a request; one that nobody reads, if it has none.
+    pub(super) fn of(head: &Parts) -> Self {
+        head.extensions.get().cloned().unwrap_or_default()
+    }
+
+    /// The request's span, where it is traced.
+    pub(super) fn span(&self) -> Option<&Span> {
+        self.0.span.as_ref()
+    }
+
+    /// Where it is found, if its trace is recorded.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        let span = self.span().filter(|span| span.is_sampled())?;
+        let (trace_id, span_id) = span.ids();
+        Some(Trace { trace_id, span_id })
+    }
+
+    /// It met a record that a request of this trace made.
+    pub(super) fn met(&self, first: Option<Trace>) {
+        if let (Some(span), Some(first)) = (self.span(), first) {
+            span.link(first.trace_id, first.span_id);
+        }
+    }
+
+    /// Waits for an operation on the store.
+    pub(super) async fn stored<T>(&self, operation: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let result = operation.await;
+        add(&self.0.store, began.elapsed());
+        result
+    }
+
+    /// The upstream was asked for so long.
+    pub(super) fn asked(&self, took: Duration) {
+        add(&self.0.upstream, took);
+    }
+
+    /// How long it waited for the store, if it did.
+    pub(super) fn store(&self) -> Option<Duration> {
+        read(&self.0.store)
+    }
+
+    /// For how long the upstream was asked, if it was.
+    pub(super) fn upstream(&self) -> Option<Duration> {
+        read(&self.0.upstream)
+    }
+}
+
+fn add(sum: &AtomicU64, took: Duration) {
+    let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    sum.fetch_add(nanos.max(1), Ordering::Relaxed);
+}
+
+fn read(sum: &AtomicU64) -> Option<Duration> {
+    match sum.load(Ordering::Relaxed) {
+        0 => None,
+        nanos => Some(Duration::from_nanos(nanos)),
+    }
+}
