@@ -132,9 +132,12 @@ impl Redis {
         let digits = key
             .strip_prefix(self.prefix.as_bytes())?
             .strip_prefix(b":")?;
+        let shown = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 32 || !digits.iter().all(shown) {
+            return None;
+        }
         let number = u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        let id = RecordId::from_bytes(number.to_be_bytes());
-        (record_key(&self.prefix, id).as_bytes() == key).then_some(id)
+        Some(RecordId::from_bytes(number.to_be_bytes()))
     }
 }
 
