@@ -9,7 +9,7 @@ use crate::fault::{Seeded, seeded};
 pub enum Expect {
     /// This token, released: a new claim over it.
     Released(Token),
-    /// This token, unknown: a take-over, or an operator's word.
+    /// This token, unknown: a take-over.
     Unknown(Token),
     /// This token, in flight, and its lease lapsed by the store's own clock in this very step: a take-over.
     Lapsed(Token),

@@ -12,6 +12,7 @@
 //!    A duplicate may wait instead of being refused ([`awaited()`]): it only reads.
 //! 3. Whoever has the claim executes, and renews the lease while the upstream works.
 //! 4. [`settle`] ends the claim with a *replace* that expects the token to be still its own.
+//! 5. An operator may order what else becomes of a record ([`operator`]): a *replace* of the record as it was shown, under a new token.
 //!
 //! # Invariants
 //!
@@ -19,7 +20,7 @@
 //! - A record in flight or unknown ends by its `ttl`, which is never its lease; a lapsed lease frees nobody, it only makes the
 //!   outcome unknown.
 //! - Lapse is judged by the store's clock, in the step that acts upon it.
-//! - A released record is true of every attempt at the key: one that took over a key in doubt never releases it.
+//! - A released record is true of every attempt at the key: one that took over a key in doubt never releases it. Only an operator may.
 //! - A write that was lost may be sent again: a record that stands as the write would have it is taken as written
 //!   ([`expect::Ruling::Stands`]), since tokens are unique.
 

@@ -5,10 +5,11 @@
 //! ascending order, what stands before each record's body, [`WINDOW`] at a time, until the page is full. All of it travels on the bulk
 //! connection, apart from claims; two pages at a time are made, others wait.
 //!
-//! `SCAN` finds every key that is there throughout, as long as the same process is asked: a session that ends in the middle
-//! fails the page. In a cluster a slot may move while its nodes are gone through one after another, to one that is done already from one that is
-//! still to come. So they are gone through twice: a key that moves once is found in one of the two. One that moves twice within a page,
-//! or to a node that nobody here has heard of yet, may be missed in that page.
+//! `SCAN` finds every key that is there throughout, as long as the same process is asked: over a new session it begins anew, once.
+//!
+//! In a cluster a slot may move while the nodes are gone through one after another: from one that is still to come to one that is done.
+//! So they are gone through twice, and a key that moves once is found in one of the two. One that moves twice within a page, or to a node
+//! that nobody here has heard of yet, may be missed in that page. Where a slot has no node, or a node is away, there is no page.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use super::answer::{Beginning, began, scanned};
 use super::failure::Failure;
 use super::line::Patience;
 use super::node::Node;
+use super::session::Session;
 use super::{Manner, Redis, record_key};
 use crate::idempotency::RecordId;
 use crate::store::listing::{Listed, Page};
@@ -78,8 +80,24 @@ impl Redis {
         after: Option<RecordId>,
         ids: &mut Ids,
     ) -> Result<(), Failure> {
-        // The one session: a cursor means nothing to another server.
         let session = node.session(Patience::of(self.timeout)).await?;
+        match self.go_through_over(&session, after, ids).await {
+            Err(failure) if failure.asks_for_another_connection() => {
+                let patience = Patience::of(self.timeout);
+                let next = node.session_after(&session, patience).await?;
+                self.go_through_over(&next, after, ids).await
+            }
+            gone_through => gone_through,
+        }
+    }
+
+    /// Over one session: a cursor means nothing to another server.
+    async fn go_through_over(
+        &self,
+        session: &Session,
+        after: Option<RecordId>,
+        ids: &mut Ids,
+    ) -> Result<(), Failure> {
         let pattern = format!("{}:*", literally(&self.prefix));
         let mut cursor = b"0".to_vec();
         loop {
@@ -132,9 +150,12 @@ impl Redis {
         let digits = key
             .strip_prefix(self.prefix.as_bytes())?
             .strip_prefix(b":")?;
+        let shown = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 32 || !digits.iter().all(shown) {
+            return None;
+        }
         let number = u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        let id = RecordId::from_bytes(number.to_be_bytes());
-        (record_key(&self.prefix, id).as_bytes() == key).then_some(id)
+        Some(RecordId::from_bytes(number.to_be_bytes()))
     }
 }
 

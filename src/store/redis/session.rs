@@ -391,7 +391,7 @@ fn ttl(record: &Record) -> i64 {
         .clamp(1, MAX_TTL)
 }
 
-/// Keys that the server looks at in one step of a listing: half a millisecond of its time.
-const SCANNED: usize = 1000;
+/// Keys that the server looks at in one step of a listing: less than half a millisecond of its time.
+const SCANNED: usize = 200;
 /// Bytes of a record that may go beside claims and heartbeats.
 const SMALL: usize = 32 * 1024;
