@@ -24,6 +24,7 @@ mod schema;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unavailable;
 mod voice;
 mod warnings;

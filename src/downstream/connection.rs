@@ -12,13 +12,17 @@ use http_body::Body;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tower::Service;
 
 use super::body::ClientBody;
 use super::exchange::Exchange;
 use super::farewell::{LINGER, farewell, last_message};
+use super::handshake::{HandshakeError, handshake};
 use super::io::{ClientIo, Leftover};
 use super::link::Link;
+use super::paced::Paced;
+use super::socket::Socket;
 use super::streams::Streams;
 use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
@@ -61,13 +65,24 @@ where
     }
 
     /// Serves a connection to its end. `permit` is dropped with the socket, which outlives this where it is upgraded.
-    pub(super) async fn run<P>(self, socket: TcpStream, addr: SocketAddr, permit: P)
+    pub(super) async fn run<P>(self, tcp: TcpStream, addr: SocketAddr, permit: P)
     where
         P: Send + Unpin + 'static,
     {
+        let accepted = Instant::now();
+        let deadline = accepted + self.settings.header_timeout;
+        let begun = tokio::select! {
+            biased;
+            begun = begin(tcp, addr, deadline, &self.settings, &self.metrics) => begun,
+            () = self.shutdown.reached(Phase::Draining) => None,
+        };
+        let Some(socket) = begun else {
+            return;
+        };
         let link = Arc::new(Link::default());
         let voice = self.settings.voice.clone();
-        let (io, mut handed_back) = ClientIo::new(socket, permit, link.clone(), &self.settings);
+        let (io, mut handed_back) =
+            ClientIo::new(socket, permit, accepted, link.clone(), &self.settings);
         let exchange = Exchange {
             inner: self.service,
             peer: super::exchange::peer(addr, &self.settings),
@@ -109,6 +124,29 @@ where
     }
 }
 
+/// The socket as it is spoken over; nothing where it did not come to that.
+async fn begin(
+    tcp: TcpStream,
+    addr: SocketAddr,
+    deadline: Instant,
+    settings: &ServerSettings,
+    metrics: &Metrics,
+) -> Option<Socket> {
+    let tcp = Paced::new(tcp, settings.body_idle_timeout);
+    let Some(tls) = &settings.tls else {
+        return Some(Socket::Plain(tcp));
+    };
+    match handshake(tcp, tls.config(), deadline, &settings.voice).await {
+        Ok(tls) => Some(Socket::Tls(tls)),
+        Err(HandshakeError::Left) => None,
+        Err(error) => {
+            metrics.tls_handshakes_failed.inc();
+            tracing::debug!(client = %addr, %error, "no TLS");
+            None
+        }
+    }
+}
+
 /// How a connection ended, as far as hyper tells.
 enum End {
     /// After its last exchange.
@@ -134,7 +172,7 @@ impl End {
     }
 }
 
-async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, voice: &Voice, metrics: &Metrics) {
+async fn finish<P>(end: End, leftover: Leftover<Socket, P>, voice: &Voice, metrics: &Metrics) {
     let Leftover {
         socket,
         permit: _permit,
@@ -154,9 +192,7 @@ async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, voice: &Voice, me
         }
         End::Done if !eof || !held.is_empty() => farewell(socket, &held, LINGER).await,
         // An orderly close would make a cut answer without a length look whole.
-        End::Aborted => {
-            let _ = socket.set_zero_linger();
-        }
+        End::Aborted => socket.reset_when_closed(),
         End::Done | End::Idle | End::Unparsable | End::Lost => (),
     }
 }

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub waiters: Gauge,
     /// Client connections open.
     pub connections: Gauge,
+    /// Client connections that were to be TLS, and did not come to it.
+    pub tls_handshakes_failed: Counter,
     /// Whether the store answered last time.
     pub store_up: Gauge,
     /// Records that ended with an unknown outcome.
@@ -53,6 +55,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             waiters: Gauge::default(),
             connections: Gauge::default(),
+            tls_handshakes_failed: Counter::default(),
             store_up: Gauge::default(),
             records_unknown: Counter::default(),
             claims_lost: Counter::default(),
@@ -148,6 +151,11 @@ impl Metrics {
             "connections",
             "Client connections open",
             self.connections.clone(),
+        );
+        r.register(
+            "tls_handshakes_failed",
+            "Client connections that did not come to TLS",
+            self.tls_handshakes_failed.clone(),
         );
         r.register(
             "limit_reached",

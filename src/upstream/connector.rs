@@ -17,7 +17,6 @@ use super::error::{NotSentReason, UpstreamSetupError};
 use super::pool::{Connection, Pool};
 use super::settings::UpstreamSettings;
 use super::socket::{Socket, SocketIo};
-use super::tls;
 use crate::fault::{self, Place};
 
 /// Knows the way to one upstream.
@@ -44,7 +43,7 @@ impl Connector {
                 (
                     443,
                     Some((
-                        TlsConnector::from(Arc::new(tls::client_config(settings)?)),
+                        TlsConnector::from(Arc::new(settings.tls.load(&["http/1.1"])?)),
                         name,
                     )),
                 )

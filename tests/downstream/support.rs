@@ -57,6 +57,7 @@ impl Server {
             drain_timeout: Duration::from_secs(25),
             trust_forwarded: vec!["127.0.0.0/8".parse().unwrap()],
             voice: Arc::default(),
+            tls: None,
         };
         change(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

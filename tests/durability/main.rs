@@ -54,6 +54,7 @@ fn settings(dir: &Path) -> StoreSettings {
         max_bytes: 4 << 30,
         wait_replicas: 0,
         allow_eviction: false,
+        tls: Default::default(),
     }
 }
 

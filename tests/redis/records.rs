@@ -18,6 +18,7 @@ pub(crate) fn settings() -> StoreSettings {
         max_bytes: 0,
         wait_replicas: 0,
         allow_eviction: false,
+        tls: Default::default(),
     }
 }
 

@@ -20,6 +20,7 @@ async fn fresh() -> (Redis, RedisServer) {
         max_bytes: u64::MAX,
         wait_replicas: 0,
         allow_eviction: false,
+        tls: Default::default(),
     };
     let store = Redis::connect(&server.url(), &settings).await.unwrap();
     (store, server)

@@ -28,6 +28,7 @@ async fn fresh() -> (Redis, (Sentinels, RedisServer, RedisServer)) {
         max_bytes: u64::MAX,
         wait_replicas: 1,
         allow_eviction: false,
+        tls: Default::default(),
     };
     let store = Redis::connect(&sentinels.url(), &settings).await.unwrap();
     (store, (sentinels, primary, replica))

@@ -51,7 +51,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
         "store" => vec![
             is(
                 "url",
-                text("^(memory:$|embedded:.|redis(\\+sentinel|\\+cluster)?://)"),
+                text("^(memory:$|embedded:.|rediss?(\\+sentinel|\\+cluster)?://)"),
             ),
             is("timeout", duration()),
             is("sync", words(SYNC)),
@@ -59,8 +59,14 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             is("prefix", text("^[A-Za-z0-9._:-]{1,64}$")),
             is("wait_replicas", number(0, 100)),
             is("allow_eviction", boolean()),
+            is("ca_file", file()),
+            is("cert_file", file()),
+            is("key_file", file()),
         ],
         "server" => vec![
+            is("tls_cert", file()),
+            is("tls_key", file()),
+            is("tls_client_ca", file()),
             is("max_connections", number(1, 10_000_000)),
             is("max_in_flight", number(1, 10_000_000)),
             is("max_buffered_total", size()),

@@ -13,6 +13,12 @@ use crate::config::{Fault, Given, Overrides, file, from_toml};
 /// Keys that are absent by default; every other one has its default in `config/idemproxy.toml`.
 const ABSENT: &[(&str, &str)] = &[
     ("admin", "token_file"),
+    ("store", "ca_file"),
+    ("store", "cert_file"),
+    ("store", "key_file"),
+    ("server", "tls_cert"),
+    ("server", "tls_key"),
+    ("server", "tls_client_ca"),
     ("upstream_connections", "ca_file"),
     ("upstream_connections", "cert_file"),
     ("upstream_connections", "key_file"),

@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::Failure;
 use super::target::Target;
+use super::transport::{Transport, secure};
 
 /// One connection, shared by any number of commands at a time; closed when the last copy is dropped.
 #[derive(Clone)]
@@ -70,6 +71,14 @@ impl Line {
         let metered = Metered {
             stream,
             traffic: Arc::clone(&traffic),
+        };
+        let metered: Box<dyn Stream> = match target.transport() {
+            Transport::Plain => Box::new(metered),
+            Transport::Tls(tls) => {
+                let secured = secure(tls, target.address().0, metered).await;
+                let failed = |error| Failure::NoConnection(format!("TLS: {error}"));
+                Box::new(secured.map_err(failed)?)
+            }
         };
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let (connection, driver) =
@@ -226,6 +235,12 @@ fn configure(stream: &TcpStream) -> io::Result<()> {
     socket.set_send_buffer_size(SEND_BUFFER)
 }
 
+/// What the crate's connection goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// The socket; below TLS, where bytes are seen to move that are not a whole record of it.
 struct Metered {
     stream: TcpStream,
     traffic: Arc<Traffic>,
