@@ -11,13 +11,14 @@ use http::Request;
 use http_body::Body;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use super::body::ClientBody;
 use super::exchange::Exchange;
-use super::farewell::{LINGER, farewell, last_message};
+use super::farewell::{LINGER, SHORT_LINGER, farewell, last_message};
 use super::handshake::{HandshakeError, handshake};
 use super::io::{ClientIo, Leftover};
 use super::link::Link;
@@ -105,7 +106,8 @@ where
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         ended = connection.as_mut() => match End::of(ended) {
-                            End::Done if idle_at_drain == Some(link.served()) => End::Idle,
+                            // Also one whose first byte never came: hyper has no other word for it.
+                            End::Done | End::Lost if idle_at_drain == Some(link.served()) => End::Idle,
                             end => end,
                         },
                         () = self.shutdown.reached(Phase::Closed) => End::Aborted,
@@ -174,7 +176,7 @@ impl End {
 
 async fn finish<P>(end: End, leftover: Leftover<Socket, P>, voice: &Voice, metrics: &Metrics) {
     let Leftover {
-        socket,
+        mut socket,
         permit: _permit,
         held,
         eof,
@@ -193,7 +195,11 @@ async fn finish<P>(end: End, leftover: Leftover<Socket, P>, voice: &Voice, metri
         End::Done if !eof || !held.is_empty() => farewell(socket, &held, LINGER).await,
         // An orderly close would make a cut answer without a length look whole.
         End::Aborted => socket.reset_when_closed(),
-        End::Done | End::Idle | End::Unparsable | End::Lost => (),
+        End::Idle => {
+            // Over TLS a mere close is no orderly end.
+            let _ = timeout(SHORT_LINGER, socket.shutdown()).await;
+        }
+        End::Done | End::Unparsable | End::Lost => (),
     }
 }
 
