@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::client::ResolvesClientCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 
 use super::error::BadTls;
 use super::files::Named;
@@ -27,7 +29,7 @@ impl ClientFiles {
     /// # Errors
     ///
     /// A file that cannot be used, or a system without roots.
-    pub fn load(&self, alpn: &[&str]) -> Result<ClientConfig, BadTls> {
+    pub fn load(&self, alpn: &[&str]) -> Result<ClientTls, BadTls> {
         let roots = match self.authorities()? {
             Some(roots) => roots,
             None => of_the_system()?,
@@ -36,14 +38,16 @@ impl ClientFiles {
             .with_safe_default_protocol_versions()
             .expect("ring has suites of both versions")
             .with_root_certificates(roots);
-        let mut config = match self.identity()? {
-            Some(identity) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
-            }
-            None => builder.with_no_client_auth(),
-        };
+        let shown = Arc::new(Shown {
+            identity: self.identity()?.map(SingleCertAndKey::from),
+            asked: AtomicBool::new(false),
+        });
+        let mut config = builder.with_client_cert_resolver(shown.clone());
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(config)
+        Ok(ClientTls {
+            config: Arc::new(config),
+            shown,
+        })
     }
 
     /// Reads the files that are named, and only those; says what a person should know of them.
@@ -85,6 +89,47 @@ impl ClientFiles {
             path: key,
         };
         certificate.with_key(key).map(Some)
+    }
+}
+
+/// What connections are made with.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    shown: Arc<Shown>,
+}
+
+impl ClientTls {
+    /// For a connection.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
+    /// Whether a server has asked for a certificate so far, whether or not there is one.
+    pub fn was_asked(&self) -> bool {
+        self.shown.asked.load(Ordering::Relaxed)
+    }
+}
+
+/// What is shown to servers that ask.
+#[derive(Debug)]
+struct Shown {
+    identity: Option<SingleCertAndKey>,
+    asked: AtomicBool,
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(
+        &self,
+        authorities: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        ResolvesClientCert::resolve(self.identity.as_ref()?, authorities, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.identity.is_some()
     }
 }
 

@@ -14,7 +14,7 @@ mod server;
 mod tests;
 mod validity;
 
-pub use client::ClientFiles;
+pub use client::{ClientFiles, ClientTls};
 pub use error::BadTls;
 pub use server::{ServerFiles, ServerTls};
 

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/authority.rs"]
+mod authority;
 mod cluster;
 mod contract;
 mod embedded;
@@ -14,3 +16,4 @@ mod redis;
 mod sentinel;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

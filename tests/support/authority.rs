@@ -10,8 +10,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use rustls_pki_types::ServerName;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -31,6 +34,9 @@ impl Authority {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Two authorities of one name would be taken for each other, and their certificates for their own.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        params.distinguished_name = called(&format!("authority {number}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let files = tempfile::tempdir().unwrap();
@@ -51,7 +57,8 @@ impl Authority {
     pub fn issue(&self, name: &str, valid_for: &[&str]) -> &Self {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = valid_for.iter().map(|&name| name.to_owned()).collect();
-        let params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = called(name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
@@ -83,6 +90,14 @@ impl Authority {
         config
     }
 }
+
+fn called(name: &str) -> DistinguishedName {
+    let mut called = DistinguishedName::new();
+    called.push(DnType::CommonName, name);
+    called
+}
+
+static NUMBER: AtomicUsize = AtomicUsize::new(1);
 
 /// Makes a connection to 127.0.0.1 TLS.
 pub async fn secure(

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::Failure;
 use super::target::Target;
-use super::transport::{Transport, secure};
+use super::transport::{Refusal, Transport, secure};
 
 /// One connection, shared by any number of commands at a time; closed when the last copy is dropped.
 #[derive(Clone)]
@@ -72,17 +72,20 @@ impl Line {
             stream,
             traffic: Arc::clone(&traffic),
         };
-        let metered: Box<dyn Stream> = match target.transport() {
+        let refusal = Refusal::default();
+        let stream: Box<dyn Stream> = match target.transport() {
             Transport::Plain => Box::new(metered),
             Transport::Tls(tls) => {
                 let secured = secure(tls, target.address().0, metered).await;
-                let failed = |error| Failure::NoConnection(format!("TLS: {error}"));
-                Box::new(secured.map_err(failed)?)
+                Box::new(refusal.overheard(secured.map_err(no_tls)?))
             }
         };
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(target.login(), metered, config).await?;
+        let opened = MultiplexedConnection::new_with_config(target.login(), stream, config).await;
+        let (connection, driver) = opened.map_err(|error| match refusal.take() {
+            Some(refusal) => no_tls(refusal),
+            None => error.into(),
+        })?;
         Ok(Self {
             wire: Wire {
                 connection,
@@ -220,6 +223,10 @@ impl Patience {
     pub(super) fn timeout(self) -> Duration {
         self.step
     }
+}
+
+fn no_tls(error: io::Error) -> Failure {
+    Failure::NoConnection(format!("TLS: {error}"))
 }
 
 fn configure(stream: &TcpStream) -> io::Result<()> {
