@@ -1,9 +1,9 @@
 //! The beginning of a connection that is to be TLS.
 
 use std::io;
+use std::sync::Arc;
 
 use rustls::ServerConfig;
-use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -41,8 +41,8 @@ pub(super) async fn handshake(
     let late = |_| HandshakeError::Late;
     let mut first = [0];
     let seen = timeout_at(deadline, tcp.inner.peek(&mut first)).await;
-    match seen.map_err(late)?.map_err(HandshakeError::Failed)? {
-        0 => return Err(HandshakeError::Left),
+    match seen.map_err(late)? {
+        Ok(0) | Err(_) => return Err(HandshakeError::Left),
         // A method, or HTTP/2's preface. A record of TLS begins with another byte.
         _ if first[0].is_ascii_alphabetic() => {
             let problem = Problem::new(Code::BadRequest, "this port is for HTTPS");
