@@ -107,7 +107,7 @@ const FLAGS: [Flag; 7] = [
         "store",
         "IDEMPROXY_STORE",
         "URL",
-        "The records: memory:, embedded:DIR, redis://…, redis+sentinel://… or redis+cluster://… [default: embedded:idemproxy-data]",
+        "The records: memory:, embedded:DIR, redis://…, redis+sentinel://… or redis+cluster://…; over TLS rediss://… and so on [default: embedded:idemproxy-data]",
     ),
     (
         "service",

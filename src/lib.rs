@@ -22,7 +22,7 @@
 //! config         what the operator writes, checked
 //! downstream     proxy     admin
 //! upstream       store
-//! telemetry      wire
+//! telemetry      wire      tls
 //! idempotency    the core: pure, time is an argument
 //! fault          deaths and faults on purpose, in builds for tests
 //! ```
@@ -40,5 +40,6 @@ pub mod idempotency;
 pub mod proxy;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod wire;

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use opentelemetry_http::{HttpClient, HttpError};
 
+use crate::tls::ClientFiles;
 use crate::upstream::{Reuse, Upstream, UpstreamSettings, UpstreamSetupError};
 use crate::wire;
 
@@ -26,9 +27,11 @@ impl Collector {
             idle_timeout: IDLE_TIMEOUT,
             max_idle: 1,
             max_connections: 1,
-            ca_file: file("CERTIFICATE"),
-            cert_file: file("CLIENT_CERTIFICATE"),
-            key_file: file("CLIENT_KEY"),
+            tls: ClientFiles {
+                ca_file: file("CERTIFICATE"),
+                cert_file: file("CLIENT_CERTIFICATE"),
+                key_file: file("CLIENT_KEY"),
+            },
         };
         Ok(Self(Upstream::new(&settings)?))
     }

@@ -302,7 +302,8 @@ impl App {
             );
         }
         if let Ok(address) = self.address() {
-            tracing::info!(%address, upstream = %settings.upstreams[0].origin, "listening");
+            let tls = settings.server.tls.is_some();
+            tracing::info!(%address, tls, upstream = %settings.upstreams[0].origin, "listening");
         }
         if let Some(address) = self.admin_address() {
             tracing::info!(%address, "listening for operators");

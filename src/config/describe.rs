@@ -28,7 +28,17 @@ struct Description<'a>(&'a Settings);
 impl Display for Description<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(settings) = self;
-        line(f, "listen", settings.listen)?;
+        match &settings.server.tls {
+            None => line(f, "listen", settings.listen)?,
+            Some(tls) => {
+                let asked = if tls.asks_for_certificates() {
+                    " (HTTPS; clients must show a certificate)"
+                } else {
+                    " (HTTPS)"
+                };
+                line(f, "listen", format_args!("{}{asked}", settings.listen))?;
+            }
+        }
         match &settings.admin {
             Some(admin) => {
                 line(f, "admin", admin.listen)?;

@@ -13,10 +13,10 @@ use super::reader::{Reader, Spot};
 use super::secrets::{encryption_key, secret};
 use super::settings::{AdminSettings, LogSettings, Settings};
 use super::words::{
-    address, address_or_off, content, file, host_name, location, log_filter, name, networks,
-    origin, prefix,
+    address, address_or_off, content, host_name, location, log_filter, name, networks, origin,
+    prefix,
 };
-use super::{jwt, policy, routes, voice, warnings};
+use super::{jwt, policy, routes, tls, voice, warnings};
 use crate::admin::OperatorToken;
 use crate::downstream::ServerSettings;
 use crate::idempotency::Secret;
@@ -39,8 +39,10 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
         );
     }
     let service = root.get_over("service", over.service.as_ref(), name);
+    let mut notes = Vec::new();
     let store = root.section("store", |table| {
-        read_store(table, over, service.is_some() || !root.sound(&["service"]))
+        let named = service.is_some() || !root.sound(&["service"]);
+        read_store(table, over, named, &mut notes)
     });
     root.section("reload", |_| ());
 
@@ -53,6 +55,13 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     });
     let routes = routes::read(root, default, &mut origins, has_jwt);
     let log = read_log(root, over);
+    let server = root.section("server", |table| read_server(table, voice.clone()));
+    let upstreams = root.section("upstream_connections", |table| {
+        read_upstreams(table, origins, &mut notes)
+    });
+    let shown = server.tls.as_ref().and_then(|tls| tls.note());
+    notes.extend(shown.map(|note| format!("server.{note}")));
+    let weak = warnings::of(&store, jwt.as_deref(), &routes, &voice, &log);
     Settings {
         listen,
         service: service.unwrap_or_else(|| defaults::SERVICE.to_owned()),
@@ -60,12 +69,10 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
             let spot = root.spot_over("listen", over.listen.as_ref());
             read_admin(table, over, (listen, spot))
         }),
-        server: root.section("server", |table| read_server(table, voice.clone())),
-        upstreams: root.section("upstream_connections", |table| {
-            read_upstreams(table, origins)
-        }),
-        warnings: warnings::of(&store, jwt.as_deref(), &routes, &voice, &log),
+        server,
+        upstreams,
         log,
+        warnings: weak.into_iter().chain(notes).collect(),
         jwt,
         store,
         routes,
@@ -119,12 +126,25 @@ fn token(value: &Value<'_>) -> Read<OperatorToken> {
     Ok(OperatorToken::new(text))
 }
 
-fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSettings {
+fn read_store(
+    table: &Reader<'_>,
+    over: &Overrides,
+    named: bool,
+    notes: &mut Vec<String>,
+) -> StoreSettings {
     let location = table.get_over("url", over.store.as_ref(), location);
     if matches!(location, Some(Location::Redis(_))) && !named {
         table.fault(
             table.spot_over("url", over.store.as_ref()),
             "expected `service` with it: others may share this store, and the name keeps their keys apart",
+        );
+    }
+    let tls = tls::client(table, "store", notes);
+    let in_the_clear = |url: &Location| matches!(url, Location::Redis(_)) && !url.is_tls();
+    if location.as_ref().is_some_and(in_the_clear) && !tls.are_none() {
+        table.fault(
+            table.spot_of(&["ca_file", "cert_file", "key_file"]),
+            "expected a `url` of rediss: with it; over redis: nothing is encrypted, and nobody's certificate is looked at",
         );
     }
     StoreSettings {
@@ -148,6 +168,7 @@ fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSetting
             .and_then(Keyring::of)
             .map_or(Codec::clear(), Codec::sealing),
         secret: table.get_or("secret_file", secret, Secret::none()),
+        tls,
     }
 }
 
@@ -184,12 +205,17 @@ fn read_server(table: &Reader<'_>, voice: Arc<Voice>) -> ServerSettings {
             .get("trust_forwarded", list(0, networks))
             .map(|networks| networks.concat())
             .unwrap_or_else(d::trust_forwarded),
+        tls: tls::server(table),
         voice,
     }
 }
 
 /// One set of connections settings for every upstream.
-fn read_upstreams(table: &Reader<'_>, origins: Vec<Uri>) -> Vec<UpstreamSettings> {
+fn read_upstreams(
+    table: &Reader<'_>,
+    origins: Vec<Uri>,
+    notes: &mut Vec<String>,
+) -> Vec<UpstreamSettings> {
     let connections = UpstreamSettings {
         origin: Uri::default(),
         connect_timeout: table.get_or(
@@ -212,18 +238,8 @@ fn read_upstreams(table: &Reader<'_>, origins: Vec<Uri>) -> Vec<UpstreamSettings
             number(1..=1_000_000),
             defaults::UPSTREAM_MAX_CONNECTIONS,
         ),
-        ca_file: table.get("ca_file", file),
-        cert_file: table.get("cert_file", file),
-        key_file: table.get("key_file", file),
+        tls: tls::client(table, "upstream_connections", notes),
     };
-    if connections.cert_file.is_some() != connections.key_file.is_some()
-        && table.sound(&["cert_file", "key_file"])
-    {
-        table.fault(
-            table.spot_of(&["cert_file", "key_file"]),
-            "expected `cert_file` and `key_file` together",
-        );
-    }
     origins
         .into_iter()
         .map(|origin| UpstreamSettings {

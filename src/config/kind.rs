@@ -17,8 +17,6 @@ pub(super) type Read<T> = Result<T, Vec<Wrong>>;
 /// Something in a value that does not fit.
 pub(super) struct Wrong {
     pub(super) span: Range<usize>,
-    /// What is written there, if it is a string.
-    pub(super) text: Option<String>,
     pub(super) expected: String,
 }
 
@@ -26,7 +24,6 @@ pub(super) struct Wrong {
 pub(super) fn wrong<T>(value: &Value<'_>, expected: impl Display) -> Read<T> {
     Err(vec![Wrong {
         span: value.span(),
-        text: value.get_ref().as_str().map(str::to_owned),
         expected: format!("expected {expected}"),
     }])
 }

@@ -25,6 +25,7 @@ mod secrets;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unavailable;
 mod voice;
 mod warnings;

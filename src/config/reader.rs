@@ -267,14 +267,7 @@ impl<'a> Reader<'a> {
         let place = (self.section.clone(), self.span.start, key);
         self.source.faulty.borrow_mut().push(place);
         for wrong in wrongs {
-            let unavailable = wrong
-                .text
-                .and_then(|text| unavailable::value(&self.section, key, &text));
-            let expected = match unavailable {
-                Some(what) => format!("`{what}` is not available in this version"),
-                None => wrong.expected,
-            };
-            self.source.fault(spot(wrong.span), expected);
+            self.source.fault(spot(wrong.span), wrong.expected);
         }
         None
     }

@@ -290,11 +290,7 @@ fn entries<T>(
                     Misfit::Name(expected) => (name.span(), expected),
                     Misfit::Value(expected) => (value.span(), expected),
                 };
-                wrongs.push(Wrong {
-                    span,
-                    text: None,
-                    expected,
-                });
+                wrongs.push(Wrong { span, expected });
             }
         }
     }

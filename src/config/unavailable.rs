@@ -2,7 +2,7 @@
 //!
 //! A setting that becomes available is read where its section is read, and its line here goes.
 
-use Unavailable::{Always, ExceptDefault, Values};
+use Unavailable::{Always, ExceptDefault};
 
 /// What of a key is not available.
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +11,6 @@ pub(super) enum Unavailable {
     Always,
     /// The key, unless it is given with exactly its default, which is how this version behaves.
     ExceptDefault(&'static str),
-    /// These values; one that ends in `:` or `/` stands for all that begin with it.
-    Values(&'static [&'static str]),
 }
 
 impl Unavailable {
@@ -21,7 +19,6 @@ impl Unavailable {
         match self {
             Always => false,
             ExceptDefault(default) => written.replace('\'', "\"") == default,
-            Values(_) => true,
         }
     }
 }
@@ -29,27 +26,13 @@ impl Unavailable {
 /// What is unavailable of a key that no section asked for; nothing where the key is unknown.
 pub(super) fn key(section: &str, key: &str) -> Option<Unavailable> {
     rows(section)
-        .find(|(_, name, what)| *name == key && !matches!(what, Values(_)))
+        .find(|(_, name, _)| *name == key)
         .map(|(_, _, what)| *what)
 }
 
 /// The keys of a section that are not available.
 pub(super) fn keys(section: &str) -> impl Iterator<Item = &'static str> + use<> {
-    rows(section)
-        .filter(|(_, _, what)| !matches!(what, Values(_)))
-        .map(|(_, name, _)| *name)
-}
-
-/// The value, or kind of value, that `text` is and that is not available.
-pub(super) fn value(section: &str, key: &str, text: &str) -> Option<&'static str> {
-    let values = rows(section).find_map(|(_, name, what)| match what {
-        Values(values) if *name == key => Some(*values),
-        _ => None,
-    })?;
-    values
-        .iter()
-        .copied()
-        .find(|value| *value == text || (value.ends_with([':', '/']) && text.starts_with(value)))
+    rows(section).map(|(_, name, _)| *name)
 }
 
 /// A route takes what `[policy]` takes.
@@ -64,13 +47,4 @@ fn rows(section: &str) -> impl Iterator<Item = &'static Row> + use<> {
 /// Section, key, what of it.
 type Row = (&'static str, &'static str, Unavailable);
 
-const TABLE: &[Row] = &[
-    ("store", "url", Values(&["rediss://"])),
-    ("store", "ca_file", Always),
-    ("store", "cert_file", Always),
-    ("store", "key_file", Always),
-    ("server", "tls_cert", Always),
-    ("server", "tls_key", Always),
-    ("server", "tls_client_ca", Always),
-    ("reload", "watch", ExceptDefault("false")),
-];
+const TABLE: &[Row] = &[("reload", "watch", ExceptDefault("false"))];

@@ -398,7 +398,6 @@ fn parsed<T: FromStr<Err = E>, E: Display>(value: &Value<'_>) -> Read<T> {
     written.unwrap_or_default().parse().map_err(|error: E| {
         vec![Wrong {
             span: value.span(),
-            text: written.map(str::to_owned),
             expected: error.to_string(),
         }]
     })

@@ -11,14 +11,19 @@ use http::Request;
 use http_body::Body;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use super::body::ClientBody;
 use super::exchange::Exchange;
-use super::farewell::{LINGER, farewell, last_message};
+use super::farewell::{LINGER, SHORT_LINGER, farewell, last_message};
+use super::handshake::{HandshakeError, handshake};
 use super::io::{ClientIo, Leftover};
 use super::link::Link;
+use super::paced::Paced;
+use super::socket::Socket;
 use super::streams::Streams;
 use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
@@ -61,13 +66,24 @@ where
     }
 
     /// Serves a connection to its end. `permit` is dropped with the socket, which outlives this where it is upgraded.
-    pub(super) async fn run<P>(self, socket: TcpStream, addr: SocketAddr, permit: P)
+    pub(super) async fn run<P>(self, tcp: TcpStream, addr: SocketAddr, permit: P)
     where
         P: Send + Unpin + 'static,
     {
+        let accepted = Instant::now();
+        let deadline = accepted + self.settings.header_timeout;
+        let begun = tokio::select! {
+            biased;
+            begun = begin(tcp, addr, deadline, &self.settings, &self.metrics) => begun,
+            () = self.shutdown.reached(Phase::Draining) => None,
+        };
+        let Some(socket) = begun else {
+            return;
+        };
         let link = Arc::new(Link::default());
         let voice = self.settings.voice.clone();
-        let (io, mut handed_back) = ClientIo::new(socket, permit, link.clone(), &self.settings);
+        let (io, mut handed_back) =
+            ClientIo::new(socket, permit, accepted, link.clone(), &self.settings);
         let exchange = Exchange {
             inner: self.service,
             peer: super::exchange::peer(addr, &self.settings),
@@ -90,7 +106,8 @@ where
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         ended = connection.as_mut() => match End::of(ended) {
-                            End::Done if idle_at_drain == Some(link.served()) => End::Idle,
+                            // Also one whose first byte never came: hyper has no other word for it.
+                            End::Done | End::Lost if idle_at_drain == Some(link.served()) => End::Idle,
                             end => end,
                         },
                         () = self.shutdown.reached(Phase::Closed) => End::Aborted,
@@ -105,6 +122,29 @@ where
         tokio::select! {
             () = finish(end, leftover, &voice, &self.metrics) => (),
             () = self.shutdown.reached(Phase::Closed) => (),
+        }
+    }
+}
+
+/// The socket as it is spoken over; nothing where it did not come to that.
+async fn begin(
+    tcp: TcpStream,
+    addr: SocketAddr,
+    deadline: Instant,
+    settings: &ServerSettings,
+    metrics: &Metrics,
+) -> Option<Socket> {
+    let tcp = Paced::new(tcp, settings.body_idle_timeout);
+    let Some(tls) = &settings.tls else {
+        return Some(Socket::Plain(tcp));
+    };
+    match handshake(tcp, tls.config(), deadline, &settings.voice).await {
+        Ok(tls) => Some(Socket::Tls(tls)),
+        Err(HandshakeError::Left) => None,
+        Err(error) => {
+            metrics.tls_handshakes_failed.inc();
+            tracing::debug!(client = %addr, %error, "no TLS");
+            None
         }
     }
 }
@@ -134,9 +174,9 @@ impl End {
     }
 }
 
-async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, voice: &Voice, metrics: &Metrics) {
+async fn finish<P>(end: End, leftover: Leftover<Socket, P>, voice: &Voice, metrics: &Metrics) {
     let Leftover {
-        socket,
+        mut socket,
         permit: _permit,
         held,
         eof,
@@ -154,10 +194,12 @@ async fn finish<P>(end: End, leftover: Leftover<TcpStream, P>, voice: &Voice, me
         }
         End::Done if !eof || !held.is_empty() => farewell(socket, &held, LINGER).await,
         // An orderly close would make a cut answer without a length look whole.
-        End::Aborted => {
-            let _ = socket.set_zero_linger();
+        End::Aborted => socket.reset_when_closed(),
+        End::Idle => {
+            // Over TLS a mere close is no orderly end.
+            let _ = timeout(SHORT_LINGER, socket.shutdown()).await;
         }
-        End::Done | End::Idle | End::Unparsable | End::Lost => (),
+        End::Done | End::Unparsable | End::Lost => (),
     }
 }
 

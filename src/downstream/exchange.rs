@@ -20,13 +20,16 @@ use super::sanity::{self, BadRequest};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Page, Peer, Problem, Voice};
 
-/// A client at `addr`, over plain TCP.
+/// A client at `addr`.
 pub(super) fn peer(addr: SocketAddr, settings: &ServerSettings) -> Peer {
     let ip = addr.ip().to_canonical();
     Peer {
         addr,
         trusted: settings.trust_forwarded.iter().any(|net| net.contains(&ip)),
-        scheme: "http",
+        scheme: match settings.tls {
+            Some(_) => "https",
+            None => "http",
+        },
     }
 }
 

@@ -63,4 +63,7 @@ pub(super) fn last_message(problem: Problem, voice: &Voice) -> Vec<u8> {
 /// How long a client may go on sending after its answer.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
+/// The same, of a client whose connection never came to a request.
+pub(super) const SHORT_LINGER: Duration = Duration::from_secs(1);
+
 const LINGER_BYTES: usize = 64 << 20;

@@ -2,7 +2,7 @@
 //!
 //! **Waits.** A client gets `header_timeout` from the accept to the end of its first head, and from the first byte of each later
 //! one to its end; between requests it may rest for [`KEEP_ALIVE`]. hyper's own header timeout is off, as it
-//! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails. An upgraded connection has only the latter.
+//! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails ([`paced`](super::paced)). An upgraded connection has only the latter.
 //! HTTP/2 has pings for its rests, so that only its first head is bounded here. While a request body is wanted nothing is bounded
 //! here: who reads it knows best how long to wait.
 //!
@@ -23,9 +23,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::ServerSettings;
+use super::deadline::Deadline;
 use super::head::HeadScan;
 use super::link::Link;
 use crate::fault::{self, Place};
@@ -45,8 +46,6 @@ pub(super) struct ClientIo<T, P> {
     /// Between two requests, with no byte of the next one read.
     resting: bool,
     header_timeout: Duration,
-    write: Deadline,
-    write_timeout: Duration,
 }
 
 /// What is left when hyper lets go of a socket.
@@ -66,10 +65,11 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     P: Unpin,
 {
-    /// A socket that was accepted now. It is handed back to the receiver when hyper drops it, and closed if the receiver is gone.
+    /// A socket that was accepted then. It is handed back to the receiver when hyper drops it, and closed if the receiver is gone.
     pub(super) fn new(
         socket: T,
         permit: P,
+        accepted: Instant,
         link: Arc<Link>,
         settings: &ServerSettings,
     ) -> (Self, oneshot::Receiver<Leftover<T, P>>) {
@@ -81,19 +81,11 @@ where
             held: Bytes::new(),
             eof: false,
             protocol: Protocol::Unknown { matched: 0 },
-            head: Deadline {
-                at: Some(Instant::now() + settings.header_timeout),
-                timer: None,
-            },
+            head: Deadline::at(accepted + settings.header_timeout),
             scan: HeadScan::new(),
             served: 0,
             resting: false,
             header_timeout: settings.header_timeout,
-            write: Deadline {
-                at: None,
-                timer: None,
-            },
-            write_timeout: settings.body_idle_timeout,
         };
         (io, handed_back)
     }
@@ -113,7 +105,7 @@ where
         while !self.held.is_empty() {
             let held = self.held.clone();
             let written = self.socket().poll_write(cx, &held);
-            match ready!(self.bound_write(cx, written))? {
+            match ready!(seen(written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.held.advance(written),
             }
@@ -133,26 +125,6 @@ where
             self.scan = HeadScan::new();
         }
         true
-    }
-
-    /// Bounds a write that made no progress, and forgets the bound when one did.
-    fn bound_write<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<R>>,
-    ) -> Poll<io::Result<R>> {
-        if written.is_ready() {
-            fault::reach(Place::AfterAnswer);
-            self.write.set(None);
-            return written;
-        }
-        self.write.set_if_none(self.write_timeout);
-        self.write.poll(cx).map(|()| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client does not read",
-            ))
-        })
     }
 }
 
@@ -223,7 +195,7 @@ where
             Some(at) => self.socket().poll_write(cx, &buf[..at]),
             None => self.socket().poll_write(cx, buf),
         };
-        self.bound_write(cx, written)
+        seen(written)
     }
 
     fn poll_write_vectored(
@@ -237,7 +209,7 @@ where
         }
         ready!(self.poll_release(cx))?;
         let written = self.socket().poll_write_vectored(cx, bufs);
-        self.bound_write(cx, written)
+        seen(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -306,31 +278,12 @@ impl Protocol {
     }
 }
 
-/// A point in time whose timer is made when somebody first waits for it, and kept for the next one.
-struct Deadline {
-    at: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn set(&mut self, wait: Option<Duration>) {
-        self.at = wait.map(|wait| Instant::now() + wait);
+/// A write, as it was.
+fn seen(written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    if written.is_ready() {
+        fault::reach(Place::AfterAnswer);
     }
-
-    fn set_if_none(&mut self, wait: Duration) {
-        self.at.get_or_insert_with(|| Instant::now() + wait);
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else {
-            return Poll::Pending;
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if timer.deadline() != at {
-            timer.as_mut().reset(at);
-        }
-        timer.as_mut().poll(cx)
-    }
+    written
 }
 
 /// Where in `written` an answer begins that hyper made itself, if it ends with one.

@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::body::ClientBody;
 use super::connection::Connections;
-use super::farewell::{farewell, last_message};
+use super::farewell::{SHORT_LINGER, farewell, last_message};
 use super::{Phase, ServerSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{BoxError, Code, Problem, Voice};
@@ -46,6 +46,7 @@ pub async fn serve<S, B>(
     ));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let voice = settings.voice.clone();
+    let is_tls = settings.tls.is_some();
     let connections = Connections::new(service, settings, metrics.clone(), shutdown.clone());
     let tasks = TaskTracker::new();
     let mut stopped = pin!(shutdown.reached(Phase::Draining));
@@ -70,7 +71,8 @@ pub async fn serve<S, B>(
             );
         } else {
             metrics.limit_reached(Limit::MaxConnections);
-            if let Ok(refusal) = refusals.clone().try_acquire_owned() {
+            // Over TLS it could be told only after a handshake, and that costs more than it is worth: closed before it, nothing was sent.
+            if !is_tls && let Ok(refusal) = refusals.clone().try_acquire_owned() {
                 tasks.spawn(refuse(socket, voice.clone(), refusal));
             }
         }
@@ -108,7 +110,7 @@ async fn refuse(socket: TcpStream, voice: Arc<Voice>, _refusal: OwnedSemaphorePe
         Code::Overloaded,
         "this proxy has as many connections as it may",
     );
-    farewell(socket, &last_message(problem, &voice), REFUSAL_PATIENCE).await;
+    farewell(socket, &last_message(problem, &voice), SHORT_LINGER).await;
 }
 
 /// A place among the connections, seen on the metrics page.
@@ -135,7 +137,6 @@ impl Drop for Counted {
 
 /// Connections beyond the limit that are told so at once; more of them are only closed.
 const REFUSALS: usize = 128;
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Silence after which the system asks, how often, and how many questions may go unanswered.
 const PROBED_AFTER: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::tls::ServerTls;
 use crate::wire::Voice;
 
 /// Settings of the listener and of the limits on clients.
@@ -18,7 +19,7 @@ pub struct ServerSettings {
     pub max_buffered_total: u64,
     /// Duplicates that may wait for an answer at once.
     pub max_waiters: usize,
-    /// From the first byte of a request, or the accept, to the end of its head.
+    /// From the first byte of a request, or the accept (TLS included), to the end of its head.
     pub header_timeout: Duration,
     /// A body of which no byte moved for so long is given up.
     pub body_idle_timeout: Duration,
@@ -32,4 +33,6 @@ pub struct ServerSettings {
     pub trust_forwarded: Vec<IpNet>,
     /// How refusals are told.
     pub voice: Arc<Voice>,
+    /// What clients are shown over TLS; without it they connect in the clear.
+    pub tls: Option<Arc<ServerTls>>,
 }

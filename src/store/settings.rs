@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::redis::record_key;
 use super::{Codec, Redis};
 use crate::idempotency::{RecordId, Secret};
+use crate::tls::ClientFiles;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct StoreSettings {
     pub codec: Codec,
     /// Under which what is stored of keys and requests is hashed.
     pub secret: Secret,
+    /// Redis, where the URL asks for TLS (`rediss:…`): files for it.
+    pub tls: ClientFiles,
 }
 
 impl StoreSettings {
@@ -47,15 +50,20 @@ pub enum Location {
     Memory,
     /// `embedded:DIR`, a database file of this process alone.
     Embedded(PathBuf),
-    /// `redis://…`, one server, `redis+sentinel://…`, the primary that sentinels name, or `redis+cluster://…`, a cluster. Holds
-    /// the URL, which may carry passwords.
+    /// `redis://…`, one server, `redis+sentinel://…`, the primary that sentinels name, or `redis+cluster://…`, a cluster; over TLS with
+    /// `rediss` in the place of `redis`. Holds the URL, which may carry passwords.
     Redis(String),
 }
 
 impl Location {
     /// Whether another server takes over by itself where one fails.
     pub fn fails_over(&self) -> bool {
-        matches!(self, Self::Redis(url) if url.starts_with("redis+"))
+        matches!(self, Self::Redis(url) if url.starts_with("redis+") || url.starts_with("rediss+"))
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Redis(url) if Redis::is_tls(url))
     }
 }
 
@@ -67,7 +75,8 @@ pub struct BadLocation;
 impl BadLocation {
     /// The forms.
     pub(crate) const FORMS: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
-        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…";
+        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/PRIMARY[/DATABASE] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…; \
+        the last three over TLS with rediss in the place of redis";
 }
 
 impl std::str::FromStr for Location {

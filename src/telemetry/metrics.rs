@@ -21,6 +21,8 @@ pub struct Metrics {
     pub waiters: Gauge,
     /// Client connections open.
     pub connections: Gauge,
+    /// Client connections that were to be TLS, and did not come to it.
+    pub tls_handshakes_failed: Counter,
     /// Whether the store answered last time.
     pub store_up: Gauge,
     /// Keys that the server of the store dropped for want of memory since it started.
@@ -57,6 +59,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             waiters: Gauge::default(),
             connections: Gauge::default(),
+            tls_handshakes_failed: Counter::default(),
             store_up: Gauge::default(),
             store_evicted_keys: Gauge::default(),
             records_unknown: Counter::default(),
@@ -158,6 +161,11 @@ impl Metrics {
             "connections",
             "Client connections open",
             self.connections.clone(),
+        );
+        r.register(
+            "tls_handshakes_failed",
+            "Client connections that did not come to TLS",
+            self.tls_handshakes_failed.clone(),
         );
         r.register(
             "limit_reached",

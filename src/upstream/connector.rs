@@ -17,14 +17,15 @@ use super::error::{NotSentReason, UpstreamSetupError};
 use super::pool::{Connection, Pool};
 use super::settings::UpstreamSettings;
 use super::socket::{Socket, SocketIo};
-use super::tls;
+use super::verdict::verdict;
 use crate::fault::{self, Place};
+use crate::tls::ClientTls;
 
 /// Knows the way to one upstream.
 pub(super) struct Connector {
     host: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(ClientTls, ServerName<'static>)>,
     http: http1::Builder,
 }
 
@@ -41,13 +42,7 @@ impl Connector {
             Some("http") => (80, None),
             Some("https") => {
                 let name = ServerName::try_from(host.clone()).map_err(|_| refused())?;
-                (
-                    443,
-                    Some((
-                        TlsConnector::from(Arc::new(tls::client_config(settings)?)),
-                        name,
-                    )),
-                )
+                (443, Some((settings.tls.load(&["http/1.1"])?, name)))
             }
             _ => return Err(refused()),
         };
@@ -74,10 +69,16 @@ impl Connector {
         let connected = match &self.tls {
             None => self.handshake(io, socket, pool).await,
             Some((tls, name)) => {
-                let io = timeout_at(deadline, tls.connect(name.clone(), io))
+                let begun = Instant::now();
+                let connector = TlsConnector::from(tls.config());
+                let mut io = timeout_at(deadline, connector.connect(name.clone(), io))
                     .await
                     .map_err(|_| NotSentReason::ConnectTimeout)?
                     .map_err(NotSentReason::Tls)?;
+                if tls.was_asked() {
+                    let verdict = verdict(&mut io, begun, deadline).await;
+                    verdict.map_err(NotSentReason::Tls)?;
+                }
                 self.handshake(io, socket, pool).await
             }
         };

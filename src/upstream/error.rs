@@ -1,10 +1,10 @@
 //! What can be said of a request that got no answer.
 
 use std::io;
-use std::path::PathBuf;
 
 use http::Request;
 
+use crate::tls::BadTls;
 use crate::wire;
 
 /// A request that got no answer.
@@ -81,21 +81,7 @@ pub enum UpstreamSetupError {
     /// Not `http://host[:port]` or `https://host[:port]`.
     #[error("not an http or https origin: {0}")]
     Origin(http::Uri),
-    /// A PEM file that cannot be read, or holds nothing of the kind.
-    #[error("{}: {source}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: rustls_pki_types::pem::Error,
-    },
-    /// Certificates or a key that TLS does not take.
-    #[error("{0}")]
-    Tls(#[from] rustls::Error),
-    /// The system has no root certificates, and no `ca_file` is set.
-    #[error("no root certificates found on this system; set ca_file")]
-    NoRoots,
-    /// One of `cert_file` and `key_file` without the other.
-    #[error("cert_file and key_file belong together")]
-    HalfAnIdentity,
+    /// Certificates or keys that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
 }

@@ -10,7 +10,7 @@
 //! only connections that are young by what was seen of this upstream (`patience`), and a request that cannot do harm
 //! is sent again.
 //!
-//! - `client`: the way of a request; `connector` and `tls` open connections; `socket`, `pool` and `patience` keep them
+//! - `client`: the way of a request; `connector` and `verdict` open connections; `socket`, `pool` and `patience` keep them
 //! - `exchange`: one request over one connection; `body`: both bodies; `error`: what can be said of a failure
 //! - [`headers`]: what a proxy takes off and puts on
 
@@ -26,7 +26,7 @@ mod settings;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod tls;
+mod verdict;
 
 pub use body::ResponseBody;
 pub use client::{Contact, Gate, Reuse, Upstream};

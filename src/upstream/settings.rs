@@ -1,9 +1,10 @@
 //! What the operator decides about the API's side.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+
+use crate::tls::ClientFiles;
 
 /// Settings of the connections to one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,10 +19,6 @@ pub struct UpstreamSettings {
     pub max_idle: usize,
     /// Connections open at once, idle ones included; a request beyond waits `connect_timeout` for one.
     pub max_connections: usize,
-    /// PEM bundle to trust instead of the system's roots.
-    pub ca_file: Option<PathBuf>,
-    /// PEM client certificate, with `key_file`.
-    pub cert_file: Option<PathBuf>,
-    /// PEM key of `cert_file`.
-    pub key_file: Option<PathBuf>,
+    /// Files for `https`.
+    pub tls: ClientFiles,
 }

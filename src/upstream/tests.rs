@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::tls::ClientFiles;
 use crate::wire::{self, BoxError};
 
 pub(super) fn settings(scheme: &str, address: SocketAddr) -> UpstreamSettings {
@@ -27,9 +28,7 @@ pub(super) fn settings(scheme: &str, address: SocketAddr) -> UpstreamSettings {
         idle_timeout: Duration::from_secs(60),
         max_idle: 16,
         max_connections: 32,
-        ca_file: None,
-        cert_file: None,
-        key_file: None,
+        tls: ClientFiles::default(),
     }
 }
 

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 8] = [
     &["config"],
     &["downstream", "proxy", "admin"],
     &["upstream", "store"],
-    &["telemetry", "wire"],
+    &["telemetry", "wire", "tls"],
     &["idempotency"],
     &["fault"],
 ];

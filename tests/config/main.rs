@@ -1,6 +1,8 @@
 //! What users copy from: every configuration in the tree, and every one in the README, is one that the program takes.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/tokens.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub)]
 mod tokens;
@@ -39,8 +41,25 @@ fn every_configuration_in_the_readme_is_valid() {
     let directory = tempfile::tempdir().unwrap();
     let keys = directory.path().join("jwks.json");
     fs::write(&keys, tokens::Issuer::new().key_set(&["rsa"])).unwrap();
+    let authority = authority::Authority::new();
+    authority
+        .issue("server", &["server"])
+        .issue("proxy", &["proxy"]);
     for snippet in snippets {
-        let snippet = &snippet.replace("jwks.json", keys.to_str().unwrap());
+        let mut snippet = snippet.replace("jwks.json", keys.to_str().unwrap());
+        for name in ["server.pem", "server.key", "proxy.pem", "proxy.key"] {
+            snippet = snippet.replace(
+                &format!("\"{name}\""),
+                &format!("\"{}\"", authority.file(name)),
+            );
+        }
+        for name in ["clients.pem", "api-ca.pem", "redis-ca.pem"] {
+            snippet = snippet.replace(
+                &format!("\"{name}\""),
+                &format!("\"{}\"", authority.file("ca.pem")),
+            );
+        }
+        let snippet = &snippet;
         if let Err(faults) = config::from_toml("README.md", snippet, &upstream) {
             panic!("{faults}\nin\n{snippet}");
         }

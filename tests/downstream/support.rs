@@ -15,10 +15,21 @@ use idemproxy::downstream::{ClientBody, ServerSettings, Shutdown, serve};
 use idemproxy::telemetry::Metrics;
 use idemproxy::wire::BoxError;
 use idemproxy::wire::Peer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use idemproxy::tls::{ServerFiles, ServerTls};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::authority::{Authority, secure};
+
+/// A client's connection.
+pub type Client = Box<dyn Connection>;
+
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -28,6 +39,8 @@ pub struct Server {
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
     pub serving: JoinHandle<()>,
+    /// What its clients begin with, over TLS.
+    client: Option<ClientConfig>,
     seen: Arc<Seen>,
 }
 
@@ -45,6 +58,7 @@ impl Server {
     }
 
     pub async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        let authority = super::TLS.then(Authority::new);
         let mut settings = ServerSettings {
             max_connections: 1000,
             max_in_flight: 100,
@@ -57,6 +71,7 @@ impl Server {
             drain_timeout: Duration::from_secs(25),
             trust_forwarded: vec!["127.0.0.0/8".parse().unwrap()],
             voice: Arc::default(),
+            tls: authority.as_ref().map(shown),
         };
         change(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,6 +99,7 @@ impl Server {
             shutdown,
             metrics,
             serving,
+            client: authority.map(|authority| authority.client(&[], None)),
             seen,
         }
     }
@@ -113,8 +129,16 @@ impl Server {
         self.seen.gate.add_permits(1);
     }
 
-    pub async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.addr).await.unwrap()
+    pub async fn connect(&self) -> Client {
+        self.try_connect().await.unwrap()
+    }
+
+    pub async fn try_connect(&self) -> std::io::Result<Client> {
+        let tcp = TcpStream::connect(self.addr).await?;
+        Ok(match &self.client {
+            None => Box::new(tcp),
+            Some(config) => Box::new(patiently(secure(tcp, config.clone())).await?),
+        })
     }
 
     /// Sends `bytes` on a connection of its own, and reads to the end.
@@ -129,13 +153,25 @@ impl Server {
     }
 }
 
+/// What a server of this authority shows.
+pub fn shown(authority: &Authority) -> Arc<ServerTls> {
+    authority.issue("server", &["127.0.0.1"]);
+    let files = ServerFiles {
+        cert: authority.path("server.pem"),
+        key: authority.path("server.key"),
+        client_ca: None,
+    };
+    Arc::new(ServerTls::load(files).unwrap())
+}
+
 async fn answer(
     seen: Arc<Seen>,
     request: Request<ClientBody>,
 ) -> Result<Response<Body>, Infallible> {
     seen.calls.fetch_add(1, Ordering::SeqCst);
     let peer = request.extensions().get::<Peer>().copied().unwrap();
-    assert!(peer.trusted && peer.addr.ip().is_loopback() && peer.scheme == "http");
+    let scheme = if super::TLS { "https" } else { "http" };
+    assert!(peer.trusted && peer.addr.ip().is_loopback() && peer.scheme == scheme);
     let host = request
         .headers()
         .get("host")
@@ -224,14 +260,14 @@ fn full(text: impl Into<Bytes>) -> Body {
 }
 
 /// Everything the server sends, to its close. Fails on a reset or a connection left open.
-pub async fn read_to_end(client: &mut TcpStream) -> String {
+pub async fn read_to_end(client: &mut Client) -> String {
     let mut answer = Vec::new();
     patiently(client.read_to_end(&mut answer)).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Reads until `end` was read.
-pub async fn read_until(client: &mut TcpStream, end: &str) -> String {
+pub async fn read_until(client: &mut Client, end: &str) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(end.as_bytes()) {
         let byte = patiently(client.read_u8())

@@ -56,6 +56,7 @@ fn settings(dir: &Path) -> StoreSettings {
         allow_eviction: false,
         codec: Default::default(),
         secret: Default::default(),
+        tls: Default::default(),
     }
 }
 

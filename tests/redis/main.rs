@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -13,3 +15,4 @@ mod replicas;
 mod rules;
 mod sentinel;
 mod server;
+mod tls;

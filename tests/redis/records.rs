@@ -20,6 +20,7 @@ pub(crate) fn settings() -> StoreSettings {
         allow_eviction: false,
         codec: Default::default(),
         secret: Default::default(),
+        tls: Default::default(),
     }
 }
 

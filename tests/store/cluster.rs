@@ -24,6 +24,7 @@ async fn fresh() -> (Redis, ()) {
         allow_eviction: false,
         codec: Default::default(),
         secret: Default::default(),
+        tls: Default::default(),
     };
     (Redis::connect(&url, &settings).await.unwrap(), ())
 }

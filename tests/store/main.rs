@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/authority.rs"]
+mod authority;
 mod cluster;
 mod contract;
 mod embedded;
@@ -15,3 +17,4 @@ mod sealed;
 mod sentinel;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

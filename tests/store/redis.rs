@@ -28,5 +28,6 @@ pub(crate) fn settings(server: &RedisServer) -> StoreSettings {
         allow_eviction: false,
         codec: Default::default(),
         secret: Default::default(),
+        tls: Default::default(),
     }
 }

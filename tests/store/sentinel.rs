@@ -30,6 +30,7 @@ async fn fresh() -> (Redis, (Sentinels, RedisServer, RedisServer)) {
         allow_eviction: false,
         codec: Default::default(),
         secret: Default::default(),
+        tls: Default::default(),
     };
     let store = Redis::connect(&sentinels.url(), &settings).await.unwrap();
     (store, (sentinels, primary, replica))

@@ -51,7 +51,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
         "store" => vec![
             is(
                 "url",
-                text("^(memory:$|embedded:.|redis(\\+sentinel|\\+cluster)?://)"),
+                text("^(memory:$|embedded:.|rediss?(\\+sentinel|\\+cluster)?://)"),
             ),
             is("timeout", duration()),
             is("sync", words(SYNC)),
@@ -61,8 +61,14 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             is("allow_eviction", boolean()),
             is("secret_file", file()),
             is("encryption_keys", list(1, file())),
+            is("ca_file", file()),
+            is("cert_file", file()),
+            is("key_file", file()),
         ],
         "server" => vec![
+            is("tls_cert", file()),
+            is("tls_key", file()),
+            is("tls_client_ca", file()),
             is("max_connections", number(1, 10_000_000)),
             is("max_in_flight", number(1, 10_000_000)),
             is("max_buffered_total", size()),

@@ -1,11 +1,12 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::link::Open;
+use super::super::paced::Paced;
 use super::*;
 
 struct Fixture {
-    io: ClientIo<DuplexStream, ()>,
-    handed_back: oneshot::Receiver<Leftover<DuplexStream, ()>>,
+    io: ClientIo<Paced<DuplexStream>, ()>,
+    handed_back: oneshot::Receiver<Leftover<Paced<DuplexStream>, ()>>,
     client: DuplexStream,
     link: Arc<Link>,
 }
@@ -25,8 +26,10 @@ fn fixture() -> Fixture {
         drain_timeout: Duration::ZERO,
         trust_forwarded: Vec::new(),
         voice: Arc::default(),
+        tls: None,
     };
-    let (io, handed_back) = ClientIo::new(socket, (), link.clone(), &settings);
+    let socket = Paced::new(socket, settings.body_idle_timeout);
+    let (io, handed_back) = ClientIo::new(socket, (), Instant::now(), link.clone(), &settings);
     Fixture {
         io,
         handed_back,

@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::Failure;
 use super::target::Target;
+use super::transport::{Refusal, Transport, secure};
 
 /// One connection, shared by any number of commands at a time; closed when the last copy is dropped.
 #[derive(Clone)]
@@ -71,9 +72,20 @@ impl Line {
             stream,
             traffic: Arc::clone(&traffic),
         };
+        let refusal = Refusal::default();
+        let stream: Box<dyn Stream> = match target.transport() {
+            Transport::Plain => Box::new(metered),
+            Transport::Tls(tls) => {
+                let secured = secure(tls, target.address().0, metered).await;
+                Box::new(refusal.overheard(secured.map_err(no_tls)?))
+            }
+        };
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(target.login(), metered, config).await?;
+        let opened = MultiplexedConnection::new_with_config(target.login(), stream, config).await;
+        let (connection, driver) = opened.map_err(|error| match refusal.take() {
+            Some(refusal) => no_tls(refusal),
+            None => error.into(),
+        })?;
         Ok(Self {
             wire: Wire {
                 connection,
@@ -213,6 +225,10 @@ impl Patience {
     }
 }
 
+fn no_tls(error: io::Error) -> Failure {
+    Failure::NoConnection(format!("TLS: {error}"))
+}
+
 fn configure(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -226,6 +242,12 @@ fn configure(stream: &TcpStream) -> io::Result<()> {
     socket.set_send_buffer_size(SEND_BUFFER)
 }
 
+/// What the crate's connection goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// The socket; below TLS, where bytes are seen to move that are not a whole record of it.
 struct Metered {
     stream: TcpStream,
     traffic: Arc<Traffic>,

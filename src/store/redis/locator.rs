@@ -9,6 +9,7 @@ use super::SetupError;
 use super::facts::{Facts, Identity};
 use super::sentinel::{self, Sentinels};
 use super::target::Target;
+use super::transport::Transport;
 
 /// Where the server is, that is to be written to.
 pub(super) enum Locator {
@@ -27,11 +28,11 @@ pub(super) struct Found {
 
 impl Locator {
     /// Reads `redis://…` or `redis+sentinel://…`.
-    pub(super) fn parse(url: &str) -> Result<Self, SetupError> {
+    pub(super) fn parse(url: &str, transport: &Transport) -> Result<Self, SetupError> {
         if url.starts_with(sentinel::SCHEME) {
-            Ok(Self::Sentinels(Box::new(Sentinels::parse(url)?)))
+            Ok(Self::Sentinels(Box::new(Sentinels::parse(url, transport)?)))
         } else {
-            Ok(Target::parse(url)?.into())
+            Ok(Target::parse(url)?.over(transport).into())
         }
     }
 

@@ -18,6 +18,8 @@
 //! - *A key that is elsewhere* in a cluster is asked for there, within the same time, five times at most.
 //! - *A silent connection* is replaced after two probes without a byte.
 //! - *Slow is not dead*: what tells them apart is whether bytes move (`line`).
+//! - *TLS* (`transport`) is asked for by a second s in the scheme, and then goes for sentinels and all servers that they or the cluster name; a server shows a certificate
+//!   for the name by which it was named.
 //! - *Large answers* travel apart from claims (`session`).
 //! - *A full server, or one that may evict*, takes no claims, still brings back what is there, and takes settlements.
 //! - *A listing* goes beside all that (`listing`).
@@ -42,6 +44,7 @@ mod sentinel;
 mod servers;
 mod session;
 mod target;
+mod transport;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -55,6 +58,7 @@ use self::line::Patience;
 use self::locator::Locator;
 use self::servers::Servers;
 use self::session::Session;
+use self::transport::{Transport, in_the_clear};
 use super::{Codec, Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
 
@@ -79,12 +83,15 @@ struct Named<'a> {
 /// Why a Redis store cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Not a URL of servers without TLS.
+    /// Not a URL of Redis.
     #[error("expected {FORMS}")]
     Scheme,
     /// Malformed. Not quoted: it may hold a password.
     #[error("malformed redis URL; expected {FORMS}")]
     Url,
+    /// Certificates or keys that cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// A database other than 0, on a cluster.
     #[error("a cluster has no database but 0")]
     Database,
@@ -98,11 +105,17 @@ pub enum SetupError {
 impl Redis {
     /// Whether [`Redis::connect`] can read `url`.
     pub(crate) fn reads(url: &str) -> bool {
+        let url = &in_the_clear(url);
         if Cluster::is_meant_by(url) {
             Cluster::reads(url)
         } else {
-            Locator::parse(url).is_ok()
+            Locator::parse(url, &Transport::Plain).is_ok()
         }
+    }
+
+    /// Whether `url` asks for TLS.
+    pub(crate) fn is_tls(url: &str) -> bool {
+        transport::is_tls(url)
     }
 
     /// Sets up the store at `url`. A server that cannot be reached is no error: it is looked for from then on. This waits for it two
@@ -307,7 +320,7 @@ enum Manner {
 
 /// What a URL may be.
 const FORMS: &str = "redis://[user:password@]host[:port][/database], \
-    redis+sentinel://[user:password@]host[:port],…/primary[/database] or redis+cluster://[user:password@]host[:port],…";
+    redis+sentinel://[user:password@]host[:port],…/primary[/database] or redis+cluster://[user:password@]host[:port],…; over TLS with rediss in the place of redis";
 /// How long a start waits for the server to be reached, and checked.
 const SETUP: Duration = Duration::from_secs(2);
 /// Pages of listings that are made at a time.

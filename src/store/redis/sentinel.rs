@@ -15,7 +15,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::redis::{RedisConnectionInfo, Value, cmd};
+use ::redis::{Value, cmd};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -26,14 +26,15 @@ use super::failure::Failure;
 use super::line::{Line, Patience};
 use super::locator::Found;
 use super::target::Target;
+use super::transport::Transport;
 
 /// The primary that Redis Sentinel names. Holds passwords: it has no `Debug`.
 pub(super) struct Sentinels {
     sentinels: Vec<Sentinel>,
     /// The name under which they watch the primary.
     name: String,
-    /// Of the data servers.
-    login: RedisConnectionInfo,
+    /// How the data servers are spoken to, as whom; at no place of its own.
+    data: Target,
     learnt: Mutex<Learnt>,
 }
 
@@ -70,7 +71,7 @@ pub(super) enum Unnamed {
 
 impl Sentinels {
     /// Reads `redis+sentinel://[user:password@]host[:port],…/primary[/database][?sentinel_user=…&sentinel_password=…]`.
-    pub(super) fn parse(url: &str) -> Result<Self, SetupError> {
+    pub(super) fn parse(url: &str, transport: &Transport) -> Result<Self, SetupError> {
         let rest = url.strip_prefix(SCHEME).ok_or(SetupError::Scheme)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').ok_or(SetupError::Url)?;
@@ -91,14 +92,14 @@ impl Sentinels {
             let port = if bare { PORT } else { "" };
             let url = format!("redis://{user_of_sentinels}{host}{port}");
             Ok(Sentinel {
-                target: Target::parse(&url)?,
+                target: Target::parse(&url)?.over(transport),
                 idle: Mutex::default(),
             })
         });
         Ok(Self {
             sentinels: sentinels.collect::<Result<_, SetupError>>()?,
             name: name.to_owned(),
-            login: data.login().clone(),
+            data: data.over(transport),
             learnt: Mutex::default(),
         })
     }
@@ -133,7 +134,7 @@ impl Sentinels {
         learnt.trouble = decided.as_ref().err().cloned();
         let named = decided?;
         learnt.epoch = named.epoch;
-        let target = Target::at(named.address, self.login.clone());
+        let target = self.data.beside(&named.address);
         learnt.met = learnt
             .met
             .take()
@@ -314,16 +315,16 @@ mod tests {
     #[test]
     fn a_url_names_sentinels_primary_users_and_database() {
         let url = "redis+sentinel://me:p%40ss@h1,h2:7000,[::1]/orders/3?sentinel_user=s&sentinel_password=q%2F";
-        let sentinels = Sentinels::parse(url).unwrap();
+        let sentinels = Sentinels::parse(url, &Transport::Plain).unwrap();
         let addresses: Vec<_> = sentinels
             .sentinels
             .iter()
             .map(|one| one.target.address())
             .collect();
         assert_eq!(addresses, [("h1", 26379), ("h2", 7000), ("::1", 26379)]);
-        assert_eq!(sentinels.login.username(), Some("me"));
-        assert_eq!(sentinels.login.password(), Some("p@ss"));
-        assert_eq!(sentinels.login.db(), 3);
+        assert_eq!(sentinels.data.login().username(), Some("me"));
+        assert_eq!(sentinels.data.login().password(), Some("p@ss"));
+        assert_eq!(sentinels.data.login().db(), 3);
         let login = sentinels.sentinels[1].target.login();
         assert_eq!(
             (login.username(), login.password()),
@@ -334,9 +335,12 @@ mod tests {
             sentinels.to_string(),
             "the primary orders of h1:26379 h2:7000 [::1]:26379"
         );
-        let plain = Sentinels::parse("redis+sentinel://h/orders").unwrap();
+        let plain = Sentinels::parse("redis+sentinel://h/orders", &Transport::Plain).unwrap();
         assert_eq!(plain.sentinels[0].target.login().password(), None);
-        assert_eq!((plain.login.password(), plain.login.db()), (None, 0));
+        assert_eq!(
+            (plain.data.login().password(), plain.data.login().db()),
+            (None, 0)
+        );
     }
 
     #[test]
@@ -361,7 +365,7 @@ mod tests {
             "redis+sentinel://h/orders?sentinel_user=a:1&sentinel_password=pass",
             "redis://:pass@h",
         ] {
-            let error = Sentinels::parse(url).err();
+            let error = Sentinels::parse(url, &Transport::Plain).err();
             let error = error.unwrap_or_else(|| panic!("{url} is taken"));
             assert!(!error.to_string().contains("pass@"), "{error}");
         }

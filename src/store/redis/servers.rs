@@ -11,6 +11,7 @@ use super::line::Patience;
 use super::locator::Locator;
 use super::node::Node;
 use super::session::Session;
+use super::transport::{Transport, in_the_clear};
 use crate::store::{Health, StoreSettings};
 
 /// One server, or the nodes of a cluster.
@@ -31,10 +32,12 @@ pub(super) struct Place {
 impl Servers {
     /// Begins to look for what the URL names.
     pub(super) fn find(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
+        let transport = Transport::of(url, &settings.tls)?;
+        let url = &in_the_clear(url);
         if Cluster::is_meant_by(url) {
-            return Ok(Self::Cluster(Cluster::find(url, settings)?));
+            return Ok(Self::Cluster(Cluster::find(url, &transport, settings)?));
         }
-        let keeper = Keeper::new(Locator::parse(url)?, settings);
+        let keeper = Keeper::new(Locator::parse(url, &transport)?, settings);
         Ok(Self::Single(Arc::new(Node::keep(keeper))))
     }
 

@@ -4,12 +4,14 @@ use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnecti
 
 use super::SetupError;
 use super::address::Address;
+use super::transport::Transport;
 
-/// Which server, and as whom. Holds the password: it has no `Debug`.
+/// Which server, as whom, and over what. Holds the password: it has no `Debug`.
 #[derive(Clone)]
 pub(super) struct Target {
     address: Address,
     login: RedisConnectionInfo,
+    transport: Transport,
 }
 
 impl Target {
@@ -29,17 +31,27 @@ impl Target {
             .set_protocol(ProtocolVersion::RESP2)
             .set_lib_name("idemproxy", env!("CARGO_PKG_VERSION"));
         let host = host.trim_matches(['[', ']']).to_owned();
-        Ok(Self::at(Address { host, port: *port }, login))
+        Ok(Self {
+            address: Address { host, port: *port },
+            login,
+            transport: Transport::Plain,
+        })
     }
 
-    /// The server at this place.
-    pub(super) fn at(address: Address, login: RedisConnectionInfo) -> Self {
-        Self { address, login }
+    /// The same, over this.
+    pub(super) fn over(self, transport: &Transport) -> Self {
+        Self {
+            transport: transport.clone(),
+            ..self
+        }
     }
 
-    /// Another server, as the same user.
+    /// Another server, as the same user and in the same way.
     pub(super) fn beside(&self, address: &Address) -> Self {
-        Self::at(address.clone(), self.login.clone())
+        Self {
+            address: address.clone(),
+            ..self.clone()
+        }
     }
 
     /// Where to connect to; a name is resolved anew each time.
@@ -50,6 +62,11 @@ impl Target {
     /// As whom, and to which database.
     pub(super) fn login(&self) -> &RedisConnectionInfo {
         &self.login
+    }
+
+    /// In the clear, or over TLS.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
     }
 }
 

@@ -78,7 +78,7 @@ async fn a_handshake_that_hangs_is_not_sent() {
     std::fs::write(&ca_file, certificate.cert.pem()).unwrap();
     let mut settings = settings("https", address);
     settings.connect_timeout = Duration::from_millis(50);
-    settings.ca_file = Some(ca_file);
+    settings.tls.ca_file = Some(ca_file);
     let (_, reason) = not_sent(&Upstream::new(&settings).unwrap()).await;
     assert!(matches!(reason, NotSentReason::ConnectTimeout), "{reason}");
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::tls::BadTls;
 
 struct Authority {
     files: TempDir,
@@ -81,9 +82,9 @@ impl Authority {
 
     async fn settings(&self, version: &'static SupportedProtocolVersion) -> UpstreamSettings {
         let mut settings = settings("https", self.serve(version).await);
-        settings.ca_file = Some(self.file("ca.pem"));
-        settings.cert_file = Some(self.file("client.pem"));
-        settings.key_file = Some(self.file("client.key"));
+        settings.tls.ca_file = Some(self.file("ca.pem"));
+        settings.tls.cert_file = Some(self.file("client.pem"));
+        settings.tls.key_file = Some(self.file("client.key"));
         settings
     }
 }
@@ -107,7 +108,7 @@ async fn a_certificate_nobody_vouches_for_is_not_sent_to() {
     authority.issue("client");
     let mut settings = authority.settings(&TLS12).await;
     let stranger = Authority::new();
-    settings.ca_file = Some(stranger.file("ca.pem"));
+    settings.tls.ca_file = Some(stranger.file("ca.pem"));
     let outcome = Upstream::new(&settings)
         .unwrap()
         .send(post("x"), Reuse::OnlyYoung)
@@ -128,8 +129,8 @@ async fn a_certificate_nobody_vouches_for_is_not_sent_to() {
 async fn without_its_client_certificate_nothing_is_sent() {
     let authority = Authority::new();
     let mut settings = authority.settings(&TLS12).await;
-    settings.cert_file = None;
-    settings.key_file = None;
+    settings.tls.cert_file = None;
+    settings.tls.key_file = None;
     let outcome = Upstream::new(&settings)
         .unwrap()
         .send(post("x"), Reuse::OnlyYoung)
@@ -157,20 +158,20 @@ async fn settings_that_cannot_work_are_refused() {
         Upstream::new(&settings).unwrap_err()
     };
     assert!(matches!(
-        refused(|s| s.key_file = None),
-        UpstreamSetupError::HalfAnIdentity
+        refused(|s| s.tls.key_file = None),
+        UpstreamSetupError::Tls(BadTls::Half(..))
     ));
     assert!(matches!(
-        refused(|s| s.ca_file = Some("/nowhere.pem".into())),
-        UpstreamSetupError::Pem { .. }
+        refused(|s| s.tls.ca_file = Some("/nowhere.pem".into())),
+        UpstreamSetupError::Tls(BadTls::File { .. })
     ));
     assert!(matches!(
-        refused(|s| s.ca_file = s.key_file.clone()),
-        UpstreamSetupError::Pem { .. }
+        refused(|s| s.tls.ca_file = s.tls.key_file.clone()),
+        UpstreamSetupError::Tls(BadTls::File { .. })
     ));
     assert!(matches!(
-        refused(|s| s.key_file = s.ca_file.clone()),
-        UpstreamSetupError::Pem { .. }
+        refused(|s| s.tls.key_file = s.tls.ca_file.clone()),
+        UpstreamSetupError::Tls(BadTls::File { .. })
     ));
     assert!(matches!(
         refused(|s| s.origin = "/path".parse().unwrap()),

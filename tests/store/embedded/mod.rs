@@ -44,6 +44,7 @@ pub(crate) fn settings(dir: &Path) -> StoreSettings {
         allow_eviction: false,
         codec: Default::default(),
         secret: Default::default(),
+        tls: Default::default(),
     }
 }
 

@@ -32,6 +32,7 @@ use super::failure::Failure;
 use super::line::Patience;
 use super::node::Node;
 use super::servers::Place;
+use super::transport::Transport;
 use crate::store::{Health, StoreSettings};
 
 /// The nodes of a cluster.
@@ -51,12 +52,16 @@ impl Cluster {
 
     /// Whether a URL of a cluster is well formed.
     pub(super) fn reads(url: &str) -> bool {
-        seeds::parse(url).is_ok()
+        seeds::parse(url, &Transport::Plain).is_ok()
     }
 
     /// Begins to look for it.
-    pub(super) fn find(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
-        let (seed, others) = seeds::parse(url)?;
+    pub(super) fn find(
+        url: &str,
+        transport: &Transport,
+        settings: &StoreSettings,
+    ) -> Result<Self, SetupError> {
+        let (seed, others) = seeds::parse(url, transport)?;
         let inquiry = Arc::new(Inquiry::new(seed, others, settings));
         let inquiring = Arc::clone(&inquiry);
         Ok(Self {

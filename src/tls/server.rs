@@ -1,0 +1,134 @@
+//! What clients are shown, and asked for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::SingleCertAndKey;
+
+use super::error::BadTls;
+use super::files::Named;
+use super::{provider, validity};
+
+/// The files of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFiles {
+    /// PEM certificate to show, with those that vouch for it.
+    pub cert: PathBuf,
+    /// PEM key of `cert`.
+    pub key: PathBuf,
+    /// PEM bundle of the authorities whose certificates clients must show; without it they are asked for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What clients are shown, and asked for: read from files, and exchanged for what was read later. A connection keeps what it began with.
+///
+/// Sessions are resumed only under what they were made under, so that an authority that is taken away is not believed for longer.
+pub struct ServerTls {
+    current: RwLock<Current>,
+}
+
+#[derive(Clone)]
+struct Current {
+    files: ServerFiles,
+    config: Arc<ServerConfig>,
+    /// What was read of certificates.
+    certificates: Vec<Vec<u8>>,
+    note: Option<String>,
+}
+
+impl ServerTls {
+    /// Reads the files: at start, and for each reload.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be used, or a key of another certificate.
+    pub fn load(files: ServerFiles) -> Result<Self, BadTls> {
+        let certificate = Named {
+            setting: "tls_cert",
+            path: &files.cert,
+        };
+        let identity = certificate.with_key(Named {
+            setting: "tls_key",
+            path: &files.key,
+        })?;
+        let note = validity::told("tls_cert", &identity);
+        let mut certificates: Vec<_> = identity.cert.iter().map(|one| one.to_vec()).collect();
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has suites of both versions");
+        let builder = match &files.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let authorities = Named {
+                    setting: "tls_client_ca",
+                    path,
+                };
+                let roots = authorities.roots()?;
+                certificates.extend(roots.roots.iter().map(|root| {
+                    [root.subject.as_ref(), root.subject_public_key_info.as_ref()].concat()
+                }));
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+                        .build()
+                        .map_err(|error| authorities.bad(error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self {
+            current: RwLock::new(Current {
+                files,
+                config: Arc::new(config),
+                certificates,
+                note,
+            }),
+        })
+    }
+
+    /// Takes what `newer` has, for the connections to come.
+    pub fn take(&self, newer: &Self) {
+        let newer = newer.read(Current::clone);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = newer;
+    }
+
+    /// What the next connection begins with.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.read(|current| current.config.clone())
+    }
+
+    /// Whether clients must show certificates.
+    pub fn asks_for_certificates(&self) -> bool {
+        self.read(|current| current.files.client_ca.is_some())
+    }
+
+    /// What a person should know of the certificate: that it is not valid now.
+    pub fn note(&self) -> Option<String> {
+        self.read(|current| current.note.clone())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Current) -> T) -> T {
+        read(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The same files with the same certificates in them.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        // One after the other: two locks at once could be taken the other way round elsewhere.
+        let of =
+            |tls: &Self| tls.read(|current| (current.files.clone(), current.certificates.clone()));
+        of(self) == of(other)
+    }
+}
+
+impl Eq for ServerTls {}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.read(|current| current.files.fmt(f))
+    }
+}
