@@ -6,12 +6,14 @@
 
 mod guard;
 mod pages;
+mod reload;
 mod serve;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::telemetry::Metrics;
 
+pub use reload::{Refusal, Reload, Reloaded};
 pub use serve::serve_admin;
 
 /// What the listener tells, and to whom.
@@ -21,6 +23,8 @@ pub struct Admin {
     pub report: Arc<dyn Report>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// For `/v1/reload`; nothing until the program has started.
+    pub reload: Arc<OnceLock<Arc<dyn Reload>>>,
     /// Names it may be called by, beside IP addresses and `localhost`.
     pub hosts: Arc<[String]>,
 }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Full;
 
-use super::{Admin, guard};
+use super::{Admin, guard, reload};
 use crate::telemetry::Metrics;
 
 /// The answer to a request; its body, if it has one, is not looked at.
-pub(super) fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+pub(super) async fn answer<B: Body>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
     if let Err((status, detail)) = guard::check(request.headers(), &admin.hosts) {
         return refusal(status, detail);
     }
@@ -17,6 +18,7 @@ pub(super) fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<By
         "/livez" => |_, _| text(StatusCode::OK, "ok\n"),
         "/readyz" => ready,
         "/metrics" => metrics,
+        "/v1/reload" => return reload::answer(admin, request).await,
         _ => return refusal(StatusCode::NOT_FOUND, "there is no such page"),
     };
     if request.method() == Method::GET || request.method() == Method::HEAD {
@@ -66,14 +68,14 @@ fn text(status: StatusCode, page: impl Into<Bytes>) -> Response<Full<Bytes>> {
 }
 
 /// A problem without a type of its own, RFC 9457, 4.2.1.
-fn refusal(status: StatusCode, detail: &'static str) -> Response<Full<Bytes>> {
+pub(super) fn refusal(status: StatusCode, detail: &'static str) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or_default();
     let document =
         serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
     typed(status, "application/problem+json", document.to_string())
 }
 
-fn typed(
+pub(super) fn typed(
     status: StatusCode,
     media_type: &'static str,
     page: impl Into<Bytes>,

@@ -52,8 +52,8 @@ pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Fut
 
 async fn connection(socket: TcpStream, admin: Admin, stop: CancellationToken) {
     let service = service_fn(|request| {
-        let response = pages::answer(&admin, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let admin = admin.clone();
+        async move { Ok::<_, Infallible>(pages::answer(&admin, &request).await) }
     });
     let mut protocol = http1::Builder::new();
     protocol

@@ -10,7 +10,7 @@ use super::defaults::{self, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::kind::{boolean, duration, list, number, one_of, size};
 use super::overrides::Overrides;
 use super::reader::{Reader, Spot};
-use super::settings::{AdminSettings, LogSettings, Settings};
+use super::settings::{AdminSettings, LogSettings, ReloadSettings, Settings};
 use super::words::{
     address, address_or_off, file, location, log_filter, name, networks, origin, prefix,
 };
@@ -38,9 +38,7 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     let store = root.section("store", |table| {
         read_store(table, over, service.is_some() || !root.sound(&["service"]))
     });
-    for section in ["reload", "log"] {
-        root.section(section, |_| ());
-    }
+    root.section("log", |_| ());
 
     let voice = Arc::new(voice::read(root));
     let jwt = root.section("jwt", jwt::read);
@@ -62,6 +60,9 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
             read_upstreams(table, origins)
         }),
         log: read_log(root, over),
+        reload: root.section("reload", |table| ReloadSettings {
+            watch: table.get_or("watch", boolean, defaults::RELOAD_WATCH),
+        }),
         warnings: warnings::of(&store, jwt.as_deref(), &routes, &voice),
         jwt,
         store,

@@ -32,6 +32,8 @@ pub struct Settings {
     pub jwt: Option<Arc<TokenVerifier>>,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// When the configuration is read again.
+    pub reload: ReloadSettings,
     /// What weakens the guarantee, a sentence each; said at start and by `check`.
     pub warnings: Vec<String>,
 }
@@ -52,4 +54,11 @@ pub struct LogSettings {
     pub filter: String,
     /// The shape of a line.
     pub format: LogFormat,
+}
+
+/// When the configuration is read again, beside when somebody asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whenever its content changes.
+    pub watch: bool,
 }

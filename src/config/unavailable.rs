@@ -74,6 +74,5 @@ const TABLE: &[Row] = &[
     ("server", "tls_cert", Always),
     ("server", "tls_key", Always),
     ("server", "tls_client_ca", Always),
-    ("reload", "watch", ExceptDefault("false")),
     ("log", "keys", ExceptDefault("false")),
 ];

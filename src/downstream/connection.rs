@@ -20,7 +20,7 @@ use super::farewell::{LINGER, farewell, last_message};
 use super::io::{ClientIo, Leftover};
 use super::link::Link;
 use super::streams::Streams;
-use super::{Phase, ServerSettings, Shutdown};
+use super::{Phase, ServerSettings, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Problem, Voice};
 
@@ -28,7 +28,9 @@ use crate::wire::{BoxError, Code, Problem, Voice};
 #[derive(Clone)]
 pub(super) struct Connections<S> {
     service: S,
+    /// As they were last caught up with.
     settings: Arc<ServerSettings>,
+    present: SharedSettings,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     protocol: Arc<Builder<Streams>>,
@@ -46,17 +48,27 @@ where
 {
     pub(super) fn new(
         service: S,
-        settings: Arc<ServerSettings>,
+        present: SharedSettings,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        let protocol = Arc::new(protocol(&settings));
+        let settings = present.load_full();
         Self {
             service,
+            protocol: Arc::new(protocol(&settings)),
             settings,
+            present,
             metrics,
             shutdown,
-            protocol,
+        }
+    }
+
+    /// Has the connections from now on go by the present settings.
+    pub(super) fn catch_up(&mut self) {
+        let present = self.present.load();
+        if !Arc::ptr_eq(&present, &self.settings) {
+            self.protocol = Arc::new(protocol(&present));
+            self.settings = present.clone();
         }
     }
 
@@ -66,12 +78,13 @@ where
         P: Send + Unpin + 'static,
     {
         let link = Arc::new(Link::default());
-        let voice = self.settings.voice.clone();
+        let present = self.present.clone();
         let (io, mut handed_back) = ClientIo::new(socket, permit, link.clone(), &self.settings);
         let exchange = Exchange {
             inner: self.service,
-            peer: super::exchange::peer(addr, &self.settings),
+            addr,
             settings: self.settings,
+            present: self.present,
             metrics: self.metrics.clone(),
             link: link.clone(),
         };
@@ -102,6 +115,7 @@ where
         let Ok(leftover) = handed_back.try_recv() else {
             return;
         };
+        let voice = present.load().voice.clone();
         tokio::select! {
             () = finish(end, leftover, &voice, &self.metrics) => (),
             () = self.shutdown.reached(Phase::Closed) => (),

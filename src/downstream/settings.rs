@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use crate::wire::Voice;
@@ -32,4 +33,16 @@ pub struct ServerSettings {
     pub trust_forwarded: Vec<IpNet>,
     /// How refusals are told.
     pub voice: Arc<Voice>,
+}
+
+/// The settings of a listener, which can be replaced while it runs: a connection goes by those that it began with, and each of its
+/// requests by the present ones as to whom to trust and how to speak.
+pub type SharedSettings = Arc<ArcSwap<ServerSettings>>;
+
+impl ServerSettings {
+    /// These, replaceable.
+    #[must_use]
+    pub fn into_shared(self) -> SharedSettings {
+        Arc::new(ArcSwap::from_pointee(self))
+    }
 }

@@ -4,4 +4,4 @@ mod logs;
 mod metrics;
 
 pub use logs::{LogError, LogFormat, init};
-pub use metrics::{Limit, Metrics, Operation, Outcome};
+pub use metrics::{Limit, Metrics, Operation, Outcome, ReloadResult};

@@ -54,6 +54,7 @@ async fn start() -> Running {
     let admin = Admin {
         report: program.clone(),
         metrics,
+        reload: Arc::default(),
         hosts: Arc::new(["admin.internal".to_owned()]),
     };
     let (stop, stopped) = oneshot::channel::<()>();

@@ -74,7 +74,7 @@ impl Server {
         };
         let serving = tokio::spawn(serve(
             listener,
-            Arc::new(settings),
+            settings.into_shared(),
             service,
             shutdown.clone(),
             metrics.clone(),

@@ -83,6 +83,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             is("cert_file", file()),
             is("key_file", file()),
         ],
+        "reload" => vec![is("watch", boolean())],
         "headers" => vec![is("replay", file()), is("stored", file())],
         "errors" => vec![
             is("body", json!({"type": "string"})),

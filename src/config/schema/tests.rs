@@ -35,7 +35,7 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// Sections of which this version has nothing yet.
-const EMPTY: &[&str] = &["reload", "log"];
+const EMPTY: &[&str] = &["log"];
 
 fn upstream_given() -> Overrides {
     Overrides {
