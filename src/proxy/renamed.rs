@@ -64,7 +64,7 @@ pub fn renamed(before: Naming<'_>, now: Naming<'_>) -> BTreeSet<(usize, Because)
     let longest = old.iter().chain(&new).map(Vec::len).max().unwrap_or(0);
     for path in old
         .iter()
-        .flat_map(|one| new.iter().filter_map(|other| meet(one, other, longest)))
+        .flat_map(|one| new.iter().flat_map(|other| meet(one, other, longest)))
     {
         for method in &methods {
             let (was, is) = (
@@ -157,28 +157,50 @@ fn segments(pattern: &str) -> Vec<Segment> {
     canonical.split('/').map(segment).collect()
 }
 
-/// A path that both patterns match, and of all of those the most general one: whichever routes two configurations have for some path of
-/// both, they have for this one. Rests are longer than the `longest` pattern.
-fn meet(one: &[Segment], other: &[Segment], longest: usize) -> Option<String> {
+/// Paths that both patterns match. Whatever routes two configurations have for some path of both, they have for one of these: each has
+/// in the place of a name what no pattern says, so that another route matches it only if it matches all; and where the rest is left
+/// open, it has every length up to the `longest` pattern's and one more, with empty segments, which no name stands for, and without.
+fn meet(one: &[Segment], other: &[Segment], longest: usize) -> Vec<String> {
     let mut path = Vec::new();
     let mut at = 0;
     loop {
-        match (one.get(at), other.get(at)) {
-            (None, None) => break,
-            (Some(Segment::Rest), Some(_)) => {
-                path.extend(any(&other[at..], longest));
-                break;
-            }
-            (Some(_), Some(Segment::Rest)) => {
-                path.extend(any(&one[at..], longest));
-                break;
-            }
-            (Some(one), Some(other)) => path.push(both(one, other)?),
-            _ => return None,
+        let segment = match (one.get(at), other.get(at)) {
+            (None, None) => return vec![path.join("/")],
+            (Some(Segment::Rest), Some(_)) => return with_rest(&path, &other[at..], longest),
+            (Some(_), Some(Segment::Rest)) => return with_rest(&path, &one[at..], longest),
+            (Some(one), Some(other)) => both(one, other),
+            _ => None,
+        };
+        match segment {
+            Some(segment) => path.push(segment),
+            None => return Vec::new(),
         }
         at += 1;
     }
-    Some(path.join("/"))
+}
+
+fn with_rest(path: &[String], rest: &[Segment], longest: usize) -> Vec<String> {
+    let mut path = path.to_vec();
+    for segment in rest {
+        match segment {
+            Segment::Literal(text) => path.push(text.clone()),
+            Segment::Named(before, after) => path.push(format!("{before}{ANY}{after}")),
+            Segment::Rest => {
+                let open = (1..=longest + 1).flat_map(|length| {
+                    let one_empty = (0..length).map(move |empty| {
+                        let of = move |at| if at == empty { "" } else { ANY };
+                        (0..length).map(of).collect()
+                    });
+                    one_empty.chain([vec![ANY; length], vec![""; length]])
+                });
+                let path = path.join("/");
+                return open
+                    .map(|rest: Vec<&str>| format!("{path}/{}", rest.join("/")))
+                    .collect();
+            }
+        }
+    }
+    vec![path.join("/")]
 }
 
 fn both(one: &Segment, other: &Segment) -> Option<String> {
@@ -205,15 +227,6 @@ fn both(one: &Segment, other: &Segment) -> Option<String> {
         }
         (Segment::Rest, _) | (_, Segment::Rest) => None,
     }
-}
-
-fn any(segments: &[Segment], longest: usize) -> Vec<String> {
-    let one = |segment: &Segment| match segment {
-        Segment::Literal(text) => vec![text.clone()],
-        Segment::Named(before, after) => vec![format!("{before}{ANY}{after}")],
-        Segment::Rest => vec![ANY.to_owned(); longest + 1],
-    };
-    segments.iter().flat_map(one).collect()
 }
 
 /// What no pattern can say.
@@ -386,5 +399,78 @@ mod tests {
             let found: Vec<_> = renamed(naming(&[]), naming(&nets)).into_iter().collect();
             assert_eq!(found, expected);
         }
+    }
+
+    /// Whatever the routes are, no request has its record renamed that they do not tell of.
+    #[test]
+    fn nothing_is_renamed_in_silence() {
+        use proptest::prelude::*;
+
+        let pattern = prop::collection::vec(
+            prop::sample::select(vec!["a", "b", "a{x}", "{x}", "{x}b", "{*r}"]),
+            1..4,
+        );
+        let route = (pattern, prop::bool::ANY);
+        let some = || prop::collection::vec(route.clone(), 0..5);
+        let build = |written: &[(Vec<&str>, bool)], narrow_default: bool| {
+            let policy = |narrow| {
+                if narrow {
+                    by(&[ScopePart::Path])
+                } else {
+                    by(&[])
+                }
+            };
+            let mut all = Routes::new(policy(narrow_default));
+            for (segments, narrow) in written {
+                // A pattern that cannot be told from another is none.
+                let _ = all.add(&format!("/{}", segments.join("/")), policy(*narrow));
+            }
+            all
+        };
+        let segments = ["a", "b", "c", "ab", "ac", "cb", ""];
+        let mut paths: Vec<String> = vec![String::new()];
+        for _ in 0..4 {
+            let longer = |path: &String| segments.map(|segment| format!("{path}/{segment}"));
+            let next: Vec<String> = paths.iter().flat_map(longer).collect();
+            paths.extend(next);
+            paths.sort();
+            paths.dedup();
+        }
+        let told = std::cell::Cell::new(0);
+        let config = ProptestConfig {
+            cases: 300,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let mut runner = proptest::test_runner::TestRunner::new(config);
+        runner
+            .run(
+                &(some(), any::<bool>(), some(), any::<bool>()),
+                |(one, d1, other, d2)| {
+                    let (before, now) = (build(&one, d1), build(&other, d2));
+                    let found: BTreeSet<usize> = of(&before, &now)
+                        .into_iter()
+                        .map(|(index, _)| index)
+                        .collect();
+                    let mut really = BTreeSet::new();
+                    for path in paths.iter().filter(|path| !path.is_empty()) {
+                        let (was, is) = (
+                            before.find(&Method::POST, path),
+                            now.find(&Method::POST, path),
+                        );
+                        if was.policy.scope != is.policy.scope {
+                            let same = |policy: &std::sync::Arc<Policy>| {
+                                std::sync::Arc::ptr_eq(policy, is.policy)
+                            };
+                            really.extend(now.all().iter().position(same));
+                        }
+                    }
+                    told.set(told.get() + really.len());
+                    prop_assert!(really.is_subset(&found), "{really:?} of {found:?}");
+                    Ok(())
+                },
+            )
+            .unwrap();
+        assert!(told.get() > 100, "only {} were renamed", told.get());
     }
 }
