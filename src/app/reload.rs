@@ -116,7 +116,9 @@ impl Reloader {
                 }
             }
             Err(refused) => {
-                self.metrics.reloaded(ReloadResult::Refused);
+                if !matches!(refused, Refused::NoFile) {
+                    self.metrics.reloaded(ReloadResult::Refused);
+                }
                 tracing::error!(by, "nothing is reloaded, all goes on as before: {refused}");
                 for fault in refused.faults() {
                     tracing::error!("{fault}");

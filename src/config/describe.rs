@@ -35,6 +35,9 @@ impl Display for Description<'_> {
         }
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
+        if settings.reload.watch {
+            line(f, "reload", "whenever the content changes")?;
+        }
         voice(f, &settings.server.voice)?;
         if let Some(jwt) = &settings.jwt {
             line(f, "jwt", rules(jwt.rules()))?;

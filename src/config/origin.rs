@@ -130,12 +130,11 @@ impl From<Settings> for Configuration {
     }
 }
 
-/// What is in a file, if it is one, can be read and is not absurdly large.
+/// What is in a file, if it is one and can be read. A pipe is left alone: what is read from it once is gone.
 fn content(path: &Path) -> Option<Vec<u8>> {
-    let file = File::open(path).ok()?;
-    let is_file = file.metadata().ok()?.is_file();
+    let is_file = std::fs::metadata(path).ok()?.is_file();
+    let file = is_file.then(|| File::open(path).ok())??;
     let mut bytes = Vec::new();
-    is_file.then_some(())?;
     file.take(CONTENT_MAX).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
