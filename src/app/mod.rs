@@ -42,7 +42,7 @@ pub fn run(configuration: Configuration) -> ExitCode {
     block_on(&configuration.settings.log.clone(), async move {
         let hangups = hangups()?;
         let app = App::bind(configuration).await?;
-        tokio::spawn(reload_at(hangups, app.reloader.clone()));
+        tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let (stop, hurry) = stop_signals()?;
         app.run(stop.cancelled(), hurry.cancelled()).await;
         Ok(())
@@ -57,7 +57,7 @@ pub fn demo(mut settings: Settings) -> ExitCode {
         let upstream = settings.upstreams[0].clone();
         let hangups = hangups()?;
         let app = App::bind(settings).await?;
-        tokio::spawn(reload_at(hangups, app.reloader.clone()));
+        tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let address = app.address()?;
         let api = tokio::spawn(api.serve());
         let show = tokio::spawn(async move { demo::show(address, &upstream).await });
@@ -237,6 +237,7 @@ impl App {
 
         self.condition.set(Stage::Draining);
         watcher.abort();
+        let _ = watcher.await;
         let server = self.server.load_full();
         tracing::info!("draining");
         let drained = async {
@@ -281,8 +282,8 @@ impl App {
             drop(operators.stop);
             let _ = tokio::time::timeout(LAST_WORDS, operators.serving).await;
         }
-        // What is queued is written when the last of them goes.
-        drop(self.store);
+        // What is queued is written when the last who has the store goes.
+        drop((self.reloader, self.store));
         tracing::info!("stopped");
     }
 }

@@ -1,6 +1,6 @@
 //! What the operating system asks of the process.
 
-use std::sync::Arc;
+use std::sync::Weak;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -42,10 +42,12 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Reloads at each SIGHUP; at those that come during a reload once more.
-pub(super) async fn reload_at(mut hangups: Signal, reloader: Arc<Reloader>) {
+/// Reloads at each SIGHUP, for as long as there is something to reload; at those that come during a reload once more.
+pub(super) async fn reload_at(mut hangups: Signal, reloader: Weak<Reloader>) {
     while hangups.recv().await.is_some() {
-        // What came of it was said.
-        let _ = reloader.reload("SIGHUP", false).await;
+        if let Some(reloader) = reloader.upgrade() {
+            // What came of it was said.
+            let _ = reloader.reload("SIGHUP", false).await;
+        }
     }
 }
