@@ -141,3 +141,34 @@ fn content(path: &Path) -> Option<Vec<u8>> {
 
 /// Of a bundle of every authority there is, many times.
 const CONTENT_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::Given;
+
+    fn hash(text: &str, upstream: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f.toml");
+        std::fs::write(&path, text).unwrap();
+        let overrides = Overrides {
+            upstream: Some(Given::new("--upstream", upstream)),
+            ..Overrides::default()
+        };
+        Origin::new(Some(&path), &overrides).load().unwrap().hash()
+    }
+
+    #[test]
+    fn a_configuration_has_one_name_whatever_its_passwords_are() {
+        let of = |password: &str| {
+            format!("service = \"s\"\n[store]\nurl = \"redis://:{password}@127.0.0.1\"\n")
+        };
+        let one = hash(&of("one"), "http://127.0.0.1:1");
+        assert_eq!(one, hash(&of("another"), "http://127.0.0.1:1"));
+        assert_ne!(one, hash(&of("one"), "http://127.0.0.1:2"));
+        let more = of("one") + "[policy]\nretention = \"1h\"";
+        assert_ne!(one, hash(&more, "http://127.0.0.1:1"));
+        assert_eq!(one.len(), 16);
+    }
+}

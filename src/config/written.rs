@@ -135,3 +135,69 @@ const FILES: [(&str, &str); 14] = [
     ("upstream_connections", "cert_file"),
     ("upstream_connections", "key_file"),
 ];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Written {
+        Written::new("f.toml".to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn a_fault_stands_where_the_key_is_or_else_where_it_should_be() {
+        let text = "a = 1\n[policy]\nscope = []\n[[route]]\nname = \"one\"\n[[route]]\nscope = [\"path\"]\n";
+        let place = |section, key, index| {
+            let fault = written(text).fault(section, key, index, "x".to_owned());
+            fault.place.to_string()
+        };
+        for (section, key, index, expected) in [
+            ("", "a", None, "f.toml:1:5"),
+            ("", "gone", None, "f.toml:1:1"),
+            ("policy", "scope", None, "f.toml:3:9"),
+            ("policy", "scope", Some(0), "f.toml:3:9"),
+            ("policy", "scope", Some(1), "f.toml:7:9"),
+            ("policy", "key", Some(1), "f.toml:6:1"),
+            ("policy", "key", None, "f.toml:2:1"),
+            ("gone", "key", None, "f.toml:1:1"),
+        ] {
+            assert_eq!(
+                place(section, key, index),
+                expected,
+                "{section} {key} {index:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_differ_that_are_new_gone_or_another() {
+        let before = written("[store]\na = 1\nb = 2\nc = 3");
+        let now = written("[store]\nc = 3\na = 2\nd = 4");
+        assert_eq!(now.differing(&before, "store"), ["a", "d", "b"]);
+        assert!(now.differing(&now, "store").is_empty());
+    }
+
+    #[test]
+    fn every_setting_that_names_a_file_is_known() {
+        let schema = crate::config::schema();
+        let sections = schema["properties"].as_object().unwrap();
+        let mut known = 0;
+        for (section, shape) in sections {
+            let keys = shape["properties"].as_object();
+            for key in keys.into_iter().flat_map(|keys| keys.keys()) {
+                let names_file =
+                    key.ends_with("_file") || key.starts_with("tls_") || key == "encryption_keys";
+                assert!(
+                    !names_file || FILES.contains(&(section, key)),
+                    "{section}.{key}"
+                );
+                known += usize::from(names_file);
+            }
+        }
+        assert!(known >= 5, "only {known} were seen");
+        let text =
+            "[jwt]\nkeys = \"a\"\n[store]\nencryption_keys = [\"b\", \"c\"]\n[log]\nfile = \"d\"";
+        assert_eq!(written(text).files(), ["a", "b", "c"].map(PathBuf::from));
+    }
+}

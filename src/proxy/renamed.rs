@@ -407,7 +407,9 @@ mod tests {
         use proptest::prelude::*;
 
         let pattern = prop::collection::vec(
-            prop::sample::select(vec!["a", "b", "a{x}", "{x}", "{x}b", "{*r}"]),
+            // Without `{x}b`: of two patterns where one has that and the other `{x}`, the router finds only the one for some paths of
+            // both, so that no path stands for them all.
+            prop::sample::select(vec!["a", "b", "a{x}", "{x}", "{*r}"]),
             1..4,
         );
         let route = (pattern, prop::bool::ANY);
