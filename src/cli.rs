@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use idemproxy::config::{Given, Overrides};
 
 use crate::explain::Asked;
+use crate::keys::Keys;
 
 /// A reverse proxy that makes any HTTP API idempotent.
 ///
@@ -50,6 +51,8 @@ pub(crate) enum Cmd {
         #[command(flatten)]
         settings: Flags,
     },
+    /// List, show and settle the records of a running proxy.
+    Keys(Keys),
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
     /// Run a toy API behind the proxy, to see it work.

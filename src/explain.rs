@@ -55,6 +55,7 @@ fn explained(request: Request<Bytes>, settings: &Settings) -> Result<Explained, 
     let site = Site {
         routes: &settings.routes,
         service: &settings.service,
+        secret: &settings.store.secret,
         jwt: settings.jwt.as_deref(),
         trust_forwarded: &settings.server.trust_forwarded,
         upstreams: settings.upstreams.iter().map(|u| &u.origin).collect(),

@@ -1,8 +1,10 @@
 //! The `idemproxy` program.
 
 mod cli;
+mod client;
 mod explain;
 mod healthcheck;
+mod keys;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -34,6 +36,13 @@ fn main() -> ExitCode {
         }),
         Cmd::Schema => say(format!("{:#}\n", config::schema())),
         Cmd::Demo { listen } => with_settings(None, &demo(listen), app::demo),
+        Cmd::Keys(asked) => {
+            let (text, code) = keys::run(&asked);
+            match say(text) {
+                ExitCode::SUCCESS => code,
+                failed => failed,
+            }
+        }
         Cmd::Healthcheck { admin } => healthcheck::run(&admin),
     }
 }

@@ -5,22 +5,21 @@ use std::net::IpAddr;
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::answer::Refusal;
+
 /// Whether the request may have come from an operator.
 ///
 /// # Errors
 ///
 /// 421 for a `Host` that is no address, not `localhost` and not among `hosts` (a rebound name); 403 for a page of another
 /// origin.
-pub(super) fn check(
-    headers: &HeaderMap,
-    hosts: &[String],
-) -> Result<(), (StatusCode, &'static str)> {
+pub(super) fn check(headers: &HeaderMap, hosts: &[String]) -> Result<(), Refusal> {
     let mut given = headers.get_all(HOST).iter();
     let host = given.next().map(HeaderValue::as_bytes);
     // Without a Host it is an old probe and no browser.
     let host_fits = host.is_none_or(|host| is_ours(host, hosts)) && given.next().is_none();
     if !host_fits {
-        return Err((
+        return Err(Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,
             "the Host is neither an address, localhost nor configured",
         ));
@@ -38,7 +37,7 @@ pub(super) fn check(
     {
         Ok(())
     } else {
-        Err((
+        Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "the request comes from a page of another origin",
         ))
@@ -77,7 +76,7 @@ mod tests {
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
         check(&headers, &["idemproxy.internal".to_owned()])
-            .map_or_else(|(status, _)| status.as_u16(), |()| 200)
+            .map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
     }
 
     #[test]

@@ -1,37 +1,83 @@
 //! What there is to see.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body;
-use http_body_util::Full;
+use http::{Method, Request, StatusCode};
+use hyper::body::Body;
 
-use super::{Admin, guard, reload};
+use super::answer::{Answer, Refusal, json, text, typed};
+use super::keys::Caller;
+use super::{Admin, guard, keys, reload};
 use crate::telemetry::Metrics;
+use crate::wire::BoxError;
 
-/// The answer to a request; its body, if it has one, is not looked at.
-pub(super) async fn answer<B: Body>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
-    if let Err((status, detail)) = guard::check(request.headers(), &admin.hosts) {
-        return refusal(status, detail);
-    }
-    let page: fn(&Admin, &Request<B>) -> Response<Full<Bytes>> = match request.uri().path() {
-        "/livez" => |_, _| text(StatusCode::OK, "ok\n"),
-        "/readyz" => ready,
-        "/metrics" => metrics,
-        "/v1/reload" => return reload::answer(admin, request).await,
-        _ => return refusal(StatusCode::NOT_FOUND, "there is no such page"),
-    };
-    if request.method() == Method::GET || request.method() == Method::HEAD {
-        return page(admin, request);
-    }
-    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "this page can only be read");
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    response
+/// The answer to a request from `caller`.
+pub(super) async fn answer<B>(admin: &Admin, request: Request<B>, caller: Caller) -> Answer
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    page(admin, request, caller)
+        .await
+        .unwrap_or_else(Answer::from)
 }
 
-fn ready<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn page<B>(admin: &Admin, request: Request<B>, caller: Caller) -> Result<Answer, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    guard::check(request.headers(), &admin.hosts)?;
+    let path = request.uri().path().to_owned();
+    let probe: Option<fn(&Admin, Option<&str>) -> Answer> = match path.as_str() {
+        "/livez" => Some(|_, _| text(StatusCode::OK, "ok\n")),
+        "/readyz" => Some(ready),
+        "/metrics" => Some(metrics),
+        _ => None,
+    };
+    if let Some(probe) = probe {
+        only_read(&request)?;
+        return Ok(probe(admin, request.uri().query()));
+    }
+    let admitted = admin
+        .token
+        .as_ref()
+        .is_none_or(|token| token.admits(request.headers()));
+    if !admitted {
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "expected the token of admin.token_file, as Authorization: Bearer TOKEN",
+        ));
+    }
+    match path.strip_prefix("/v1/") {
+        Some("config") => {
+            only_read(&request)?;
+            Ok(json(&admin.operated.settings(), None))
+        }
+        Some("reload") => reload::answer(admin, &request).await,
+        Some("keys") => {
+            only_read(&request)?;
+            keys::list(admin, request.uri().query()).await
+        }
+        Some(rest) => match rest.strip_prefix("keys/") {
+            Some(rest) => keys::one(admin, rest, request, caller).await,
+            None => Err(no_such_page()),
+        },
+        None => Err(no_such_page()),
+    }
+}
+
+fn only_read<B>(request: &Request<B>) -> Result<(), Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Refusal::method("GET, HEAD")),
+    }
+}
+
+pub(super) fn no_such_page() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is no such page")
+}
+
+fn ready(admin: &Admin, query: Option<&str>) -> Answer {
     let (status, mut page) = match admin.report.ready() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(why) => (
@@ -39,7 +85,7 @@ fn ready<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
             format!("not ready: {why}\n"),
         ),
     };
-    let query = request.uri().query().unwrap_or_default();
+    let query = query.unwrap_or_default();
     if query
         .split('&')
         .any(|part| part == "verbose" || part.starts_with("verbose="))
@@ -52,41 +98,14 @@ fn ready<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
     text(status, page)
 }
 
-fn metrics<B>(admin: &Admin, _: &Request<B>) -> Response<Full<Bytes>> {
+fn metrics(admin: &Admin, _: Option<&str>) -> Answer {
     admin.report.observe();
     match admin.metrics.encode() {
         Ok(page) => typed(StatusCode::OK, Metrics::CONTENT_TYPE, page),
-        Err(_) => refusal(
+        Err(_) => Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be encoded",
-        ),
+        )
+        .into(),
     }
-}
-
-fn text(status: StatusCode, page: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    typed(status, "text/plain; charset=utf-8", page)
-}
-
-/// A problem without a type of its own, RFC 9457, 4.2.1.
-pub(super) fn refusal(status: StatusCode, detail: &'static str) -> Response<Full<Bytes>> {
-    let title = status.canonical_reason().unwrap_or_default();
-    let document =
-        serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
-    typed(status, "application/problem+json", document.to_string())
-}
-
-pub(super) fn typed(
-    status: StatusCode,
-    media_type: &'static str,
-    page: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(page.into()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

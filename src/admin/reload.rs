@@ -1,15 +1,13 @@
 //! `POST /v1/reload`: another configuration for the running program.
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
-use http_body_util::Full;
 use serde_json::json;
 
 use super::Admin;
-use super::pages::{refusal, typed};
+use super::answer::{self, Answer, typed};
 
 /// Who can have the program go by another configuration.
 pub trait Reload: Send + Sync {
@@ -39,14 +37,12 @@ pub struct Refusal {
 }
 
 /// The answer to a request for it.
-pub(super) async fn answer<B: Body>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+pub(super) async fn answer<B: Body>(
+    admin: &Admin,
+    request: &Request<B>,
+) -> Result<Answer, answer::Refusal> {
     if request.method() != Method::POST {
-        let detail = "this page can only be posted to";
-        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, detail);
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST"));
-        return response;
+        return Err(answer::Refusal::method("POST"));
     }
     // No form of a page can say so.
     let is_json = |value: &HeaderValue| {
@@ -59,10 +55,16 @@ pub(super) async fn answer<B: Body>(admin: &Admin, request: &Request<B>) -> Resp
     };
     if !fits {
         let detail = "a write has to be application/json, or empty";
-        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+        return Err(answer::Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            detail,
+        ));
     }
     let Some(reload) = admin.reload.get() else {
-        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the program is starting");
+        return Err(answer::Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the program is starting",
+        ));
     };
     let query = request.uri().query().unwrap_or_default();
     let forget_keys = query.split('&').any(|part| part == "forget_keys=true");
@@ -88,5 +90,5 @@ pub(super) async fn answer<B: Body>(admin: &Admin, request: &Request<B>) -> Resp
             }),
         ),
     };
-    typed(status, media_type, document.to_string())
+    Ok(typed(status, media_type, document.to_string()))
 }

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::keys::Caller;
 use super::{Admin, pages};
 
 /// Answers operators at `listener` until `shutdown` ends, and returns when every connection is finished.
@@ -22,6 +23,7 @@ pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Fut
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let turns = Arc::new(Semaphore::new(MAX_CHANGES));
     let mut shutdown = pin!(shutdown);
     loop {
         // Beyond the limit they wait in the backlog.
@@ -30,11 +32,13 @@ pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Fut
             biased;
             () = &mut shutdown => break,
             (slot, accepted) = accepted => match accepted {
-                Ok((socket, _)) => {
+                Ok((socket, peer)) => {
                     let (admin, stop) = (admin.clone(), stop.clone());
+                    let turns = turns.clone();
+                    let caller = Caller { peer, turns };
                     tasks.spawn(async move {
                         let _slot = slot;
-                        connection(socket, admin, stop).await;
+                        connection(socket, caller, admin, stop).await;
                     });
                 }
                 Err(error) => {
@@ -50,10 +54,10 @@ pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Fut
     tasks.wait().await;
 }
 
-async fn connection(socket: TcpStream, admin: Admin, stop: CancellationToken) {
+async fn connection(socket: TcpStream, caller: Caller, admin: Admin, stop: CancellationToken) {
     let service = service_fn(|request| {
-        let admin = admin.clone();
-        async move { Ok::<_, Infallible>(pages::answer(&admin, &request).await) }
+        let answer = pages::answer(&admin, request, caller.clone());
+        async { Ok::<_, Infallible>(answer.await) }
     });
     let mut protocol = http1::Builder::new();
     protocol
@@ -70,6 +74,7 @@ async fn connection(socket: TcpStream, admin: Admin, stop: CancellationToken) {
 }
 
 const MAX_CONNECTIONS: usize = 64;
+const MAX_CHANGES: usize = 8;
 const MAX_HEAD: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_secs(1);

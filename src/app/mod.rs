@@ -3,6 +3,7 @@
 mod condition;
 mod demo;
 mod forwarder;
+mod operated;
 mod reload;
 mod signals;
 mod upstreams;
@@ -32,6 +33,7 @@ use crate::wire::BoxError;
 use self::condition::{Condition, Stage, observe};
 use self::demo::ToyApi;
 use self::forwarder::Forwarder;
+use self::operated::Premises;
 use self::reload::Reloader;
 use self::signals::{hangups, reload_at, stop_signals};
 use self::upstreams::Upstreams;
@@ -153,22 +155,30 @@ impl App {
         );
         let known = Arc::new(ArcSwap::from_pointee(upstreams.clone()));
         let condition = Arc::new(Condition::starting(known.clone(), metrics.clone()));
+        let premises = Arc::new(Premises::of(settings));
         let reload = Arc::new(OnceLock::new());
         let operators = match &settings.admin {
-            Some(admin) => Some(Operators::serve(
-                admin.listen,
-                &condition,
-                &metrics,
-                &reload,
-            )?),
+            Some(admin) => {
+                let desk = Admin {
+                    report: condition.clone(),
+                    metrics: metrics.clone(),
+                    reload: reload.clone(),
+                    operated: premises.clone(),
+                    hosts: admin.hosts.clone().into(),
+                    token: admin.token.clone(),
+                };
+                Some(Operators::serve(admin.listen, desk)?)
+            }
             None => None,
         };
         let store = Arc::new(AnyStore::open(&settings.store).await?);
         condition.opened(store.clone());
+        premises.opened(store.clone());
         let proxy = Idempotency::new(Parameters {
             setup: setup(settings, &upstreams),
             store: store.clone(),
             service: settings.service.clone(),
+            secret: settings.store.secret.clone(),
             metrics: metrics.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -181,6 +191,7 @@ impl App {
             proxy.clone(),
             server.clone(),
             known,
+            premises,
             metrics.clone(),
         ));
         // Set once, by whoever made it.
@@ -289,21 +300,10 @@ impl App {
 }
 
 impl Operators {
-    fn serve(
-        address: SocketAddr,
-        condition: &Arc<Condition>,
-        metrics: &Arc<Metrics>,
-        reload: &Arc<OnceLock<Arc<dyn Reload>>>,
-    ) -> Result<Self, StartError> {
+    fn serve(address: SocketAddr, admin: Admin) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address, error };
         let listener = listen(address)?;
         let address = listener.local_addr().map_err(failed)?;
-        let admin = Admin {
-            report: condition.clone(),
-            metrics: metrics.clone(),
-            reload: reload.clone(),
-            hosts: Arc::new([]),
-        };
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(serve_admin(listener, admin, stopped));

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 
 use super::forwarder::Forwarder;
+use super::operated::Premises;
 use super::upstreams::Upstreams;
 use super::{StartError, setup};
 use crate::admin::{Refusal, Reload, Reloaded};
@@ -23,6 +24,7 @@ pub(super) struct Reloader {
     pub(super) proxy: Idempotency<Forwarder, AnyStore>,
     pub(super) server: SharedSettings,
     pub(super) upstreams: Arc<ArcSwap<Upstreams>>,
+    premises: Arc<Premises>,
     pub(super) metrics: Arc<Metrics>,
     /// Held from the first byte that is read to the last that is replaced: one reload at a time.
     running: Mutex<Running>,
@@ -64,6 +66,7 @@ impl Reloader {
         proxy: Idempotency<Forwarder, AnyStore>,
         server: SharedSettings,
         upstreams: Arc<ArcSwap<Upstreams>>,
+        premises: Arc<Premises>,
         metrics: Arc<Metrics>,
     ) -> Self {
         metrics.configured(&configuration.hash());
@@ -71,6 +74,7 @@ impl Reloader {
             proxy,
             server,
             upstreams,
+            premises,
             metrics,
             watch: AtomicBool::new(configuration.settings.reload.watch),
             tried: Mutex::new(configuration.content),
@@ -151,6 +155,7 @@ impl Reloader {
         self.proxy.replace(setup(settings, &upstreams));
         self.server.store(Arc::new(settings.server.clone()));
         self.upstreams.store(Arc::new(upstreams));
+        self.premises.goes_by(settings);
         self.watch.store(settings.reload.watch, Ordering::Relaxed);
         let reloaded = Reloaded {
             hash: configuration.hash(),

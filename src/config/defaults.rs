@@ -15,6 +15,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(LOOPBACK, 8080);
 /// Loopback: it can release keys.
 pub(super) const ADMIN: SocketAddr = SocketAddr::new(LOOPBACK, 9090);
+/// Many times what a random token needs, bytes.
+pub(super) const TOKEN_MAX: u64 = 4 << 10;
 /// Enough where nobody shares the store.
 pub(super) const SERVICE: &str = "default";
 /// Survives a restart, needs no other process.
@@ -76,6 +78,9 @@ pub(super) const JWT_SECRET_ALGORITHMS: [Algorithm; 1] = [Algorithm::HS256];
 pub(super) const JWT_LEEWAY: Duration = Duration::from_secs(60);
 /// Hundreds of keys.
 pub(super) const KEYS_MAX: u64 = 1 << 20;
+
+/// As many as the hash has: with fewer the secret is the weakest part.
+pub(super) const SECRET_MIN: usize = 32;
 
 /// Anything shorter is lost to scheduling: a third of it, the heartbeat's period, is then a few milliseconds.
 pub(super) const LEASE_MIN: Duration = Duration::from_millis(100);

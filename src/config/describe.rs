@@ -30,13 +30,29 @@ impl Display for Description<'_> {
         let Self(settings) = self;
         line(f, "listen", settings.listen)?;
         match &settings.admin {
-            Some(admin) => line(f, "admin", admin.listen)?,
+            Some(admin) => {
+                line(f, "admin", admin.listen)?;
+                let token = if admin.token.is_some() {
+                    "required"
+                } else {
+                    "none"
+                };
+                line(f, "admin.token_file", token)?;
+                line(f, "admin.hosts", words(&admin.hosts, String::clone))?;
+            }
             None => line(f, "admin", "off")?,
         }
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
         if settings.reload.watch {
             line(f, "reload", "whenever the content changes")?;
+        }
+        if let Some(keys) = settings.store.codec.keys() {
+            let keys = format_args!("stored answers, by the first of {keys} keys");
+            line(f, "encryption", keys)?;
+        }
+        if settings.store.secret.is_set() {
+            line(f, "secret", "record ids and fingerprints are made under it")?;
         }
         voice(f, &settings.server.voice)?;
         if let Some(jwt) = &settings.jwt {

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use http::Uri;
 
 use super::defaults::{self, TIMEOUT_MAX, TIMEOUT_MIN};
-use super::kind::{boolean, duration, list, number, one_of, size};
+use super::kind::{Read, Value, boolean, duration, list, number, one_of, size, wrong};
 use super::overrides::Overrides;
 use super::reader::{Reader, Spot};
+use super::secrets::{encryption_key, secret};
 use super::settings::{AdminSettings, LogSettings, ReloadSettings, Settings};
 use super::words::{
-    address, address_or_off, file, location, log_filter, name, networks, origin, prefix,
+    address, address_or_off, content, file, host_name, location, log_filter, name, networks,
+    origin, prefix,
 };
 use super::{jwt, policy, routes, voice, warnings};
+use crate::admin::OperatorToken;
 use crate::downstream::ServerSettings;
+use crate::idempotency::Secret;
 use crate::proxy::Policy;
-use crate::store::{Location, StoreSettings, Sync};
+use crate::store::{Codec, Keyring, Location, StoreSettings, Sync};
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamSettings;
 use crate::wire::Voice;
@@ -76,10 +80,11 @@ fn read_admin(
     public: (SocketAddr, Option<Spot>),
 ) -> Option<AdminSettings> {
     let listen = table.get_over("listen", over.admin.as_ref(), address_or_off);
-    let token_file = table.get("token_file", file);
+    let token = table.get("token_file", token);
+    let hosts = table.get("hosts", list(0, host_name)).unwrap_or_default();
     let listen = listen.unwrap_or(Some(defaults::ADMIN))?;
     let spot = || table.spot_over("listen", over.admin.as_ref());
-    if !listen.ip().is_loopback() && token_file.is_none() && table.sound(&["token_file"]) {
+    if !listen.ip().is_loopback() && token.is_none() && table.sound(&["token_file"]) {
         table.fault(
             spot(),
             "not a loopback address, expected `admin.token_file` with it: whoever reaches it can release keys",
@@ -91,7 +96,29 @@ fn read_admin(
             "expected different addresses for `listen` and `admin.listen`",
         );
     }
-    Some(AdminSettings { listen, token_file })
+    Some(AdminSettings {
+        listen,
+        token,
+        hosts,
+    })
+}
+
+/// The token in a file. Nothing of it is in the fault.
+fn token(value: &Value<'_>) -> Read<OperatorToken> {
+    let bytes = content(value)?;
+    let text = bytes.trim_ascii();
+    // RFC 6750, section 2.1.
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if text.is_empty() || text.len() as u64 > defaults::TOKEN_MAX || !text.iter().all(fits) {
+        return wrong(
+            value,
+            format!(
+                "a file with one token of 1 to {} letters, digits and -._~+/=",
+                defaults::TOKEN_MAX
+            ),
+        );
+    }
+    Ok(OperatorToken::new(text))
 }
 
 fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSettings {
@@ -118,6 +145,11 @@ fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSetting
         ),
         wait_replicas: table.get_or("wait_replicas", number(0..=100), 0),
         allow_eviction: table.get_or("allow_eviction", boolean, false),
+        codec: table
+            .get("encryption_keys", list(1, encryption_key))
+            .and_then(Keyring::of)
+            .map_or(Codec::clear(), Codec::sealing),
+        secret: table.get_or("secret_file", secret, Secret::none()),
     }
 }
 

@@ -1,14 +1,12 @@
 //! `[jwt]`.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::defaults::{JWT_ALGORITHMS, JWT_LEEWAY, JWT_SECRET_ALGORITHMS, KEYS_MAX, TIMEOUT_MAX};
+use super::defaults::{JWT_ALGORITHMS, JWT_LEEWAY, JWT_SECRET_ALGORITHMS, TIMEOUT_MAX};
 use super::kind::{Read, Value, duration, list, text, wrong};
 use super::reader::Reader;
-use super::words::file;
+use super::words::content;
 use crate::proxy::jwt::{Algorithm, BadKeys, TokenRules, TokenVerifier};
 
 /// What verifies tokens; nothing where the section is not written, or at fault.
@@ -71,24 +69,6 @@ pub(super) fn read(table: &Reader<'_>) -> Option<Arc<TokenVerifier>> {
             other => table.fault(table.spot_of(&[key]), other.to_string()),
         })
         .ok()
-}
-
-/// The content of a file.
-fn content(value: &Value<'_>) -> Read<Vec<u8>> {
-    let path = file(value)?;
-    let read = || {
-        let file = File::open(&path)?;
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is no file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(KEYS_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > KEYS_MAX {
-            return Err(std::io::Error::other("it is too large"));
-        }
-        Ok(bytes)
-    };
-    read().or_else(|error| wrong(value, format!("a file that can be read: {error}")))
 }
 
 /// Times in tokens are seconds.

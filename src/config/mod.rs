@@ -25,6 +25,7 @@ mod reader;
 mod routes;
 mod rules;
 mod schema;
+mod secrets;
 mod settings;
 #[cfg(test)]
 mod tests;

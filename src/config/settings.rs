@@ -1,9 +1,9 @@
 //! The checked settings that the rest of the program takes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::admin::OperatorToken;
 use crate::downstream::ServerSettings;
 use crate::proxy::Routes;
 use crate::proxy::jwt::TokenVerifier;
@@ -43,8 +43,10 @@ pub struct Settings {
 pub struct AdminSettings {
     /// Where operators connect.
     pub listen: SocketAddr,
-    /// File with the bearer token.
-    pub token_file: Option<PathBuf>,
+    /// What operators have to bring, if anything.
+    pub token: Option<OperatorToken>,
+    /// Names it may be called by, beside IP addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// What is logged, and how.

@@ -45,6 +45,7 @@ const SOURCE: &str = r#"expected a source of keys: "header:NAME", "query:NAME", 
 const FORMAT: &str = r#"expected "any", "uuid", "uuid4", "uuid7" or "regex:PATTERN""#;
 const POINTER: &str = r#"expected a JSON pointer, such as "/sent_at""#;
 const SCOPE: &str = r#"expected a part of the scope: "method", "path", "caller", "query", "header:NAME", "cookie:NAME", "jwt:CLAIM" or "client-ip""#;
+const ENCRYPTION_KEY: &str = "expected a file with a key of 32 bytes: as they are, as 64 hex digits (openssl rand -hex 32), or in base64";
 const ALGORITHM: &str = r#"expected an algorithm of signatures: "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", or with `secret_file` "HS256", "HS384", "HS512""#;
 const PATTERN: &str =
     r#"expected a path such as "/orders/{id}", percent-encoded and without a query"#;
@@ -140,6 +141,12 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy]\nscope = [\"jwt:sub\"]", "3:9: [\"jwt:sub\"]: expected a [jwt] with \"jwt:\": a claim counts only if the token verifies".to_owned()),
         ("[[route]]\npath = \"/\"\nscope = [\"jwt:sub\"]", "4:9: [\"jwt:sub\"]: expected a [jwt] with \"jwt:\": a claim counts only if the token verifies".to_owned()),
         ("jwt = 1", "2:7: 1: expected a table, [jwt]".to_owned()),
+        ("[store]\nsecret_file = \"/\"", "3:15: \"/\": expected a file that can be read: it is no file".to_owned()),
+        ("[store]\nencryption_keys = [\"Cargo.toml\"]", format!("3:20: \"Cargo.toml\": {ENCRYPTION_KEY}")),
+        ("[store]\nencryption_keys = [\"src/missing\"]", "3:20: \"src/missing\": expected a file that can be read: No such file or directory (os error 2)".to_owned()),
+        ("[store]\nencryption_keys = []", "3:19: []: expected a list of at least 1".to_owned()),
+        ("[store]\nencryption_keys = \"Cargo.toml\"", "3:19: \"Cargo.toml\": expected a list, in [ ]".to_owned()),
+        ("[store]\nencryption_key = \"Cargo.toml\"", "3:1: encryption_key: unknown key, did you mean `encryption_keys`?".to_owned()),
         ("[jwt]\nissuer = \"me\"", "2:1: [jwt]: expected `keys`, the file of a JSON Web Key Set, or `secret_file`".to_owned()),
         ("[jwt]\nissuers = \"me\"\nsecret_file = \"Cargo.toml\"", "3:1: issuers: unknown key, did you mean `issuer`?".to_owned()),
         ("[jwt]\nkeys = \"/no/such/file\"", "3:8: \"/no/such/file\": expected a file that can be read: No such file or directory (os error 2)".to_owned()),
@@ -413,11 +420,6 @@ fn what_is_not_available_yet_is_refused_by_name() {
             "[store]\nurl = \"rediss://h\"",
             "3:7: \"rediss://h\"",
             "rediss://",
-        ),
-        (
-            "[store]\nsecret_file = \"s\"",
-            "3:1: secret_file",
-            "store.secret_file",
         ),
         (
             "[server]\ntls_cert = \"c\"",
@@ -1130,4 +1132,108 @@ fn a_public_key_is_no_secret_file_in_any_form_and_a_short_secret_is_warned_about
         assert_eq!(warnings.iter().any(short), is_short, "{warnings:?}");
         assert_eq!(warnings.len(), usize::from(is_short), "{warnings:?}");
     }
+}
+
+#[test]
+fn a_token_that_operators_could_not_bring_is_refused_at_start() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let write = |text: &[u8]| {
+        let path = directory.path().join("admin.token");
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let told = |path: &str| faults(&format!("[admin]\ntoken_file = \"{path}\""));
+    for bad in [
+        &b""[..],
+        b" \n",
+        b"two words",
+        b"a\0b",
+        "ä".as_bytes(),
+        &[b'x'; 5_000],
+    ] {
+        let path = write(bad);
+        let expected = "a file with one token of 1 to 4096 letters, digits and -._~+/=";
+        assert_eq!(
+            told(&path),
+            [format!("f.toml:3:14: \"{path}\": expected {expected}")]
+        );
+    }
+    let missing = directory.path().join("nowhere").display().to_string();
+    let faults_of = |path: &str| told(path).join("\n");
+    let fault =
+        format!("f.toml:3:14: \"{missing}\": expected a file that can be read: No such file");
+    assert!(
+        faults_of(&missing).starts_with(&fault),
+        "{}",
+        faults_of(&missing)
+    );
+    let folder = directory.path().display().to_string();
+    assert!(
+        faults_of(&folder).ends_with("it is no file"),
+        "{}",
+        faults_of(&folder)
+    );
+
+    let path = write(b"s3cret\n");
+    let text = format!(
+        "[admin]\nlisten = \"0.0.0.0:9090\"\ntoken_file = \"{path}\"\nhosts = [\"Proxy.internal\"]"
+    );
+    let admin = good(&text).admin.unwrap();
+    assert_eq!(
+        admin.token,
+        Some(crate::admin::OperatorToken::new(b"s3cret"))
+    );
+    assert_eq!(admin.hosts, ["proxy.internal"]);
+    assert_eq!(
+        faults("[admin]\nhosts = [\"a:1\"]"),
+        [
+            "f.toml:3:10: \"a:1\": expected the name of a host without a port, such as \"idemproxy.internal\""
+        ]
+    );
+}
+
+#[test]
+fn secrets_of_the_store_are_read_and_never_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let first = write("first", &"6b".repeat(32));
+    let again = write("again", &format!("{}\n", "6B".repeat(32)));
+    let second = write("second", "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=\n");
+    let other = write("other", "b2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=\n");
+    let secret = write("secret", "correct horse battery staple cor\n");
+    let short = write("short", "correct horse battery staple co\n");
+    let keys = |list: &[&String]| format!("[store]\nencryption_keys = {list:?}");
+
+    let settings = good(&format!(
+        "{}\nsecret_file = {secret:?}",
+        keys(&[&first, &other])
+    ));
+    assert_eq!(settings.store.codec.keys(), Some(2));
+    assert!(settings.store.secret.is_set());
+    let shown = format!("{}{settings:?}", settings.describe());
+    assert!(
+        shown.contains("stored answers, by the first of 2 keys"),
+        "{shown}"
+    );
+    for secret in ["horse", "6b6b6b", "a2tra2", "107, 107", "kkkk"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    let none = good("");
+    assert_eq!(none.store.codec.keys(), None);
+    assert!(!none.store.secret.is_set());
+
+    for twice in [&again, &second] {
+        let faults = faults(&keys(&[&first, twice]));
+        assert!(faults[0].contains("expected each only once"), "{faults:?}");
+    }
+    let faults = faults(&format!("[store]\nsecret_file = {short:?}"));
+    assert!(
+        faults[0].contains("a secret of at least 32 bytes"),
+        "{faults:?}"
+    );
+    assert!(!faults[0].contains("horse"), "{faults:?}");
 }

@@ -69,8 +69,6 @@ const TABLE: &[Row] = &[
     ("store", "ca_file", Always),
     ("store", "cert_file", Always),
     ("store", "key_file", Always),
-    ("store", "secret_file", Always),
-    ("store", "encryption_keys", Always),
     ("server", "tls_cert", Always),
     ("server", "tls_key", Always),
     ("server", "tls_client_ca", Always),

@@ -1,6 +1,8 @@
 //! What a value may be, in this program's own words.
 
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,7 +12,7 @@ use http::{HeaderName, Method, Uri};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tracing_subscriber::EnvFilter;
 
-use super::defaults::HEADER_NAME_MAX;
+use super::defaults::{HEADER_NAME_MAX, KEYS_MAX};
 use super::kind::{Read, Value, Wrong, size, text, wrong};
 use crate::idempotency::json::Pointer;
 use crate::idempotency::{BadStatuses, BadTemplate, KeyFormat, KeyPattern, Statuses, Template};
@@ -92,6 +94,36 @@ pub(super) fn file(value: &Value<'_>) -> Read<PathBuf> {
     text("the path of a file", |text| {
         (!text.is_empty()).then(|| PathBuf::from(text))
     })(value)
+}
+
+/// A host's name, without a port.
+pub(super) fn host_name(value: &Value<'_>) -> Read<String> {
+    text(
+        "the name of a host without a port, such as \"idemproxy.internal\"",
+        |text| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            let named = (1..=253).contains(&text.len()) && text.bytes().all(fits);
+            named.then(|| text.to_ascii_lowercase())
+        },
+    )(value)
+}
+
+/// The content of a file, of which no more than its name is ever shown.
+pub(super) fn content(value: &Value<'_>) -> Read<Vec<u8>> {
+    let path = file(value)?;
+    let read = || {
+        let file = File::open(&path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is no file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(KEYS_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > KEYS_MAX {
+            return Err(std::io::Error::other("it is too large"));
+        }
+        Ok(bytes)
+    };
+    read().or_else(|error| wrong(value, format!("a file that can be read: {error}")))
 }
 
 /// Networks whose peers are trusted; a word may stand for several.

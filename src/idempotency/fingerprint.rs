@@ -77,6 +77,15 @@ impl FromIterator<Part> for Fingerprint {
     }
 }
 
+impl IntoIterator for Fingerprint {
+    type Item = Part;
+    type IntoIter = std::vec::IntoIter<Part>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 /// Hashes a part that comes in pieces, a body for one.
 pub struct PartHasher(Hasher);
 

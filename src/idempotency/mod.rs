@@ -41,9 +41,11 @@ mod record;
 pub mod response_rule;
 #[cfg(test)]
 pub(crate) mod sample;
+mod secret;
 mod statuses;
 mod template;
 mod token;
+mod trace;
 pub mod transition;
 
 pub use awaited::{Awaited, awaited};
@@ -57,9 +59,11 @@ pub use key_format::{BadPattern, FormatError, KeyFormat, KeyPattern, Uuid7Bounds
 pub use lookup::{BadEscape, in_cookies, in_query};
 pub use record::{Origin, Record, State, StoredResponse, UnixMillis};
 pub use response_rule::{Finality, ResponseRule, built_in};
+pub use secret::Secret;
 pub use statuses::{BadStatuses, Statuses};
 pub use template::{BadTemplate, Template};
 pub use token::Token;
+pub use trace::Trace;
 pub use transition::{
     Absence, Attempt, Lapse, Outcome, Payload, Refusal, Seen, Terms, UnknownOutcome, Verdict,
     Verified, absent, decide, found, settle, shown,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::digest::Digest;
 use super::fingerprint::Fingerprint;
 use super::token::Token;
+use super::trace::Trace;
 
 /// What the store holds for a record id.
 ///
@@ -41,6 +42,8 @@ pub struct Record {
     pub status: Option<u16>,
     /// What went wrong last, for operators; a fixed phrase, nothing of a request.
     pub error: Option<String>,
+    /// Trace of the request that made it, where it had one that is kept.
+    pub trace: Option<Trace>,
     /// The answer that duplicates get; only in a completed record, and not in each.
     pub response: Option<StoredResponse>,
 }

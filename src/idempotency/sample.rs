@@ -21,6 +21,7 @@ pub(crate) fn in_flight(token: u8) -> Record {
         origin: Origin::default(),
         status: None,
         error: None,
+        trace: None,
         response: None,
     }
 }

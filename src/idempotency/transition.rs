@@ -200,6 +200,7 @@ impl Attempt {
             origin: self.origin.clone(),
             status: None,
             error: None,
+            trace: None,
             response: None,
         }
     }

@@ -61,7 +61,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
         token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
         terms: policy.terms(),
         now: records.now(),
-        payload: match received.fingerprint(request, policy) {
+        payload: match received.fingerprint(request, policy, &proxy.secret) {
             Some(fingerprint) => Payload::Whole(fingerprint),
             None => Payload::Streamed,
         },
@@ -119,7 +119,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
         let verdict = match decide(&met, &attempt, in_doubt, records.steady(keyed.id)) {
             Verdict::Hash => {
                 let fingerprint = received
-                    .consume(request, policy)
+                    .consume(request, policy, &proxy.secret)
                     .await
                     .map_err(Denied::Refused)?;
                 attempt.payload = Payload::Consumed(fingerprint);
@@ -172,7 +172,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 };
                 if attempt.payload == Payload::Streamed {
                     // The first body has no fingerprint yet. When it has, this one is compared, and it cannot be kept for so long.
-                    let consumed = received.consume(request, policy);
+                    let consumed = received.consume(request, policy, &proxy.secret);
                     let consumed = tokio::time::timeout(policy.wait_timeout, consumed).await;
                     let consumed = consumed.map_err(|_| refused())?;
                     attempt.payload = Payload::Consumed(consumed.map_err(Denied::Refused)?);

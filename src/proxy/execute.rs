@@ -91,7 +91,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
     };
     let fingerprint = (streamed && progress.stage() == Stage::Whole).then(|| {
         if let Some(digest) = progress.digest() {
-            fingerprint.add_digest("body", digest);
+            fingerprint.add_digest("body", proxy.secret.part(digest));
         }
         fingerprint
     });

@@ -20,7 +20,7 @@ use super::routes::Routes;
 use super::scope::Around;
 use super::source::{self, BodySoFar, Sought};
 use crate::idempotency::digest::Digest;
-use crate::idempotency::{Fingerprint, Key, RecordId, ScopeParts, TakenFrom, UnixMillis};
+use crate::idempotency::{Fingerprint, Key, RecordId, ScopeParts, Secret, TakenFrom, UnixMillis};
 use crate::wire::{Problem, full};
 
 /// What a request comes to.
@@ -29,6 +29,8 @@ pub struct Site<'a> {
     pub routes: &'a Routes,
     /// Part of every record id.
     pub service: &'a str,
+    /// Under which what is stored is hashed.
+    pub secret: &'a Secret,
     /// Verifies bearer tokens.
     pub jwt: Option<&'a TokenVerifier>,
     /// Whose word on the client's address is believed.
@@ -155,6 +157,7 @@ async fn follow(
         *scope = vec![("service".to_owned(), Some(site.service.into()))];
         let around = Around {
             service: site.service,
+            secret: site.secret,
             jwt: site.jwt,
             trust_forwarded: site.trust_forwarded,
             told: Some(scope),
@@ -206,7 +209,7 @@ async fn follow(
     Ok(End::Keyed {
         id: record(keyed.id),
         caller: keyed.caller,
-        fingerprint: received.consume(&head, policy).await?,
+        fingerprint: received.consume(&head, policy, site.secret).await?,
         body: Reading {
             size,
             streamed,

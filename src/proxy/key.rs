@@ -8,7 +8,7 @@ use super::client_ip::X_FORWARDED_FOR;
 use super::policy::{KeySource, Policy, ScopePart};
 use super::scope::{Around, Within, scope};
 use super::source;
-use crate::idempotency::digest::{Digest, Hasher};
+use crate::idempotency::digest::Digest;
 use crate::idempotency::{Key, RecordId, TakenFrom, Template, Verified};
 use crate::wire::{Code, Problem};
 
@@ -59,6 +59,7 @@ pub(super) fn extract(
             "the key is a dot segment, by which the upstream cannot be asked",
         ));
     }
+    let secret = around.secret;
     let Within {
         scope,
         credentials,
@@ -67,13 +68,11 @@ pub(super) fn extract(
         verified,
         cookies_only,
     } = scope(request, policy, around)?;
-    let mut digest = Hasher::new("key");
-    digest.part(key.as_str().as_bytes());
     Ok(Some(Keyed {
-        id: scope.record_id(&key),
-        key: digest.finish(),
+        id: secret.record_id(scope.record_id(&key)),
+        key: secret.key(&key),
         text: key,
-        credentials,
+        credentials: credentials.map(|digest| secret.credentials(digest)),
         named,
         caller,
         verified,

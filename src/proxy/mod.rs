@@ -91,6 +91,7 @@ use self::records::Records;
 use self::respond::Answer;
 use self::source::{BodySoFar, Sought};
 use self::waiters::Waiters;
+use crate::idempotency::Secret;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::upstream::headers::{ForwardContext, prepare_request};
@@ -119,6 +120,8 @@ pub struct Parameters<F, S> {
     pub store: Arc<S>,
     /// Part of every record id.
     pub service: String,
+    /// Under which what is stored is hashed.
+    pub secret: Secret,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where exchanges run that outlive their clients; wait for it to stop.
@@ -164,6 +167,7 @@ pub struct Stop {
 struct Shared<F, S> {
     inner: F,
     routes: Routes,
+    secret: Secret,
     jwt: Option<Arc<TokenVerifier>>,
     trust_forwarded: Vec<IpNet>,
     authorities: Vec<String>,
@@ -186,6 +190,7 @@ impl<F, S: Store> Idempotency<F, S> {
             setup,
             store,
             service,
+            secret,
             metrics,
             tasks,
             stop,
@@ -203,6 +208,7 @@ impl<F, S: Store> Idempotency<F, S> {
             body_idle_timeout: setup.body_idle_timeout,
             voice: setup.voice,
             asides: Asides::default(),
+            secret,
             service: service.into(),
             records: Arc::new(records),
             limits,
@@ -231,6 +237,7 @@ impl<F, S: Store> Idempotency<F, S> {
             body_idle_timeout: setup.body_idle_timeout,
             voice: setup.voice,
             asides: before.asides.for_other_settings(),
+            secret: before.secret.clone(),
             service: before.service.clone(),
             records: before.records.clone(),
             limits: before.limits.clone(),

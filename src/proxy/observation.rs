@@ -155,9 +155,12 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 let bytes = copy.as_ref().map(|(bytes, _)| bytes);
                 let so_far = bytes.map_or(BodySoFar::Foreign, |bytes| BodySoFar::Whole(bytes));
                 let keyed = self.keyed(so_far).await?;
+                let secret = &self.proxy.secret;
                 let fingerprint = match bytes {
-                    Some(bytes) => payload::fingerprint_of_whole(&self.head, &policy, bytes),
-                    None => payload::fingerprint(&self.head, &policy, digest),
+                    Some(bytes) => {
+                        payload::fingerprint_of_whole(&self.head, &policy, secret, bytes)
+                    }
+                    None => payload::fingerprint(&self.head, &policy, secret, digest),
                 };
                 Ok((keyed, Payload::Whole(fingerprint)))
             }
@@ -313,7 +316,12 @@ impl<F: Forward, S: Store> Observation<F, S> {
                     return Err(Outcome::ObservedBodyTooLarge);
                 }
                 if end.whole {
-                    return Ok(payload::fingerprint(&self.head, &self.policy, end.digest));
+                    return Ok(payload::fingerprint(
+                        &self.head,
+                        &self.policy,
+                        &self.proxy.secret,
+                        end.digest,
+                    ));
                 }
             }
         }
@@ -330,8 +338,9 @@ impl<F: Forward, S: Store> Observation<F, S> {
                     .max_request_body
                     .is_some_and(|max| end.taken > max);
                 let whole = end.whole && !too_large;
-                let fingerprint =
-                    whole.then(|| payload::fingerprint(&self.head, &self.policy, end.digest));
+                let fingerprint = whole.then(|| {
+                    payload::fingerprint(&self.head, &self.policy, &self.proxy.secret, end.digest)
+                });
                 return (fingerprint, too_large);
             }
         }

@@ -120,7 +120,9 @@ impl Operation {
                 fault::reach(Place::AfterClaim);
                 claimed.store(true, Ordering::Release);
                 let fingerprint = match &received {
-                    Received::Streamed(_) => payload::fingerprint(&head, &policy, None),
+                    Received::Streamed(_) => {
+                        payload::fingerprint(&head, &policy, &proxy.secret, None)
+                    }
                     Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                 };
                 proxy.prepare(&mut head, &policy);

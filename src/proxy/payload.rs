@@ -14,7 +14,7 @@ use super::limits::Buffered;
 use super::policy::{FingerprintPart, Policy};
 use super::upload::{Progress, Stage, Upload};
 use crate::idempotency::digest::Digest;
-use crate::idempotency::{Fingerprint, PartHasher};
+use crate::idempotency::{Fingerprint, PartHasher, Secret};
 use crate::telemetry::Limit;
 use crate::wire::{Body, Code, Problem};
 
@@ -136,21 +136,35 @@ impl Unheld {
 }
 
 /// What must not change between duplicates, of a request whose body is all there.
-pub(super) fn fingerprint_of_whole(request: &Parts, policy: &Policy, body: &[u8]) -> Fingerprint {
+pub(super) fn fingerprint_of_whole(
+    request: &Parts,
+    policy: &Policy,
+    secret: &Secret,
+    body: &[u8],
+) -> Fingerprint {
     let digest = hashes_body(policy).then(|| {
         let mut hasher = PartHasher::new();
         hasher.update(body);
         hasher.finish()
     });
-    let mut fingerprint = fingerprint(request, policy, digest);
+    let mut fingerprint = parts(request, policy, digest);
     if policy.fingerprint.contains(&FingerprintPart::JsonBody) {
         policy.json_body.add(body, &mut fingerprint);
     }
-    fingerprint
+    secret.fingerprint(fingerprint)
 }
 
 /// What must not change between duplicates, given the hash of the body if the policy asks for it.
-pub(super) fn fingerprint(request: &Parts, policy: &Policy, body: Option<Digest>) -> Fingerprint {
+pub(super) fn fingerprint(
+    request: &Parts,
+    policy: &Policy,
+    secret: &Secret,
+    body: Option<Digest>,
+) -> Fingerprint {
+    secret.fingerprint(parts(request, policy, body))
+}
+
+fn parts(request: &Parts, policy: &Policy, body: Option<Digest>) -> Fingerprint {
     let mut fingerprint = Fingerprint::default();
     for part in &policy.fingerprint {
         match part {
@@ -191,11 +205,16 @@ impl Received {
     }
 
     /// The fingerprint, if all of the body is there.
-    pub(super) fn fingerprint(&self, request: &Parts, policy: &Policy) -> Option<Fingerprint> {
+    pub(super) fn fingerprint(
+        &self,
+        request: &Parts,
+        policy: &Policy,
+        secret: &Secret,
+    ) -> Option<Fingerprint> {
         let Self::Whole { bytes, .. } = self else {
             return None;
         };
-        Some(fingerprint_of_whole(request, policy, bytes))
+        Some(fingerprint_of_whole(request, policy, secret, bytes))
     }
 
     /// Lets all of the body go by, keeping none of it, and gives its fingerprint.
@@ -203,6 +222,7 @@ impl Received {
         &mut self,
         request: &Parts,
         policy: &Policy,
+        secret: &Secret,
     ) -> Result<Fingerprint, Problem> {
         if let Self::Streamed(upload) = self {
             while let Some(frame) = upload.frame().await {
@@ -213,11 +233,14 @@ impl Received {
                     });
                 }
             }
-            let fingerprint = fingerprint(request, policy, upload.progress().digest());
+            let digest = upload.progress().digest();
+            let fingerprint = fingerprint(request, policy, secret, digest);
             *self = Self::Gone;
             return Ok(fingerprint);
         }
-        Ok(self.fingerprint(request, policy).unwrap_or_default())
+        Ok(self
+            .fingerprint(request, policy, secret)
+            .unwrap_or_default())
     }
 }
 

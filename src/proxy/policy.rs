@@ -167,7 +167,7 @@ impl Policy {
     }
 
     /// The durations that a claim writes into its record.
-    pub(super) fn terms(&self) -> Terms {
+    pub fn terms(&self) -> Terms {
         Terms {
             lease: self.lease,
             retention: self.retention,

@@ -102,7 +102,7 @@ pub(super) fn denied(denied: Denied, id: RecordId) -> Problem {
             let problem = match &error {
                 StoreError::Unreadable(_) => Problem::new(
                     Code::RecordUnreadable,
-                    "The record of this key was written by another version of the proxy, or is damaged.",
+                    "The record of this key was written by another version of the proxy, is encrypted under a key that this one was not given, or is damaged.",
                 ),
                 StoreError::Refused(_) | StoreError::Unanswered(_) => Problem::new(
                     Code::StoreUnavailable,

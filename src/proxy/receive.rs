@@ -55,6 +55,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     ) -> Result<Option<Keyed>, Problem> {
         let around = Around {
             service: &self.service,
+            secret: &self.secret,
             jwt: self.jwt.as_deref(),
             trust_forwarded: &self.trust_forwarded,
             told: None,

@@ -10,13 +10,17 @@ use super::jwt::{Signed, TokenVerifier};
 use super::policy::{Policy, ScopePart};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::{Digest, Hasher};
-use crate::idempotency::{Caller, Scope, ScopeParts, TakenFrom, Verified, claim, in_cookies};
+use crate::idempotency::{
+    Caller, Scope, ScopeParts, Secret, TakenFrom, Verified, claim, in_cookies,
+};
 use crate::wire::{Code, Problem};
 
 /// What names a key besides the request that has it.
 pub(super) struct Around<'a> {
     /// Part of every record id.
     pub(super) service: &'a str,
+    /// Under which what is stored is hashed.
+    pub(super) secret: &'a Secret,
     /// Verifies tokens.
     pub(super) jwt: Option<&'a TokenVerifier>,
     /// Whose word on the client's address is believed.
@@ -193,6 +197,7 @@ mod tests {
         };
         let around = Around {
             service: "tests",
+            secret: &Secret::none(),
             jwt: None,
             trust_forwarded: &[],
             told: None,
@@ -311,6 +316,7 @@ mod tests {
             };
             let around = Around {
                 service: "tests",
+                secret: &Secret::none(),
                 jwt: None,
                 trust_forwarded: &[],
                 told: None,

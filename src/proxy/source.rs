@@ -8,7 +8,7 @@ use super::media::Kind;
 use super::payload::{self, Received};
 use super::policy::{FingerprintPart, KeySource, Policy};
 use crate::idempotency::json::{self, Json, JsonError, Pointer};
-use crate::idempotency::{BadEscape, Key, KeyError, UnixMillis, in_cookies, in_query};
+use crate::idempotency::{BadEscape, Key, KeyError, Secret, UnixMillis, in_cookies, in_query};
 use crate::wire::{Code, Problem};
 
 /// What was found.
@@ -82,7 +82,9 @@ pub(super) fn find<'p>(
                     BodySoFar::Unread => Ok(Sought::InBody),
                     BodySoFar::Foreign => Err(payload::Unheld::TooLargeToHold.problem()),
                     BodySoFar::Whole(bytes) => {
-                        let fingerprint = payload::fingerprint_of_whole(request, policy, bytes);
+                        // Not what is stored: it becomes part of a record id like any other key.
+                        let fingerprint =
+                            payload::fingerprint_of_whole(request, policy, &Secret::none(), bytes);
                         Ok(Sought::Key(Key::of_content(&fingerprint), source))
                     }
                 };

@@ -48,7 +48,10 @@ impl AnyStore {
     /// Why it cannot be used.
     pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
         match &settings.location {
-            Location::Memory => Ok(Self::Memory(Memory::new(settings.max_bytes))),
+            Location::Memory => {
+                let codec = settings.codec.clone();
+                Ok(Self::Memory(Memory::with_codec(settings.max_bytes, codec)))
+            }
             Location::Embedded(dir) => {
                 let (dir, settings) = (dir.clone(), settings.clone());
                 // It reads the whole file, and probes are answered meanwhile.

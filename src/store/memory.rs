@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::codec::head_of;
 use super::listing::{Listed, Page};
-use super::{Health, Inserted, Listing, Replaced, Store, StoreError, Wanted, decode, encode};
+use super::{Codec, CodecError, Health, Inserted, Listing, Replaced, Store, StoreError, Wanted};
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 
@@ -19,6 +19,7 @@ use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 pub struct Memory {
     cells: Mutex<Cells>,
     max_bytes: u64,
+    codec: Codec,
 }
 
 #[derive(Debug, Default)]
@@ -53,9 +54,15 @@ impl Default for Memory {
 impl Memory {
     /// An empty store that takes no claims beyond `max_bytes` of records: dropping one would let its key run again.
     pub fn new(max_bytes: u64) -> Self {
+        Self::with_codec(max_bytes, Codec::clear())
+    }
+
+    /// The same, with records written by `codec`.
+    pub fn with_codec(max_bytes: u64, codec: Codec) -> Self {
         Self {
             cells: Mutex::default(),
             max_bytes,
+            codec,
         }
     }
 
@@ -70,7 +77,7 @@ impl Memory {
 impl Store for Memory {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
         let now = Instant::now();
-        let cell = Cell::new(record, now);
+        let cell = Cell::new(&self.codec, id, record, now)?;
         let found = {
             let mut cells = self.cells();
             match cells.live(id, now) {
@@ -82,7 +89,7 @@ impl Store for Memory {
                 }
             }
         };
-        found.seen(now).map(Inserted::Occupied)
+        Ok(Inserted::Occupied(found.seen(&self.codec, id, now)?))
     }
 
     async fn replace(
@@ -92,7 +99,7 @@ impl Store for Memory {
         record: &Record,
     ) -> Result<Replaced, StoreError> {
         let now = Instant::now();
-        let cell = Cell::new(record, now);
+        let cell = Cell::new(&self.codec, id, record, now)?;
         let mut cells = self.cells();
         let replaced = match expect.rule(cells.live(id, now).map(|cell| cell.standing(now)), record)
         {
@@ -122,7 +129,8 @@ impl Store for Memory {
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         let now = Instant::now();
         let found = self.cells().live(id, now).cloned();
-        found.map(|cell| cell.seen(now)).transpose()
+        let seen = found.map(|cell| cell.seen(&self.codec, id, now));
+        Ok(seen.transpose()?)
     }
 
     async fn list(
@@ -206,15 +214,20 @@ impl Cells {
 }
 
 impl Cell {
-    fn new(record: &Record, written: Instant) -> Self {
-        Self {
-            frame: encode(record),
+    fn new(
+        codec: &Codec,
+        id: RecordId,
+        record: &Record,
+        written: Instant,
+    ) -> Result<Self, CodecError> {
+        Ok(Self {
+            frame: codec.encode(id, record)?,
             token: record.token,
             state: record.state,
             lease: record.lease,
             ttl: record.ttl,
             written,
-        }
+        })
     }
 
     fn expired(&self, now: Instant) -> bool {
@@ -229,11 +242,10 @@ impl Cell {
         }
     }
 
-    fn seen(&self, now: Instant) -> Result<Seen, StoreError> {
+    fn seen(&self, codec: &Codec, id: RecordId, now: Instant) -> Result<Seen, CodecError> {
         let lapsed = self.state == State::InFlight && self.standing(now).lapsed;
         Ok(Seen {
-            record: decode(self.frame.clone())
-                .map_err(|error| StoreError::Unreadable(error.to_string()))?,
+            record: codec.decode(id, self.frame.clone())?,
             lapse: if lapsed { Lapse::Lapsed } else { Lapse::Live },
             quiet: Some(now.duration_since(self.written)),
         })

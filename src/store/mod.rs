@@ -17,7 +17,9 @@ use std::time::Duration;
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use any::{AnyStore, SetupError};
-pub use codec::{CodecError, Head, HeadError, decode, decode_head, encode, header};
+pub use codec::{
+    Codec, CodecError, EncryptionKey, Head, HeadError, Keyring, decode, decode_head, encode, header,
+};
 pub use embedded::{Embedded, OpenError};
 pub use listing::{Listed, Listing, Wanted};
 pub use memory::Memory;
@@ -112,6 +114,15 @@ pub enum StoreError {
     /// What is there cannot be read: made by a newer version, or damaged. It was left as it is.
     #[error("unreadable record: {0}")]
     Unreadable(String),
+}
+
+impl From<CodecError> for StoreError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Unsealed => Self::Refused(error.to_string()),
+            _ => Self::Unreadable(error.to_string()),
+        }
+    }
 }
 
 impl StoreError {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Redis;
 use super::redis::record_key;
-use crate::idempotency::RecordId;
+use super::{Codec, Redis};
+use crate::idempotency::{RecordId, Secret};
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct StoreSettings {
     pub wait_replicas: u32,
     /// Redis: start although its `maxmemory-policy` may drop records.
     pub allow_eviction: bool,
+    /// How answers are written, in clear or encrypted.
+    pub codec: Codec,
+    /// Under which what is stored of keys and requests is hashed.
+    pub secret: Secret,
 }
 
 impl StoreSettings {

@@ -1,11 +1,45 @@
 //! The operator's listener, over real sockets.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    clippy::duplicate_mod
+)]
+
+#[path = "../support/harness.rs"]
+mod support;
+
+mod command;
+mod desk;
+mod guarded;
+mod world;
+
+/// What holds in every store.
+macro_rules! suite {
+    ($name:ident, $backing:ident) => {
+        #[path = "."]
+        mod $name {
+            const STORE: crate::world::Backing = crate::world::Backing::$backing;
+
+            mod changed;
+            mod listed;
+            mod settled;
+        }
+    };
+}
+
+suite!(memory, Memory);
+suite!(embedded, Embedded);
+suite!(redis, Redis);
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use idemproxy::admin::{Admin, Report, serve_admin};
+use idemproxy::admin::{Admin, Operated, Report, serve_admin};
+use idemproxy::idempotency::digest::Digest;
+use idemproxy::idempotency::{Key, Terms};
+use idemproxy::store::AnyStore;
 use idemproxy::telemetry::{Metrics, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +69,31 @@ impl Report for Program {
     }
 }
 
+/// Before the store is open.
+struct Nothing;
+
+impl Operated for Nothing {
+    fn store(&self) -> Option<Arc<AnyStore>> {
+        None
+    }
+
+    fn terms(&self, _: &str) -> Terms {
+        unreachable!("there is no record")
+    }
+
+    fn digest(&self, _: &Key) -> Digest {
+        unreachable!("nothing is listed")
+    }
+
+    fn max_response(&self) -> u64 {
+        0
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+}
+
 struct Running {
     addr: SocketAddr,
     program: Arc<Program>,
@@ -55,7 +114,9 @@ async fn start() -> Running {
         report: program.clone(),
         metrics,
         reload: Arc::default(),
+        operated: Arc::new(Nothing),
         hosts: Arc::new(["admin.internal".to_owned()]),
+        token: None,
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(serve_admin(
@@ -151,7 +212,9 @@ async fn the_metrics_page_is_openmetrics() {
 async fn what_is_not_there_or_not_allowed_is_refused() {
     let running = start().await;
     for (head, status) in [
-        ("GET /v1/keys HTTP/1.1\r\nHost: localhost", 404),
+        ("GET /v2 HTTP/1.1\r\nHost: localhost", 404),
+        ("GET /v1/ HTTP/1.1\r\nHost: localhost", 404),
+        ("GET /v1/keys HTTP/1.1\r\nHost: localhost", 503),
         ("POST /livez HTTP/1.1\r\nHost: localhost", 405),
         ("GET /livez HTTP/1.1\r\nHost: rebound.example", 421),
         (

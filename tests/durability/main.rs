@@ -54,6 +54,8 @@ fn settings(dir: &Path) -> StoreSettings {
         max_bytes: 4 << 30,
         wait_replicas: 0,
         allow_eviction: false,
+        codec: Default::default(),
+        secret: Default::default(),
     }
 }
 

@@ -298,3 +298,21 @@ async fn an_observed_request_is_explained_by_the_record_of_its_observation() {
     let observation = u128::from_be_bytes(*record.observed().as_bytes());
     assert_eq!(told(&observed).await, observation);
 }
+
+#[tokio::test]
+async fn under_a_secret_the_id_that_is_explained_is_the_one_that_the_answer_has() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "a secret that is long enough to be one\n").unwrap();
+    let with = format!("[store]\nsecret_file = {file:?}\n");
+    let request = post("/orders", "k", "a").field("Authorization", "Bearer a");
+    let mut fingerprints = Vec::new();
+    for sections in ["", with.as_str()] {
+        let explained = Explained::with(sections).await;
+        explained.agrees(&request, &["fingerprint   method"]).await;
+        let told = explained.explain(&request).await;
+        fingerprints.extend(told.into_iter().filter(|line| line.contains("  body  ")));
+    }
+    assert_eq!(fingerprints.len(), 2, "{fingerprints:?}");
+    assert_ne!(fingerprints[0], fingerprints[1]);
+}

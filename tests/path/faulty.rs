@@ -298,6 +298,7 @@ impl Faulty {
             },
             store: store.clone(),
             service: settings.service,
+            secret: settings.store.secret,
             metrics: metrics.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),

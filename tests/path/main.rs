@@ -23,6 +23,7 @@ mod formats;
 mod observed;
 mod probes_faults;
 mod redis_faults;
+mod sealed;
 mod sources;
 mod store_faults;
 mod waits_faults;

@@ -18,6 +18,8 @@ pub(crate) fn settings() -> StoreSettings {
         max_bytes: 0,
         wait_replicas: 0,
         allow_eviction: false,
+        codec: Default::default(),
+        secret: Default::default(),
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn claim() -> Record {
         },
         status: None,
         error: None,
+        trace: None,
         response: None,
     }
 }

@@ -329,8 +329,8 @@ async fn without_an_expiry_a_lease_does_not_lapse() {
 #[tokio::test]
 async fn what_is_no_record_that_this_version_reads_is_told_and_left_as_it_is() {
     let (server, store) = fresh().await;
-    let mut newer = b"IDP\x02".to_vec();
-    newer.extend([2; 200]);
+    let mut newer = b"IDP\x03".to_vec();
+    newer.extend([3; 200]);
     let newer = String::from_utf8(newer).unwrap();
     server.command(&["SET", &key(1), &newer]);
     server.command(&[
@@ -341,7 +341,7 @@ async fn what_is_no_record_that_this_version_reads_is_told_and_left_as_it_is() {
     server.command(&["SET", &key(3), ""]);
     server.command(&["HSET", &key(4), "a", "b"]);
     server.command(&["SET", &key(5), &newer.repeat(1000)]);
-    server.command(&["SET", &key(6), &newer.replace("IDP\x02\x02", "IDP\x01\x09")]);
+    server.command(&["SET", &key(6), &newer.replace("IDP\x03\x03", "IDP\x01\x09")]);
     let dump = |number| server.command(&["DUMP", &key(number)]);
     for number in 1..=6 {
         let before = dump(number);

@@ -22,6 +22,8 @@ async fn fresh() -> (Redis, ()) {
         max_bytes: u64::MAX,
         wait_replicas: 0,
         allow_eviction: false,
+        codec: Default::default(),
+        secret: Default::default(),
     };
     (Redis::connect(&url, &settings).await.unwrap(), ())
 }

@@ -11,6 +11,7 @@ mod listing;
 mod memory;
 mod records;
 mod redis;
+mod sealed;
 mod sentinel;
 #[path = "../support/mod.rs"]
 mod support;

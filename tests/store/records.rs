@@ -43,6 +43,7 @@ pub(crate) fn claim() -> Record {
         },
         status: None,
         error: None,
+        trace: None,
         response: None,
     }
 }

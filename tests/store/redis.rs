@@ -11,7 +11,13 @@ contract!(super::fresh);
 
 async fn fresh() -> (Redis, RedisServer) {
     let server = RedisServer::start();
-    let settings = StoreSettings {
+    let settings = settings(&server);
+    let store = Redis::connect(&server.url(), &settings).await.unwrap();
+    (store, server)
+}
+
+pub(crate) fn settings(server: &RedisServer) -> StoreSettings {
+    StoreSettings {
         location: Location::Redis(server.url()),
         prefix: "contract".to_owned(),
         // Longer than a busy machine makes anyone wait: the rules are not about time.
@@ -20,7 +26,7 @@ async fn fresh() -> (Redis, RedisServer) {
         max_bytes: u64::MAX,
         wait_replicas: 0,
         allow_eviction: false,
-    };
-    let store = Redis::connect(&server.url(), &settings).await.unwrap();
-    (store, server)
+        codec: Default::default(),
+        secret: Default::default(),
+    }
 }

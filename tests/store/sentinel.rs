@@ -28,6 +28,8 @@ async fn fresh() -> (Redis, (Sentinels, RedisServer, RedisServer)) {
         max_bytes: u64::MAX,
         wait_replicas: 1,
         allow_eviction: false,
+        codec: Default::default(),
+        secret: Default::default(),
     };
     let store = Redis::connect(&sentinels.url(), &settings).await.unwrap();
     (store, (sentinels, primary, replica))

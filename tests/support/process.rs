@@ -97,6 +97,10 @@ impl Process {
         self.address
     }
 
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")

@@ -46,6 +46,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
         "admin" => vec![
             is("listen", json!({"anyOf": [address(), {"const": "off"}]})),
             is("token_file", file()),
+            is("hosts", list(0, text("^[A-Za-z0-9._-]{1,253}$"))),
         ],
         "store" => vec![
             is(
@@ -58,6 +59,8 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             is("prefix", text("^[A-Za-z0-9._:-]{1,64}$")),
             is("wait_replicas", number(0, 100)),
             is("allow_eviction", boolean()),
+            is("secret_file", file()),
+            is("encryption_keys", list(1, file())),
         ],
         "server" => vec![
             is("max_connections", number(1, 10_000_000)),

@@ -13,6 +13,8 @@ use crate::config::{Fault, Given, Overrides, file, from_toml};
 /// Keys that are absent by default; every other one has its default in `config/idemproxy.toml`.
 const ABSENT: &[(&str, &str)] = &[
     ("admin", "token_file"),
+    ("store", "secret_file"),
+    ("store", "encryption_keys"),
     ("upstream_connections", "ca_file"),
     ("upstream_connections", "cert_file"),
     ("upstream_connections", "key_file"),
@@ -295,7 +297,7 @@ fn the_schema_takes_what_the_reader_takes_however_it_is_written() {
     for good in [
         "listen = \"[::]:80\"",
         "admin = { listen = \"off\" }",
-        "admin.listen = \"0.0.0.0:1\"\nadmin.token_file = \"t\"",
+        "admin.listen = \"0.0.0.0:1\"\nadmin.token_file = \"tests/admin/token\"\nadmin.hosts = [\"idemproxy.internal\"]",
         "[store]\nurl = \"memory:\"\ntimeout = \"1s 500ms\"\nmax_bytes = 4294967296",
         "[store]\nurl = \"redis+cluster://u:p@h:1,g\"\nmax_bytes = \"4 gib\"\n[policy]\nlease = \"0.5m\"",
         "[server]\ndrain_delay = \"0\"\ntrust_forwarded = [\"10.0.0.0/8\", \"::1\", \"private\"]",

@@ -9,7 +9,7 @@ use super::leases::Leases;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
 use crate::idempotency::{Lapse, Record, RecordId, Seen, State};
-use crate::store::{StoreError, decode, encode};
+use crate::store::{Codec, CodecError, StoreError};
 
 /// One opening of the store: records in flight under another belong to a process that is gone.
 pub(super) type Owner = [u8; 16];
@@ -21,7 +21,7 @@ pub(super) struct Cell {
     pub(super) expiry: u64,
     /// Who wrote it.
     pub(super) owner: Owner,
-    /// The record, as [`encode`] wrote it.
+    /// The record, as [`Codec`] wrote it.
     pub(super) frame: Bytes,
 }
 
@@ -31,17 +31,22 @@ pub(super) struct Witness {
     pub(super) owner: Owner,
     pub(super) clock: Clock,
     pub(super) leases: Leases,
+    pub(super) codec: Codec,
 }
 
 impl Cell {
     /// A cell of `record`, written now.
-    pub(super) fn new(record: &Record, witness: &Witness) -> Self {
+    pub(super) fn new(
+        id: RecordId,
+        record: &Record,
+        witness: &Witness,
+    ) -> Result<Self, CodecError> {
         let ttl = u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX);
-        Self {
+        Ok(Self {
             expiry: witness.clock.now().saturating_add(ttl),
             owner: witness.owner,
-            frame: encode(record),
-        }
+            frame: witness.codec.encode(id, record)?,
+        })
     }
 
     /// The cell in these bytes; nothing if they are too short for one.
@@ -71,11 +76,11 @@ impl Witness {
     /// # Errors
     ///
     /// A record that this version does not read.
-    pub(super) fn view(&self, id: RecordId, cell: &Cell) -> Result<Option<Seen>, StoreError> {
-        let record = match decode(cell.frame.clone()) {
+    pub(super) fn view(&self, id: RecordId, cell: Cell) -> Result<Option<Seen>, StoreError> {
+        let record = match self.codec.decode(id, cell.frame) {
             Ok(record) => record,
             Err(_) if self.clock.now() >= cell.expiry => return Ok(None),
-            Err(error) => return Err(StoreError::Unreadable(error.to_string())),
+            Err(error) => return Err(error.into()),
         };
         let seen = self.judge(id, cell.expiry, cell.owner, record);
         Ok(seen.map(|(seen, _)| seen))

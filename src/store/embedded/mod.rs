@@ -127,6 +127,7 @@ impl Embedded {
             owner: uuid::Uuid::now_v7().into_bytes(),
             clock: Clock::starting(opened.time),
             leases: Leases::default(),
+            codec: settings.codec.clone(),
         });
         let status = Arc::new(Status::default());
         let (slot, database) = watch::channel(Slot::Open(Arc::new(opened.database)));
@@ -183,7 +184,7 @@ impl Embedded {
     async fn read(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         let witness = Arc::clone(&self.witness);
         self.on_disk(move |database| match tables::look(database, id)? {
-            Some(cell) => Ok(witness.view(id, &cell)),
+            Some(cell) => Ok(witness.view(id, cell)),
             None => Ok(Ok(None)),
         })
         .await?

@@ -65,7 +65,7 @@ impl Transaction {
             found => found?,
         };
         let current = match found {
-            Some(cell) => match witness.view(job.id, &cell) {
+            Some(cell) => match witness.view(job.id, cell) {
                 Ok(current) => current,
                 Err(unreadable) => return Ok(Err(unreadable)),
             },
@@ -83,6 +83,10 @@ impl Transaction {
                 Ruling::Restore => Written::Replaced(Replaced::Restored),
             },
         };
+        let cell = match Cell::new(job.id, &job.record, witness) {
+            Ok(cell) => cell,
+            Err(error) => return Ok(Err(error.into())),
+        };
         if let Some(Expect::Lapsed(token)) = job.expect {
             // Now, and not after the write: its holder's heartbeat may come at any time.
             let Some(before) = witness.leases.supersede(job.id, token, &job.record) else {
@@ -90,7 +94,7 @@ impl Transaction {
             };
             self.begun.push((job.id, Some(before)));
         }
-        tables.put(job.id, &Cell::new(&job.record, witness))?;
+        tables.put(job.id, &cell)?;
         if matches!(job.expect, Some(Expect::Lapsed(_))) {
             // Its claim is begun already.
         } else if job.record.state == State::InFlight {
@@ -123,7 +127,7 @@ impl Transaction {
         let held = |seen: &Seen| seen.record.token == token && seen.record.state == State::InFlight;
         if cell.owner == witness.owner
             && witness
-                .view(id, &cell)
+                .view(id, cell.clone())
                 .is_ok_and(|seen| seen.as_ref().is_some_and(held))
         {
             let remaining = u64::try_from(lease.remaining().as_millis()).unwrap_or(u64::MAX);
@@ -149,6 +153,7 @@ mod tests {
 
     use super::*;
     use crate::idempotency::sample::in_flight;
+    use crate::store::Codec;
     use crate::store::embedded::clock::Clock;
     use crate::store::embedded::leases::Leases;
 
@@ -168,6 +173,7 @@ mod tests {
             owner: [1; 16],
             clock: Clock::starting(0),
             leases: Leases::default(),
+            codec: Codec::clear(),
         };
         let mut tables = Tables::open(&txn, Usage::default()).unwrap();
         let mut insert = |id| {

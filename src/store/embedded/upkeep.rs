@@ -11,7 +11,7 @@ use super::tables::{self, Tables};
 use super::transaction::Transaction;
 use super::writer::{Writer, guarded};
 use crate::idempotency::{RecordId, State, Token};
-use crate::store::decode;
+use crate::store::Codec;
 
 /// What is wrong with the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,13 +71,15 @@ impl Writer {
         let mark = self.doubtful.as_ref().and_then(|doubtful| doubtful.mark);
         let opened = self.file.reopen().map_err(|error| error.to_string());
         // A mark that cannot be read is not one that is absent.
-        let read = opened.and_then(|database| match stands(&database, mark) {
-            Ok(stands) => Ok((Arc::new(database), stands)),
-            Err(error) => {
-                close(database);
-                Err(error)
-            }
-        });
+        let read = opened.and_then(
+            |database| match stands(&database, &self.witness.codec, mark) {
+                Ok(stands) => Ok((Arc::new(database), stands)),
+                Err(error) => {
+                    close(database);
+                    Err(error)
+                }
+            },
+        );
         let (database, stands) = match read {
             Ok(read) => read,
             Err(reason) => {
@@ -200,7 +202,7 @@ impl Writer {
                     Ok(None) | Err(redb::Error::Corrupted(_)) => continue,
                     Err(error) => return Err(error),
                 };
-                match writer.witness.view(id, &cell) {
+                match writer.witness.view(id, cell) {
                     Ok(Some(seen)) => {
                         transaction.extend(&mut tables, &writer.witness, id, seen.record.token)?
                     }
@@ -245,7 +247,11 @@ impl Writer {
 }
 
 /// Whether the record written last by a transaction stands in the file.
-fn stands(database: &Database, mark: Option<(RecordId, Token, State)>) -> Result<bool, String> {
+fn stands(
+    database: &Database,
+    codec: &Codec,
+    mark: Option<(RecordId, Token, State)>,
+) -> Result<bool, String> {
     let Some((id, token, state)) = mark else {
         return Ok(false);
     };
@@ -253,7 +259,9 @@ fn stands(database: &Database, mark: Option<(RecordId, Token, State)>) -> Result
     let Some(cell) = found else {
         return Ok(false);
     };
-    let record = decode(cell.frame).map_err(|error| error.to_string())?;
+    let record = codec
+        .decode(id, cell.frame)
+        .map_err(|error| error.to_string())?;
     Ok(record.token == token && record.state == state)
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use ::redis::Value;
 use bytes::Bytes;
 
+use super::Named;
 use super::failure::Failure;
 use super::script::{self, MAX_TTL};
 use crate::idempotency::{Lapse, Record, Seen, State};
-use crate::store::{CodecError, Head, HeadError, Replaced, decode, decode_head};
+use crate::store::{CodecError, Head, HeadError, Replaced, decode_head};
 
 /// What a look with a limit found.
 #[expect(
@@ -41,11 +42,11 @@ pub(super) enum Beginning {
 }
 
 /// Reads the answer to `SET NX GET`.
-pub(super) fn found(answer: Value) -> Result<Option<Seen>, Failure> {
+pub(super) fn found(named: Named<'_>, answer: Value) -> Result<Option<Seen>, Failure> {
     match answer {
         Value::Nil => Ok(None),
         Value::BulkString(frame) => {
-            let record = read(frame)?;
+            let record = read(named, frame)?;
             let lapse = match record.state {
                 State::InFlight | State::Unknown => Lapse::Untold,
                 State::Released | State::Completed => Lapse::Live,
@@ -61,7 +62,7 @@ pub(super) fn found(answer: Value) -> Result<Option<Seen>, Failure> {
 }
 
 /// Reads the answer of the scripts that look.
-pub(super) fn looked(answer: Value) -> Result<Look, Failure> {
+pub(super) fn looked(named: Named<'_>, answer: Value) -> Result<Look, Failure> {
     let Value::Array(parts) = answer else {
         return Err(unexpected());
     };
@@ -79,7 +80,7 @@ pub(super) fn looked(answer: Value) -> Result<Look, Failure> {
                 Some(Value::BulkString(frame)) => frame,
                 _ => return Err(unexpected()),
             };
-            let record = read(frame)?;
+            let record = read(named, frame)?;
             let (lapse, quiet) = (lapse(&record, left), quiet(&record, left));
             Ok(Look::Whole(Some(Seen {
                 record,
@@ -141,8 +142,9 @@ pub(super) fn replaced(answer: Value) -> Result<Replaced, Failure> {
     }
 }
 
-fn read(frame: Vec<u8>) -> Result<Record, Failure> {
-    decode(Bytes::from(frame)).map_err(|error: CodecError| Failure::Unreadable(error.to_string()))
+fn read(named: Named<'_>, frame: Vec<u8>) -> Result<Record, Failure> {
+    let record = named.codec.decode(named.id, Bytes::from(frame));
+    record.map_err(|error: CodecError| Failure::Unreadable(error.to_string()))
 }
 
 /// How long ago a record was written or renewed, by what is left of its time to live; without an expiry nothing is known.
@@ -177,7 +179,8 @@ fn unexpected() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idempotency::{Origin, Token, UnixMillis};
+    use crate::idempotency::{Origin, RecordId, Token, UnixMillis};
+    use crate::store::Codec;
 
     #[test]
     fn lapse_is_judged_by_what_is_left_of_the_time_to_live() {
@@ -196,6 +199,7 @@ mod tests {
             origin: Origin::default(),
             status: None,
             error: None,
+            trace: None,
             response: None,
         };
         assert_eq!(lapse(&record, 1000), Lapse::Live);
@@ -228,10 +232,18 @@ mod tests {
     #[test]
     fn an_answer_of_another_form_tells_nothing_of_what_was_written() {
         let unknown = Some(Failure::Unintelligible);
-        assert_eq!(found(Value::Int(1)).err(), unknown);
-        assert_eq!(looked(Value::Array(vec![Value::Int(9)])).err(), unknown);
+        let named = Named {
+            key: "k",
+            id: RecordId::from_bytes([1; 16]),
+            codec: &Codec::clear(),
+        };
+        assert_eq!(found(named, Value::Int(1)).err(), unknown);
+        assert_eq!(
+            looked(named, Value::Array(vec![Value::Int(9)])).err(),
+            unknown
+        );
         assert_eq!(replaced(Value::Nil).err(), unknown);
-        let garbage = found(Value::BulkString(b"garbage".to_vec()));
+        let garbage = found(named, Value::BulkString(b"garbage".to_vec()));
         assert!(matches!(garbage, Err(Failure::Unreadable(_))));
     }
 }

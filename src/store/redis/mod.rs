@@ -55,9 +55,7 @@ use self::line::Patience;
 use self::locator::Locator;
 use self::servers::Servers;
 use self::session::Session;
-use super::{
-    Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted, encode,
-};
+use super::{Codec, Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
 
 /// Records on a Redis server, or on a cluster of them.
@@ -65,8 +63,17 @@ pub struct Redis {
     servers: Servers,
     prefix: String,
     timeout: Duration,
+    codec: Codec,
     /// Bounds the pages that are made at a time, and so their memory.
     listings: Semaphore,
+}
+
+/// A record, as it is called on the server, and how it is read.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    key: &'a str,
+    id: RecordId,
+    codec: &'a Codec,
 }
 
 /// Why a Redis store cannot be set up.
@@ -109,6 +116,7 @@ impl Redis {
             servers: Servers::find(url, settings)?,
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
+            codec: settings.codec.clone(),
             listings: Semaphore::new(LISTINGS),
         };
         store.servers.settled(SETUP).await;
@@ -120,6 +128,11 @@ impl Redis {
 
     fn key(&self, id: RecordId) -> String {
         record_key(&self.prefix, id)
+    }
+
+    fn named<'a>(&'a self, id: RecordId, key: &'a str) -> Named<'a> {
+        let codec = &self.codec;
+        Named { key, id, codec }
     }
 
     /// Carries an operation out, in its manner.
@@ -179,9 +192,9 @@ impl Redis {
         }
     }
 
-    async fn found(&self, key: &str, patience: Patience) -> Result<Option<Seen>, Failure> {
-        self.carry_out(key, Manner::Plain, patience, |session| async move {
-            session.look(key, patience).await
+    async fn found(&self, named: Named<'_>, patience: Patience) -> Result<Option<Seen>, Failure> {
+        self.carry_out(named.key, Manner::Plain, patience, |session| async move {
+            session.look(named, patience).await
         })
         .await
     }
@@ -190,10 +203,11 @@ impl Redis {
 impl Store for Redis {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
         let patience = Patience::of(self.timeout);
-        let (key, frame) = (&self.key(id), &encode(record));
+        let (key, frame) = (&self.key(id), &self.codec.encode(id, record)?);
+        let named = self.named(id, key);
         let claimed = self
             .carry_out(key, Manner::Claim, patience, |session| async move {
-                session.claim(key, record, frame, patience).await
+                session.claim(named, record, frame, patience).await
             })
             .await;
         let refusal = match claimed {
@@ -205,7 +219,7 @@ impl Store for Redis {
             }
             Err(failure) => return Err(failure.into()),
         };
-        match self.found(key, patience).await {
+        match self.found(named, patience).await {
             // An earlier try of this claim arrived, and nothing says that it holds: replicas may lack it.
             Ok(Some(seen)) if seen.record.token == record.token => Err(StoreError::Unanswered(
                 "redis has the claim, and could not confirm it".to_owned(),
@@ -223,7 +237,7 @@ impl Store for Redis {
         record: &Record,
     ) -> Result<Replaced, StoreError> {
         let patience = Patience::of(self.timeout);
-        let (key, frame) = (&self.key(id), &encode(record));
+        let (key, frame) = (&self.key(id), &self.codec.encode(id, record)?);
         let manner = match (expect, record.state) {
             (Expect::Lapsed(_), _) => Manner::TakeOver,
             (_, State::InFlight) => Manner::Claim,
@@ -253,7 +267,8 @@ impl Store for Redis {
 
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         let patience = Patience::of(self.timeout);
-        Ok(self.found(&self.key(id), patience).await?)
+        let key = &self.key(id);
+        Ok(self.found(self.named(id, key), patience).await?)
     }
 
     async fn list(

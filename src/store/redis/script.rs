@@ -74,6 +74,10 @@ fn prelude() -> String {
     // Lua counts from 1, and a range there takes in its end.
     let magic = String::from_utf8_lossy(header::MAGIC);
     let version = header::VERSION + 1;
+    let versions: String = header::VERSIONS
+        .iter()
+        .map(|it| format!("\\{it}"))
+        .collect();
     let state = header::STATE + 1;
     let (token, token_end) = (header::TOKEN + 1, header::TOKEN + 16);
     let (ttl, lease) = (header::TTL + 1, header::LEASE + 1);
@@ -86,6 +90,7 @@ fn prelude() -> String {
 local key = KEYS[1]
 local in_flight = '\{in_flight}'
 local states_known = '\{in_flight}\{unknown}\{released}\{completed}'
+local versions_known = '{versions}'
 local function state_of(frame) return string.sub(frame, {state}, {state}) end
 local function token_of(frame) return string.sub(frame, {token}, {token_end}) end
 local function foreign(reply)
@@ -101,7 +106,8 @@ local function read()
     if redis.call('EXISTS', key) == 1 then return nil, {UNREADABLE} end
     return nil, nil
   end
-  if #head <= {end} or string.sub(head, 1, {version}) ~= '{magic}\1' then return nil, {UNREADABLE} end
+  if #head <= {end} or string.sub(head, 1, #'{magic}') ~= '{magic}' then return nil, {UNREADABLE} end
+  if not string.find(versions_known, string.sub(head, {version}, {version}), 1, true) then return nil, {UNREADABLE} end
   if not string.find(states_known, state_of(head), 1, true) then return nil, {UNREADABLE} end
   return {{
     state = state_of(head),

@@ -17,6 +17,7 @@ use ::redis::{Cmd, Value, cmd};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::Named;
 use super::answer::{Look, found, looked, replaced, whole};
 use super::facts::{self, Facts};
 use super::failure::Failure;
@@ -123,7 +124,7 @@ impl Session {
     /// Writes the frame of `record` where there is nothing, or brings back what is there.
     pub(super) async fn claim(
         &self,
-        key: &str,
+        named: Named<'_>,
         record: &Record,
         frame: &[u8],
         patience: Patience,
@@ -131,29 +132,29 @@ impl Session {
         let ttl = ttl(record);
         if let Some(replicated) = &self.replicated {
             return self
-                .claim_replicated(replicated, key, record.token, frame, ttl, patience)
+                .claim_replicated(replicated, named, record.token, frame, ttl, patience)
                 .await;
         }
         if self.modern && self.behind.load(Ordering::Relaxed) == 0 {
-            let command = set_nx_get(key, frame, ttl);
+            let command = set_nx_get(named.key, frame, ttl);
             return self
-                .claim_on_front(key, record.token, &command, patience)
+                .claim_on_front(named, record.token, &command, patience)
                 .await;
         }
-        let mut claim = self.scripts.claim.key(key);
+        let mut claim = self.scripts.claim.key(named.key);
         claim.arg(frame).arg(ttl).arg(SMALL);
-        self.found_or_in_bulk(key, self.express.run(&claim, patience).await?, patience)
+        self.found_or_in_bulk(named, self.express.run(&claim, patience).await?, patience)
             .await
     }
 
     /// What is there, and whether its lease lapsed.
     pub(super) async fn look(
         &self,
-        key: &str,
+        named: Named<'_>,
         patience: Patience,
     ) -> Result<Option<Seen>, Failure> {
-        let answer = self.look_small(key, patience).await?;
-        self.found_or_in_bulk(key, answer, patience).await
+        let answer = self.look_small(named.key, patience).await?;
+        self.found_or_in_bulk(named, answer, patience).await
     }
 
     /// Writes the frame of `record` in the place of one that meets `expect`.
@@ -241,7 +242,7 @@ impl Session {
 
     async fn claim_on_front(
         &self,
-        key: &str,
+        named: Named<'_>,
         token: Token,
         command: &Cmd,
         patience: Patience,
@@ -249,12 +250,12 @@ impl Session {
         let mut answer = pin!(self.front.send(command));
         let usual = (Instant::now() + patience.timeout() / 4).min(patience.until());
         if let Ok(answer) = timeout_at(usual, &mut answer).await {
-            return found(answer?);
+            return found(named, answer?);
         }
         let _behind = Behind::new(&self.behind);
         let looking = async {
             loop {
-                match looked(self.look_small(key, patience).await?)? {
+                match looked(named, self.look_small(named.key, patience).await?)? {
                     // The claim has not arrived yet.
                     Look::Whole(None) => sleep(patience.timeout() / 16).await,
                     look => return Ok::<_, Failure>(look),
@@ -263,7 +264,7 @@ impl Session {
         };
         let patience = tokio::select! {
             biased;
-            answer = self.front.within(patience, &mut answer) => return found(answer?),
+            answer = self.front.within(patience, &mut answer) => return found(named, answer?),
             look = looking => match look {
                 // This claim arrived, and its answer did not yet.
                 Ok(Look::Whole(Some(seen))) if is_claim(&seen.record, token) => return Ok(None),
@@ -273,13 +274,13 @@ impl Session {
                 Err(_) => patience,
             },
         };
-        found(self.front.within(patience, &mut answer).await?)
+        found(named, self.front.within(patience, &mut answer).await?)
     }
 
     async fn claim_replicated(
         &self,
         replicated: &Replicated,
-        key: &str,
+        named: Named<'_>,
         token: Token,
         frame: &[u8],
         ttl: i64,
@@ -288,17 +289,20 @@ impl Session {
         let line = replicated.line(self.asking, patience).await?;
         let bulk = patience.while_moving();
         let found = if self.modern {
-            found(line.ask(&set_nx_get(key, frame, ttl), bulk).await?)?
+            found(
+                named,
+                line.ask(&set_nx_get(named.key, frame, ttl), bulk).await?,
+            )?
         } else {
-            let mut claim = self.scripts.claim.key(key);
+            let mut claim = self.scripts.claim.key(named.key);
             claim.arg(frame).arg(ttl).arg(i64::MAX);
-            whole(looked(line.run(&claim, bulk).await?)?)?
+            whole(looked(named, line.run(&claim, bulk).await?)?)?
         };
         match &found {
             None => {}
             // An earlier try of this claim arrived. WAIT counts the writes of its own connection: there has to be one.
             Some(seen) if is_claim(&seen.record, token) => {
-                let mut renew = self.scripts.renew.key(key);
+                let mut renew = self.scripts.renew.key(named.key);
                 renew.arg(token.as_bytes().as_slice());
                 let renewed = line.run(&renew, patience).await;
                 if replaced(renewed.map_err(Failure::after_a_write)?)? != Replaced::Applied {
@@ -332,16 +336,17 @@ impl Session {
 
     async fn found_or_in_bulk(
         &self,
-        key: &str,
+        named: Named<'_>,
         answer: Value,
         patience: Patience,
     ) -> Result<Option<Seen>, Failure> {
-        match looked(answer)? {
+        match looked(named, answer)? {
             Look::Whole(seen) => Ok(seen),
             Look::Large => {
-                let mut look = self.scripts.look.key(key);
+                let mut look = self.scripts.look.key(named.key);
                 look.arg(i64::MAX);
                 whole(looked(
+                    named,
                     self.bulk.run(&look, patience.while_moving()).await?,
                 )?)
             }

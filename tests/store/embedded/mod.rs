@@ -32,7 +32,7 @@ fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, &settings(dir)).unwrap()
 }
 
-fn settings(dir: &Path) -> StoreSettings {
+pub(crate) fn settings(dir: &Path) -> StoreSettings {
     StoreSettings {
         location: Location::Embedded(dir.to_owned()),
         prefix: "idemproxy".to_owned(),
@@ -42,6 +42,8 @@ fn settings(dir: &Path) -> StoreSettings {
         max_bytes: 4 << 30,
         wait_replicas: 0,
         allow_eviction: false,
+        codec: Default::default(),
+        secret: Default::default(),
     }
 }
 
@@ -119,7 +121,7 @@ async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires
         .as_millis() as u64
         + 5000;
     let mut frame = idemproxy::store::encode(&old).to_vec();
-    frame[idemproxy::store::header::VERSION] = 2;
+    frame[idemproxy::store::header::VERSION] = 3;
     let value = [&expiry.to_be_bytes()[..], &[1; 16], &frame].concat();
     let database = Database::open(dir.path().join("records.redb")).unwrap();
     let txn = database.begin_write().unwrap();

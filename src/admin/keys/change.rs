@@ -1,0 +1,294 @@
+//! What an operator orders, read and carried out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::entry::{self, Entry};
+use super::given::Given;
+use super::{failed, nothing_there};
+use crate::admin::Operated;
+use crate::admin::answer::Refusal;
+use crate::idempotency::operator::{Order, Refused, ordered};
+use crate::idempotency::{Lapse, Record, RecordId, Seen, State, Token};
+use crate::store::{Replaced, Store, StoreError};
+
+/// What an operator orders, and why.
+#[derive(Debug)]
+pub(super) struct Change {
+    order: Order,
+    force: bool,
+    reason: String,
+    /// The record has to be this one.
+    version: Option<String>,
+}
+
+/// Which order it is, by method and path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Release,
+    Resolve,
+    Delete,
+}
+
+/// The body of a change, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    force: bool,
+    version: Option<String>,
+    executed: Option<bool>,
+    response: Option<Given>,
+}
+
+impl Change {
+    /// Reads the body. `max_response` is the size of the largest body that any route keeps.
+    pub(super) fn parse(act: Act, body: &[u8], max_response: u64) -> Result<Self, Refusal> {
+        let written: Written = serde_json::from_slice(body).map_err(|error| {
+            let what = match error.classify() {
+                // Names the field.
+                Category::Data => error.to_string(),
+                _ => format!("not JSON: {error}"),
+            };
+            Refusal::bad(format!("the body: {what}"))
+        })?;
+        let reason = written.reason.trim();
+        if reason.is_empty() {
+            return Err(Refusal::bad(
+                "reason: expected why it is done, which is logged",
+            ));
+        }
+        let order = match (act, written.executed, written.response) {
+            (Act::Release, None, None) => Order::Release,
+            (Act::Delete, None, None) => Order::Delete,
+            (Act::Release | Act::Delete, ..) => {
+                return Err(Refusal::bad(
+                    "executed, response: only a resolution takes these",
+                ));
+            }
+            (Act::Resolve, None, _) => {
+                return Err(Refusal::bad("executed: expected true or false"));
+            }
+            (Act::Resolve, Some(true), given) => {
+                let response = given.map(|given| given.checked(max_response));
+                Order::Executed(response.transpose()?)
+            }
+            (Act::Resolve, Some(false), None) => Order::NotExecuted,
+            (Act::Resolve, Some(false), Some(_)) => {
+                return Err(Refusal::bad("response: expected only with executed: true"));
+            }
+        };
+        Ok(Self {
+            order,
+            force: written.force,
+            reason: loggable(reason),
+            version: written.version,
+        })
+    }
+
+    /// Reads the record, checks that it is the one that was shown, and writes over that very one. Tells what it has become.
+    pub(super) async fn carry_out<S: Store>(
+        self,
+        store: &S,
+        operated: &dyn Operated,
+        id: RecordId,
+        if_match: Option<&[u8]>,
+        peer: SocketAddr,
+    ) -> Result<Entry, Refusal> {
+        let seen = store.look(id).await.map_err(failed)?;
+        let seen = seen.ok_or_else(nothing_there)?;
+        self.check_version(&seen.record, if_match)?;
+        let (name, before) = (name(&self.order), entry::shown_of(&seen));
+        let (expect, record) = ordered(
+            Some(&seen),
+            store.steady(id),
+            self.order,
+            self.force,
+            Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
+            operated.terms(&seen.record.origin.route),
+            entry::now(),
+        )
+        .map_err(refused)?;
+        let mut tries = 0;
+        let replaced = loop {
+            // The same again changes nothing if the first one arrived.
+            match store.replace(id, expect, &record).await {
+                Err(StoreError::Unanswered(_)) if tries < TRIES => tries += 1,
+                replaced => break replaced,
+            }
+        };
+        let outcome = match &replaced {
+            Ok(Replaced::Stale) => return Err(changed()),
+            Ok(Replaced::Applied | Replaced::Restored) => "an operator changed a record",
+            Err(StoreError::Unanswered(_)) => "an operator's change of a record may have been made",
+            Err(_) => "an operator's change of a record was not made",
+        };
+        tracing::info!(
+            %id,
+            order = name,
+            forced = self.force,
+            reason = self.reason,
+            %peer,
+            route = record.origin.route,
+            before = before.name(),
+            after = record.state.name(),
+            "{outcome}"
+        );
+        replaced.map_err(unanswered)?;
+        let written = Seen {
+            lapse: Lapse::Live,
+            quiet: Some(Duration::ZERO),
+            record,
+        };
+        Ok(Entry::seen(id, &written, entry::now()))
+    }
+
+    fn check_version(&self, record: &Record, if_match: Option<&[u8]>) -> Result<(), Refusal> {
+        let version = entry::version(record);
+        let named = self.version.as_ref().is_none_or(|named| *named == version);
+        let tag = format!("\"{version}\"");
+        let matches = |tags: &[u8]| {
+            let mut tags = tags.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            tags.any(|given| given == b"*" || given == tag.as_bytes())
+        };
+        if named && if_match.is_none_or(matches) {
+            return Ok(());
+        }
+        Err(Refusal::coded(
+            StatusCode::PRECONDITION_FAILED,
+            "VERSION_DIFFERS",
+            "the record is another than the one that was shown: look at it again",
+        ))
+    }
+}
+
+fn name(order: &Order) -> &'static str {
+    match order {
+        Order::Release => "release",
+        Order::Delete => "delete",
+        Order::Executed(Some(_)) => "resolve as executed, with an answer",
+        Order::Executed(None) => "resolve as executed",
+        Order::NotExecuted => "resolve as not executed",
+    }
+}
+
+fn unanswered(error: StoreError) -> Refusal {
+    let told = matches!(error, StoreError::Unanswered(_))
+        .then_some("; the change may have been made: look at the record again");
+    let mut refusal = failed(error);
+    refusal.detail.to_mut().push_str(told.unwrap_or_default());
+    refusal
+}
+
+fn changed() -> Refusal {
+    Refusal::coded(
+        StatusCode::CONFLICT,
+        "RECORD_CHANGED",
+        "the record changed while this was under way, and nothing was done: look at it again",
+    )
+}
+
+fn refused(why: Refused) -> Refusal {
+    let code = match why {
+        Refused::NothingThere => return nothing_there(),
+        Refused::LeaseLive => "LEASE_LIVE",
+        Refused::Unwatched(_) => "STORE_UNWATCHED",
+        Refused::AlreadySettled(State::Completed) => "ALREADY_COMPLETED",
+        Refused::AlreadySettled(_) | Refused::AlreadyReleased => "ALREADY_RELEASED",
+    };
+    let mut detail = why.to_string();
+    if let Refused::Unwatched(left) = why {
+        detail += &format!("; wait for {} s", left.as_secs() + 1);
+    }
+    if why.yields_to_force() {
+        detail += "; `force` overrides that";
+    }
+    Refusal::coded(StatusCode::CONFLICT, code, detail)
+}
+
+/// On one line, and not for ever.
+fn loggable(reason: &str) -> String {
+    let mut text = String::new();
+    for c in reason.chars().take(REASON_MAX) {
+        // Line breaks, and what turns the direction of writing, would make a log say something else.
+        match c {
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                text.extend(c.escape_unicode());
+            }
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// How large the body of a change may be: an answer as base64 or escaped, and some more.
+pub(super) fn body_max(max_response: u64) -> u64 {
+    max_response.saturating_mul(2).saturating_add(BODY_ROOM)
+}
+
+const BODY_ROOM: u64 = 64 << 10;
+/// How long it may take to come.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Further tries to write what the store did not acknowledge.
+const TRIES: u32 = 2;
+/// Characters.
+const REASON_MAX: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(act: Act, body: &str) -> Result<Change, String> {
+        Change::parse(act, body.as_bytes(), 10).map_err(|refusal| refusal.detail.into_owned())
+    }
+
+    #[test]
+    fn a_change_needs_a_reason_and_takes_only_what_belongs_to_it() {
+        use Act::{Delete, Release, Resolve};
+        for (act, body, why) in [
+            (Release, "", "not JSON"),
+            (Release, "[]", "invalid"),
+            (Release, "{}", "reason"),
+            (Release, r#"{"reason": " "}"#, "reason"),
+            (Release, r#"{"reason": "x", "forec": true}"#, "forec"),
+            (Release, r#"{"reason": "x", "executed": true}"#, "executed"),
+            (
+                Delete,
+                r#"{"reason": "x", "response": {"status": 200}}"#,
+                "response",
+            ),
+            (Resolve, r#"{"reason": "x"}"#, "executed"),
+            (
+                Resolve,
+                r#"{"reason": "x", "executed": false, "response": {"status": 200}}"#,
+                "response",
+            ),
+            (
+                Resolve,
+                r#"{"reason": "x", "executed": true, "response": {"status": 99}}"#,
+                "response.status",
+            ),
+        ] {
+            let fault = parse(act, body).expect_err(body);
+            assert!(fault.contains(why), "{body}: {fault}");
+        }
+        let change = parse(Resolve, r#"{"reason": "x", "executed": true}"#);
+        assert_eq!(change.expect("valid").order, Order::Executed(None));
+    }
+
+    #[test]
+    fn a_reason_stays_on_its_line_and_is_cut() {
+        assert_eq!(
+            loggable("a\nb\u{1b}[31m\u{202e}ä"),
+            "a\\nb\\u{1b}[31m\\u{202e}ä"
+        );
+        assert_eq!(loggable(&"x".repeat(2_000)).len(), 500);
+    }
+}

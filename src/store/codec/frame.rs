@@ -1,0 +1,264 @@
+//! Where what stands in a frame.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{CodecError, header};
+use crate::idempotency::{
+    Fingerprint, Origin, Part, Record, State, StoredResponse, Token, Trace, UnixMillis,
+};
+
+/// What comes before the answer.
+pub(super) struct Start {
+    /// The record without its answer.
+    pub(super) record: Record,
+    /// Whether an answer follows, and how.
+    pub(super) answer: Answer,
+    /// Bytes up to the answer, or up to its seal.
+    pub(super) length: usize,
+}
+
+/// Whether a frame has an answer, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It has none.
+    None,
+    /// As it is.
+    Clear,
+    /// After a seal, encrypted.
+    Sealed,
+}
+
+/// Writes all but seal and answer.
+pub(super) fn put_start(frame: &mut BytesMut, record: &Record, answer: Answer) {
+    let more = more_flags(record, answer);
+    frame.put_slice(header::MAGIC);
+    frame.put_u8(if more == 0 { 1 } else { 2 });
+    frame.put_u8(record.state as u8);
+    frame.put_u8(flags(record, answer));
+    frame.put_u16(record.status.unwrap_or_default());
+    frame.put_slice(record.token.as_bytes());
+    frame.put_u64(millis(record.ttl));
+    frame.put_u64(millis(record.lease));
+    frame.put_u32(record.attempts);
+    frame.put_u64(record.created.0);
+    frame.put_u64(record.settled.unwrap_or_default().0);
+    frame.put_u64(record.expires.unwrap_or_default().0);
+    frame.put_slice(&record.origin.key);
+    frame.put_slice(&record.credentials.unwrap_or_default());
+    if more != 0 {
+        frame.put_u8(more);
+    }
+    if let Some(trace) = record.trace {
+        frame.put_slice(&trace.trace_id);
+        frame.put_slice(&trace.span_id);
+    }
+    put_text(frame, &record.origin.route);
+    put_text(frame, &record.origin.method);
+    put_text(frame, &record.origin.path);
+    put_text(frame, record.error.as_deref().unwrap_or_default());
+    if let Some(fingerprint) = &record.fingerprint {
+        frame.put_u8(fingerprint.parts().len() as u8);
+        for part in fingerprint.parts() {
+            frame.put_u8(part.name.len() as u8);
+            frame.put_slice(part.name.as_bytes());
+            frame.put_slice(&part.digest);
+        }
+    }
+}
+
+/// Writes an answer in clear.
+pub(super) fn put_response(frame: &mut BytesMut, response: &StoredResponse) {
+    frame.put_u16(response.status);
+    put_fields(frame, &response.headers);
+    put_fields(frame, &response.trailers);
+    frame.put_slice(&response.body);
+}
+
+/// Reads all but seal and answer.
+pub(super) fn read_start(frame: &[u8]) -> Result<Start, CodecError> {
+    if frame.len() <= header::VERSION || !frame.starts_with(header::MAGIC) {
+        return Err(CodecError::Foreign);
+    }
+    let version = frame[header::VERSION];
+    if !header::VERSIONS.contains(&version) {
+        return Err(CodecError::Version(version));
+    }
+    let mut rest = &frame[header::STATE..];
+    let (record, answer) = read(&mut rest, version).ok_or(CodecError::Damaged)?;
+    Ok(Start {
+        record,
+        answer,
+        length: frame.len() - rest.len(),
+    })
+}
+
+/// Reads an answer in clear; its fields and its body are slices.
+pub(super) fn read_response(mut bytes: Bytes) -> Option<StoredResponse> {
+    Some(StoredResponse {
+        status: bytes.try_get_u16().ok()?,
+        headers: fields(&mut bytes)?,
+        trailers: fields(&mut bytes)?,
+        body: bytes,
+    })
+}
+
+fn read(rest: &mut &[u8], version: u8) -> Option<(Record, Answer)> {
+    let state = State::from_byte(rest.try_get_u8().ok()?)?;
+    let flags = rest.try_get_u8().ok()?;
+    let has = |flag: u8| flags & flag != 0;
+    let status = rest.try_get_u16().ok()?;
+    let token = Token::from_bytes(array(rest)?);
+    let ttl = Duration::from_millis(rest.try_get_u64().ok()?);
+    let lease = Duration::from_millis(rest.try_get_u64().ok()?);
+    let attempts = rest.try_get_u32().ok()?;
+    let created = UnixMillis(rest.try_get_u64().ok()?);
+    let settled = UnixMillis(rest.try_get_u64().ok()?);
+    let expires = UnixMillis(rest.try_get_u64().ok()?);
+    let key = array(rest)?;
+    let credentials = array(rest)?;
+    let more = match version {
+        1 => 0,
+        _ => rest.try_get_u8().ok()?,
+    };
+    let answer = match (has(RESPONSE), more & SEALED) {
+        (false, 0) => Answer::None,
+        (true, 0) => Answer::Clear,
+        (true, SEALED) => Answer::Sealed,
+        _ => return None,
+    };
+    let trace = match more & !SEALED {
+        0 => None,
+        TRACE => Some(Trace {
+            trace_id: array(rest)?,
+            span_id: array(rest)?,
+        }),
+        _ => return None,
+    };
+    let origin = Origin {
+        route: text(rest)?,
+        method: text(rest)?,
+        path: text(rest)?,
+        key,
+    };
+    let error = text(rest)?;
+    let fingerprint = if has(FINGERPRINT) {
+        Some(fingerprint(rest)?)
+    } else {
+        None
+    };
+    let record = Record {
+        token,
+        state,
+        ttl,
+        lease,
+        attempts,
+        in_doubt: has(IN_DOUBT),
+        created,
+        settled: has(SETTLED).then_some(settled),
+        expires: has(EXPIRES).then_some(expires),
+        fingerprint,
+        credentials: has(CREDENTIALS).then_some(credentials),
+        origin,
+        status: has(STATUS).then_some(status),
+        error: has(ERROR).then_some(error),
+        trace,
+        response: None,
+    };
+    Some((record, answer))
+}
+
+fn flags(record: &Record, answer: Answer) -> u8 {
+    [
+        (FINGERPRINT, record.fingerprint.is_some()),
+        (CREDENTIALS, record.credentials.is_some()),
+        (RESPONSE, answer != Answer::None),
+        (SETTLED, record.settled.is_some()),
+        (EXPIRES, record.expires.is_some()),
+        (STATUS, record.status.is_some()),
+        (ERROR, record.error.is_some()),
+        (IN_DOUBT, record.in_doubt),
+    ]
+    .into_iter()
+    .filter(|(_, set)| *set)
+    .fold(0, |flags, (flag, _)| flags | flag)
+}
+
+fn more_flags(record: &Record, answer: Answer) -> u8 {
+    let trace = if record.trace.is_some() { TRACE } else { 0 };
+    let sealed = if answer == Answer::Sealed { SEALED } else { 0 };
+    trace | sealed
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn put_text(frame: &mut BytesMut, text: &str) {
+    let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+    frame.put_u16(text.len() as u16);
+    frame.put_slice(text.as_bytes());
+}
+
+fn put_fields(frame: &mut BytesMut, fields: &[(Bytes, Bytes)]) {
+    frame.put_u16(fields.len() as u16);
+    for (name, value) in fields {
+        frame.put_u16(name.len() as u16);
+        frame.put_slice(name);
+        frame.put_u32(value.len() as u32);
+        frame.put_slice(value);
+    }
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    rest.split_off(..N)?.try_into().ok()
+}
+
+fn text(rest: &mut &[u8]) -> Option<String> {
+    let length = rest.try_get_u16().ok()?;
+    named(rest, length.into())
+}
+
+fn named(rest: &mut &[u8], length: usize) -> Option<String> {
+    String::from_utf8(rest.split_off(..length)?.to_vec()).ok()
+}
+
+fn fingerprint(rest: &mut &[u8]) -> Option<Fingerprint> {
+    let count = rest.try_get_u8().ok()?;
+    let part = |_| {
+        let length = rest.try_get_u8().ok()?;
+        Some(Part {
+            name: named(rest, length.into())?,
+            digest: array(rest)?,
+        })
+    };
+    (0..count).map(part).collect()
+}
+
+fn fields(bytes: &mut Bytes) -> Option<Vec<(Bytes, Bytes)>> {
+    let count = bytes.try_get_u16().ok()?;
+    let field = |_| {
+        let length = bytes.try_get_u16().ok()?;
+        let name = slice(bytes, length.into())?;
+        let length = bytes.try_get_u32().ok()?;
+        Some((name, slice(bytes, usize::try_from(length).ok()?)?))
+    };
+    (0..count).map(field).collect()
+}
+
+fn slice(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
+    (bytes.len() >= length).then(|| bytes.split_to(length))
+}
+
+const FINGERPRINT: u8 = 1;
+const CREDENTIALS: u8 = 2;
+const RESPONSE: u8 = 4;
+const SETTLED: u8 = 8;
+const EXPIRES: u8 = 16;
+const STATUS: u8 = 32;
+const ERROR: u8 = 64;
+const IN_DOUBT: u8 = 128;
+
+const TRACE: u8 = 1;
+const SEALED: u8 = 6;
