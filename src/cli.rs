@@ -25,7 +25,7 @@ pub(crate) enum Cmd {
     /// Run the proxy; `--upstream` is enough.
     ///
     /// A flag comes before its environment variable, that before the file, that before the default.
-    /// SIGTERM and SIGINT stop it once running exchanges have settled.
+    /// SIGTERM and SIGINT stop it once running exchanges have settled. SIGHUP reads the configuration again.
     Run {
         /// The configuration; file names in it are relative to the working directory.
         #[arg(long, value_name = "FILE", env = "IDEMPROXY_CONFIG")]

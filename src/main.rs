@@ -12,14 +12,14 @@ use std::process::ExitCode;
 
 use cli::{Cli, Cmd, Flags};
 use idemproxy::app;
-use idemproxy::config::{self, Given, Overrides, Settings};
+use idemproxy::config::{self, Faults, Given, Origin, Overrides, Settings};
 
 fn main() -> ExitCode {
     match Cli::read().command {
         Cmd::Run {
             config,
             settings: Flags(overrides),
-        } => with_settings(config.as_deref(), &overrides, app::run),
+        } => with(Origin::new(config.as_deref(), &overrides).load(), app::run),
         Cmd::Check {
             config,
             settings: Flags(overrides),
@@ -52,8 +52,12 @@ fn with_settings(
     overrides: &Overrides,
     then: impl FnOnce(Settings) -> ExitCode,
 ) -> ExitCode {
-    match config::load(config, overrides) {
-        Ok(settings) => then(settings),
+    with(config::load(config, overrides), then)
+}
+
+fn with<T>(loaded: Result<T, Faults>, then: impl FnOnce(T) -> ExitCode) -> ExitCode {
+    match loaded {
+        Ok(loaded) => then(loaded),
         Err(faults) => {
             eprintln!("{faults}");
             ExitCode::from(BAD_USAGE)

@@ -12,16 +12,18 @@ mod answer;
 mod guard;
 mod keys;
 mod pages;
+mod reload;
 mod serve;
 mod token;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Key, Terms};
 use crate::store::AnyStore;
 use crate::telemetry::Metrics;
 
+pub use reload::{Refusal, Reload, Reloaded};
 pub use serve::serve_admin;
 pub use token::OperatorToken;
 
@@ -32,6 +34,8 @@ pub struct Admin {
     pub report: Arc<dyn Report>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// For `/v1/reload`; nothing until the program has started.
+    pub reload: Arc<OnceLock<Arc<dyn Reload>>>,
     /// For `/v1`.
     pub operated: Arc<dyn Operated>,
     /// Names it may be called by, beside IP addresses and `localhost`.

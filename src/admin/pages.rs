@@ -6,7 +6,7 @@ use hyper::body::Body;
 
 use super::answer::{Answer, Refusal, json, text, typed};
 use super::keys::Caller;
-use super::{Admin, guard, keys};
+use super::{Admin, guard, keys, reload};
 use crate::telemetry::Metrics;
 use crate::wire::BoxError;
 
@@ -53,6 +53,7 @@ where
             only_read(&request)?;
             Ok(json(&admin.operated.settings(), None))
         }
+        Some("reload") => reload::answer(admin, &request).await,
         Some("keys") => {
             only_read(&request)?;
             keys::list(admin, request.uri().query()).await

@@ -4,17 +4,20 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
+use super::upstreams::Upstreams;
 use crate::admin::Report;
 use crate::store::{AnyStore, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::{Contact, Upstream};
+use crate::upstream::Contact;
 
 /// How the program is, for probes.
 pub(super) struct Condition {
     stage: AtomicU8,
     /// Nothing until it is open.
     store: OnceLock<Arc<AnyStore>>,
-    upstreams: Arc<[Upstream]>,
+    upstreams: Arc<ArcSwap<Upstreams>>,
     metrics: Arc<Metrics>,
     /// So many of the store's are counted.
     epoch_changes: AtomicU64,
@@ -30,7 +33,7 @@ pub(super) enum Stage {
 
 impl Condition {
     /// Of a program whose store is not open yet.
-    pub(super) fn starting(upstreams: Arc<[Upstream]>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn starting(upstreams: Arc<ArcSwap<Upstreams>>, metrics: Arc<Metrics>) -> Self {
         Self {
             stage: AtomicU8::new(Stage::Starting as u8),
             store: OnceLock::new(),
@@ -73,7 +76,7 @@ impl Report for Condition {
                 .into_iter()
                 .map(|note| format!("store: {note}")),
         );
-        lines.extend(self.upstreams.iter().map(|upstream| {
+        lines.extend(self.upstreams.load().iter().map(|upstream| {
             let contact = match upstream.contact() {
                 Contact::None => "not asked yet",
                 Contact::Made => "up",

@@ -1,20 +1,20 @@
 //! The service that takes a request to one of the upstreams.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use tower::Service;
 
+use super::upstreams::Upstreams;
 use crate::proxy::Target;
-use crate::upstream::{NotSentReason, ResponseBody, SendError, Upstream};
+use crate::upstream::{NotSentReason, ResponseBody, SendError};
 use crate::wire::Body;
 
 /// Takes a request to the upstream that its [`Target`] names.
 #[derive(Clone)]
 pub(super) struct Forwarder {
-    pub(super) upstreams: Arc<[Upstream]>,
+    pub(super) upstreams: Upstreams,
 }
 
 impl Service<Request<Body>> for Forwarder {

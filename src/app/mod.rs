@@ -6,39 +6,48 @@ mod condition;
 mod demo;
 mod forwarder;
 mod operated;
+mod reload;
 mod signals;
 mod traces;
+mod upstreams;
+mod watch;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, serve_admin};
-use crate::config::{LogSettings, Settings};
-use crate::downstream::{ServerSettings, Shutdown, serve};
+use crate::admin::{Admin, Reload, serve_admin};
+use crate::config::{Configuration, LogSettings, Settings};
+use crate::downstream::{SharedSettings, Shutdown, serve};
 use crate::fault;
-use crate::proxy::{Idempotency, Parameters, Stop};
+use crate::proxy::{Idempotency, Parameters, Setup, Stop};
 use crate::store::{AnyStore, Location, SetupError, Store};
 use crate::telemetry::{self, Metrics};
-use crate::upstream::{Upstream, UpstreamSetupError};
+use crate::upstream::UpstreamSetupError;
 use crate::wire::BoxError;
 
 use self::condition::{Condition, Stage, observe};
 use self::demo::ToyApi;
 use self::forwarder::Forwarder;
 use self::operated::Premises;
-use self::signals::stop_signals;
+use self::reload::Reloader;
+use self::signals::{hangups, reload_at, stop_signals};
+use self::upstreams::Upstreams;
+use self::watch::watch;
 
 /// Runs the proxy until it is told to stop.
-pub fn run(settings: Settings) -> ExitCode {
-    block_on(&settings.log.clone(), async move {
-        let app = App::bind(settings).await?;
+pub fn run(configuration: Configuration) -> ExitCode {
+    block_on(&configuration.settings.log.clone(), async move {
+        let hangups = hangups()?;
+        let app = App::bind(configuration).await?;
+        tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let (stop, hurry) = stop_signals()?;
         app.run(stop.cancelled(), hurry.cancelled()).await;
         Ok(())
@@ -51,7 +60,9 @@ pub fn demo(mut settings: Settings) -> ExitCode {
         let api = ToyApi::bind().await?;
         settings.upstreams[0].origin = api.origin()?;
         let upstream = settings.upstreams[0].clone();
+        let hangups = hangups()?;
         let app = App::bind(settings).await?;
+        tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let address = app.address()?;
         let api = tokio::spawn(api.serve());
         let show = tokio::spawn(async move { demo::show(address, &upstream).await });
@@ -89,7 +100,8 @@ pub struct App {
     operators: Option<Operators>,
     proxy: Idempotency<Forwarder, AnyStore>,
     store: Arc<AnyStore>,
-    server: Arc<ServerSettings>,
+    server: SharedSettings,
+    reloader: Arc<Reloader>,
     store_timeout: Duration,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -135,30 +147,26 @@ impl App {
     /// # Errors
     ///
     /// What keeps it from starting.
-    pub async fn bind(settings: Settings) -> Result<Self, StartError> {
-        let mut upstreams = Vec::new();
-        for settings in &settings.upstreams {
-            upstreams.push(
-                Upstream::new(settings).map_err(|error| StartError::Upstream {
-                    origin: settings.origin.clone(),
-                    error: Box::new(error),
-                })?,
-            );
-        }
+    pub async fn bind(configuration: impl Into<Configuration>) -> Result<Self, StartError> {
+        let configuration = configuration.into();
+        let settings = &configuration.settings;
+        let upstreams = Upstreams::new(&settings.upstreams, None)?;
         let clients = listen(settings.listen)?;
         let (metrics, tasks, stop) = (
             Arc::new(Metrics::new()),
             TaskTracker::new(),
             Stop::default(),
         );
-        let upstreams: Arc<[Upstream]> = upstreams.into();
-        let condition = Arc::new(Condition::starting(upstreams.clone(), metrics.clone()));
-        let premises = Arc::new(Premises::of(&settings));
+        let known = Arc::new(ArcSwap::from_pointee(upstreams.clone()));
+        let condition = Arc::new(Condition::starting(known.clone(), metrics.clone()));
+        let premises = Arc::new(Premises::of(settings));
+        let reload = Arc::new(OnceLock::new());
         let operators = match &settings.admin {
             Some(admin) => {
                 let desk = Admin {
                     report: condition.clone(),
                     metrics: metrics.clone(),
+                    reload: reload.clone(),
                     operated: premises.clone(),
                     hosts: admin.hosts.clone().into(),
                     token: admin.token.clone(),
@@ -172,43 +180,43 @@ impl App {
         premises.opened(store.clone());
         let (traces, export) = traces::start(&metrics);
         let proxy = Idempotency::new(Parameters {
-            authorities: upstreams
-                .iter()
-                .map(|upstream| upstream.authority().to_owned())
-                .collect(),
-            inner: Forwarder { upstreams },
+            setup: setup(settings, &upstreams),
             store: store.clone(),
-            routes: settings.routes.clone(),
             service: settings.service.clone(),
             secret: settings.store.secret.clone(),
-            jwt: settings.jwt.clone(),
-            trust_forwarded: settings.server.trust_forwarded.clone(),
-            max_in_flight: settings.server.max_in_flight,
-            max_buffered_total: settings.server.max_buffered_total,
-            max_waiters: settings.server.max_waiters,
-            body_idle_timeout: settings.server.body_idle_timeout,
-            voice: settings.server.voice.clone(),
             metrics: metrics.clone(),
             traces,
             log_keys: settings.log.keys,
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
-        let app = Self {
+        let server = settings.server.clone().into_shared();
+        let store_timeout = settings.store.timeout;
+        announce(settings, &clients, operators.as_ref(), &store);
+        let reloader = Arc::new(Reloader::new(
+            configuration,
+            proxy.clone(),
+            server.clone(),
+            known,
+            premises,
+            metrics.clone(),
+        ));
+        // Set once, by whoever made it.
+        let _ = reload.set(Arc::new(reloader.clone()) as Arc<dyn Reload>);
+        Ok(Self {
             clients,
             operators,
             proxy,
+            reloader,
             condition,
             store,
-            server: Arc::new(settings.server.clone()),
-            store_timeout: settings.store.timeout,
+            server,
+            store_timeout,
             metrics,
             tasks,
             stop,
             export,
-        };
-        app.announce(&settings);
-        Ok(app)
+        })
     }
 
     /// Where clients connect.
@@ -235,6 +243,7 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
         let shutdown = Shutdown::new();
         let observer = tokio::spawn(observe(self.condition.clone()));
+        let watcher = tokio::spawn(watch(self.reloader.clone()));
         let mut clients = tokio::spawn(serve(
             self.clients,
             self.server.clone(),
@@ -246,16 +255,19 @@ impl App {
         stop.await;
 
         self.condition.set(Stage::Draining);
+        watcher.abort();
+        let _ = watcher.await;
+        let server = self.server.load_full();
         tracing::info!("draining");
         let drained = async {
-            tokio::time::sleep(self.server.drain_delay).await;
+            tokio::time::sleep(server.drain_delay).await;
             self.stop.draining.cancel();
             shutdown.drain();
             let _ = (&mut clients).await;
             self.tasks.close();
             self.tasks.wait().await;
         };
-        let limit = self.server.drain_delay + self.server.drain_timeout;
+        let limit = server.drain_delay + server.drain_timeout;
         let in_time = tokio::select! {
             () = drained => true,
             () = tokio::time::sleep(limit) => false,
@@ -290,37 +302,9 @@ impl App {
             drop(operators.stop);
             let _ = tokio::time::timeout(LAST_WORDS, operators.serving).await;
         }
-        // What is queued is written when the last of them goes.
-        drop(self.store);
+        // What is queued is written when the last who has the store goes.
+        drop((self.reloader, self.store));
         tracing::info!("stopped");
-    }
-
-    fn announce(&self, settings: &Settings) {
-        if fault::BUILT_IN {
-            tracing::warn!(
-                "THIS BUILD CAN DIE AND GO WRONG ON PURPOSE: it has the feature `faults`, and is for tests only"
-            );
-        }
-        if let Ok(address) = self.address() {
-            let tls = settings.server.tls.is_some();
-            tracing::info!(%address, tls, upstream = %settings.upstreams[0].origin, "listening");
-        }
-        if let Some(address) = self.admin_address() {
-            tracing::info!(%address, "listening for operators");
-        }
-        for note in self.store.health().notes {
-            tracing::info!("store: {note}");
-        }
-        if matches!(settings.store.location, Location::Embedded(_)) {
-            tracing::info!("store: embedded, so other replicas do not see these keys");
-        }
-        tracing::info!(
-            routes = settings.routes.all().len(),
-            "routes, the default one included"
-        );
-        for warning in &settings.warnings {
-            tracing::warn!("{warning}");
-        }
     }
 }
 
@@ -337,6 +321,58 @@ impl Operators {
             serving,
             stop: stop.drop_guard(),
         })
+    }
+}
+
+/// What the proxy takes of the settings, at start and at a reload.
+fn setup(settings: &Settings, upstreams: &Upstreams) -> Setup<Forwarder> {
+    let authorities = upstreams.iter().map(|upstream| upstream.authority());
+    Setup {
+        authorities: authorities.map(str::to_owned).collect(),
+        inner: Forwarder {
+            upstreams: upstreams.clone(),
+        },
+        routes: settings.routes.clone(),
+        jwt: settings.jwt.clone(),
+        trust_forwarded: settings.server.trust_forwarded.clone(),
+        max_in_flight: settings.server.max_in_flight,
+        max_buffered_total: settings.server.max_buffered_total,
+        max_waiters: settings.server.max_waiters,
+        body_idle_timeout: settings.server.body_idle_timeout,
+        voice: settings.server.voice.clone(),
+    }
+}
+
+fn announce(
+    settings: &Settings,
+    clients: &TcpListener,
+    operators: Option<&Operators>,
+    store: &AnyStore,
+) {
+    if fault::BUILT_IN {
+        tracing::warn!(
+            "THIS BUILD CAN DIE AND GO WRONG ON PURPOSE: it has the feature `faults`, and is for tests only"
+        );
+    }
+    if let Ok(address) = clients.local_addr() {
+        let tls = settings.server.tls.is_some();
+        tracing::info!(%address, tls, upstream = %settings.upstreams[0].origin, "listening");
+    }
+    if let Some(Operators { address, .. }) = operators {
+        tracing::info!(%address, "listening for operators");
+    }
+    for note in store.health().notes {
+        tracing::info!("store: {note}");
+    }
+    if matches!(settings.store.location, Location::Embedded(_)) {
+        tracing::info!("store: embedded, so other replicas do not see these keys");
+    }
+    tracing::info!(
+        routes = settings.routes.all().len(),
+        "routes, the default one included"
+    );
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
     }
 }
 

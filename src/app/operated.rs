@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use serde_json::json;
 
 use crate::admin::Operated;
@@ -15,8 +16,13 @@ use crate::store::AnyStore;
 pub(super) struct Premises {
     /// Nothing until it is open.
     store: OnceLock<Arc<AnyStore>>,
-    routes: Routes,
     secret: Secret,
+    present: ArcSwap<Present>,
+}
+
+/// What a reload may change.
+struct Present {
+    routes: Routes,
     description: serde_json::Value,
 }
 
@@ -25,13 +31,14 @@ impl Premises {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
             store: OnceLock::new(),
-            routes: settings.routes.clone(),
             secret: settings.store.secret.clone(),
-            description: json!({
-                "settings": settings.describe().to_string(),
-                "warnings": settings.warnings,
-            }),
+            present: ArcSwap::from_pointee(Present::of(settings)),
         }
+    }
+
+    /// The program goes by these settings from now on.
+    pub(super) fn goes_by(&self, settings: &Settings) {
+        self.present.store(Arc::new(Present::of(settings)));
     }
 
     /// The store is open.
@@ -41,13 +48,26 @@ impl Premises {
     }
 }
 
+impl Present {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            routes: settings.routes.clone(),
+            description: json!({
+                "settings": settings.describe().to_string(),
+                "warnings": settings.warnings,
+            }),
+        }
+    }
+}
+
 impl Operated for Premises {
     fn store(&self) -> Option<Arc<AnyStore>> {
         self.store.get().cloned()
     }
 
     fn terms(&self, route: &str) -> Terms {
-        let policies = self.routes.all();
+        let present = self.present.load();
+        let policies = present.routes.all();
         let named = policies.iter().find(|policy| policy.route == route);
         named.unwrap_or(&policies[0]).terms()
     }
@@ -57,12 +77,13 @@ impl Operated for Premises {
     }
 
     fn max_response(&self) -> u64 {
-        let policies = self.routes.all().iter();
+        let present = self.present.load();
+        let policies = present.routes.all().iter();
         let sizes = policies.map(|policy| policy.max_stored_response);
         sizes.max().unwrap_or_default()
     }
 
     fn settings(&self) -> serde_json::Value {
-        self.description.clone()
+        self.present.load().description.clone()
     }
 }

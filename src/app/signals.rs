@@ -1,10 +1,13 @@
 //! What the operating system asks of the process.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::Weak;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancelled at the first SIGTERM or SIGINT, and at the second: stop, and stop waiting. SIGHUP does nothing yet, and does not
-/// end the process either.
+use super::reload::Reloader;
+
+/// Cancelled at the first SIGTERM or SIGINT, and at the second: stop, and stop waiting.
 ///
 /// # Errors
 ///
@@ -12,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 pub(super) fn stop_signals() -> std::io::Result<(CancellationToken, CancellationToken)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let both = (stop.clone(), hurry.clone());
     tokio::spawn(async move {
@@ -20,10 +22,6 @@ pub(super) fn stop_signals() -> std::io::Result<(CancellationToken, Cancellation
             tokio::select! {
                 Some(()) = terminate.recv() => {}
                 Some(()) = interrupt.recv() => {}
-                Some(()) = hangup.recv() => {
-                    tracing::warn!("SIGHUP: the configuration is not reloaded in this version; restart to apply it");
-                    continue;
-                }
                 else => return,
             }
             if stop.is_cancelled() {
@@ -33,4 +31,23 @@ pub(super) fn stop_signals() -> std::io::Result<(CancellationToken, Cancellation
         }
     });
     Ok(both)
+}
+
+/// SIGHUPs from now on, none of which ends the process any more.
+///
+/// # Errors
+///
+/// If the system takes no handler.
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// Reloads at each SIGHUP, for as long as there is something to reload; at those that come during a reload once more.
+pub(super) async fn reload_at(mut hangups: Signal, reloader: Weak<Reloader>) {
+    while hangups.recv().await.is_some() {
+        if let Some(reloader) = reloader.upgrade() {
+            // What came of it was said.
+            let _ = reloader.reload("SIGHUP", false).await;
+        }
+    }
 }

@@ -55,6 +55,8 @@ pub(super) const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const UPSTREAM_MAX_IDLE: usize = 256;
 /// Spares the API a flood.
 pub(super) const UPSTREAM_MAX_CONNECTIONS: usize = 1_024;
+/// Nothing changes until somebody asks for it.
+pub(super) const RELOAD_WATCH: bool = false;
 /// Requests, and what an operator should see; no more.
 pub(super) const LOG_FILTER: &str = "info";
 

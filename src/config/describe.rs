@@ -54,6 +54,9 @@ impl Display for Description<'_> {
         }
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
+        if settings.reload.watch {
+            line(f, "reload", "whenever the content changes")?;
+        }
         if let Some(keys) = settings.store.codec.keys() {
             let keys = format_args!("stored answers, by the first of {keys} keys");
             line(f, "encryption", keys)?;

@@ -11,7 +11,7 @@ use super::kind::{Read, Value, boolean, duration, list, number, one_of, size, wr
 use super::overrides::Overrides;
 use super::reader::{Reader, Spot};
 use super::secrets::{encryption_key, secret};
-use super::settings::{AdminSettings, LogSettings, Settings};
+use super::settings::{AdminSettings, LogSettings, ReloadSettings, Settings};
 use super::words::{
     address, address_or_off, content, host_name, location, log_filter, name, networks, origin,
     prefix,
@@ -44,7 +44,6 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
         let named = service.is_some() || !root.sound(&["service"]);
         read_store(table, over, named, &mut notes)
     });
-    root.section("reload", |_| ());
 
     let voice = Arc::new(voice::read(root));
     let jwt = root.section("jwt", jwt::read);
@@ -72,6 +71,9 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
         server,
         upstreams,
         log,
+        reload: root.section("reload", |table| ReloadSettings {
+            watch: table.get_or("watch", boolean, defaults::RELOAD_WATCH),
+        }),
         warnings: weak.into_iter().chain(notes).collect(),
         jwt,
         store,

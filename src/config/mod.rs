@@ -5,9 +5,12 @@
 //! collected with its place, so that all faults are reported at once ([`Faults`]); keys that nobody asked for are faults too.
 //! Flags and variables ([`Overrides`]) are read as the file's values are, and come before them.
 //!
+//! A running program can read its configuration again ([`Origin`]), and ask what of it cannot take the old one's place ([`Changes`]).
+//!
 //! Two shapes only: as written (the table) and as used ([`Settings`]). A route is read over the `[policy]`, and `[policy]`
 //! over the defaults, so a policy is whole at every step.
 
+mod changes;
 mod defaults;
 mod describe;
 mod fault;
@@ -15,6 +18,7 @@ mod file;
 mod jwt;
 mod kind;
 mod nearest;
+mod origin;
 mod overrides;
 mod policy;
 mod reader;
@@ -26,17 +30,19 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod unavailable;
 mod voice;
 mod warnings;
 mod words;
+mod written;
 
 use std::path::Path;
 
+pub use changes::Changes;
 pub use fault::{Fault, Faults};
+pub use origin::{Configuration, Origin};
 pub use overrides::{Given, Overrides};
 pub use schema::schema;
-pub use settings::{AdminSettings, LogSettings, Settings};
+pub use settings::{AdminSettings, LogSettings, ReloadSettings, Settings};
 
 use reader::Source;
 
@@ -48,21 +54,24 @@ use reader::Source;
 ///
 /// Every fault of the file and the overrides; or that the file cannot be read.
 pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Settings, Faults> {
-    let Some(path) = path else {
-        return from_toml("", "", overrides);
-    };
+    Origin::new(path, overrides)
+        .load()
+        .map(|configuration| configuration.settings)
+}
+
+/// The text of a configuration's file.
+fn file_text(path: &Path) -> Result<String, Faults> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path)
         .map_err(|error| Faults::of_file(&name, format!("cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let fits = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(&error.as_bytes()[..fits]);
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         let place = format!("{name}:{line}:{column}");
         Faults::of_file(&place, "not UTF-8, which TOML is".to_owned())
-    })?;
-    from_toml(&name, &text, overrides)
+    })
 }
 
 /// As [`load`], from text; `name` stands for the file in faults, and is empty where there is none.

@@ -11,7 +11,6 @@ use super::fault::{Fault, Faults, Place, shown};
 use super::kind::{Read, Value};
 use super::nearest::nearest;
 use super::overrides::Given;
-use super::unavailable;
 
 /// A configuration's text, and the faults found in it so far.
 pub(super) struct Source<'a> {
@@ -279,26 +278,15 @@ impl<'a> Reader<'a> {
             .asked
             .borrow_mut()
             .extend(asked.iter().map(|key| (self.section.clone(), *key)));
-        let known = || {
-            asked
-                .iter()
-                .copied()
-                .chain(unavailable::keys(&self.section))
-        };
-        for (key, value) in self.table.into_iter().flatten() {
+        for (key, _) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
             if asked.contains(&name) {
                 continue;
             }
-            let written = self.source.text.get(value.span()).unwrap_or_default();
-            let expected = match unavailable::key(&self.section, name) {
-                Some(known) if known.accepts(written) => continue,
-                Some(_) => format!("`{}` is not available in this version", self.path(name)),
-                None => match nearest(name, known()) {
-                    Some(nearest) => format!("unknown key, did you mean `{nearest}`?"),
-                    None if asked.is_empty() => "unknown key".to_owned(),
-                    None => format!("unknown key, expected one of: {}", asked.join(", ")),
-                },
+            let expected = match nearest(name, asked.iter().copied()) {
+                Some(nearest) => format!("unknown key, did you mean `{nearest}`?"),
+                None if asked.is_empty() => "unknown key".to_owned(),
+                None => format!("unknown key, expected one of: {}", asked.join(", ")),
             };
             self.source.fault(self.source.in_file(key.span()), expected);
         }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub jwt: Option<Arc<TokenVerifier>>,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// When the configuration is read again.
+    pub reload: ReloadSettings,
     /// What weakens the guarantee, a sentence each; said at start and by `check`.
     pub warnings: Vec<String>,
 }
@@ -56,4 +58,11 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// Whether the idempotency key is logged in clear with its request.
     pub keys: bool,
+}
+
+/// When the configuration is read again, beside when somebody asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whenever its content changes.
+    pub watch: bool,
 }

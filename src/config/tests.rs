@@ -67,7 +67,8 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy]\nin_flight = \"wiat\"", "3:13: \"wiat\": expected \"reject\" or \"wait\"".to_owned()),
         ("[policy]\nwait_timeout = \"0s\"", "3:16: \"0s\": expected a duration from 1ms to 30d".to_owned()),
         ("[policy]\nwait_timout = \"1s\"", "3:1: wait_timout: unknown key, did you mean `wait_timeout`?".to_owned()),
-        ("[reload]\nabcdefgh = true", "3:1: abcdefgh: unknown key".to_owned()),
+        ("[reload]\nabcdefgh = true", "3:1: abcdefgh: unknown key, expected one of: watch".to_owned()),
+        ("[log]\nabcdefgh = true", "3:1: abcdefgh: unknown key".to_owned()),
         ("listen = \"localhost:80\"", format!("2:10: \"localhost:80\": {ADDRESS}")),
         ("listen = 8080", format!("2:10: 8080: {ADDRESS}")),
         ("service = \"\"", "2:11: \"\": expected a name of 1 to 100 printable characters".to_owned()),
@@ -437,24 +438,6 @@ fn a_password_is_never_part_of_a_fault() {
     assert_eq!(faults.iter().count(), 4, "{faults}");
     assert!(!faults.to_string().contains("hunter2"), "{faults}");
     assert!(!format!("{over:?}").contains("hunter2"));
-}
-
-#[test]
-fn what_is_not_available_yet_is_refused_by_name() {
-    for (text, place, name) in [("[reload]\nwatch = true", "3:1: watch", "reload.watch")] {
-        let expected = format!("f.toml:{place}: `{name}` is not available in this version");
-        assert_eq!(faults(text), [expected], "{text}");
-    }
-}
-
-#[test]
-fn what_is_not_available_yet_may_stand_there_with_its_default() {
-    good(
-        r#"
-        [reload]
-        watch = false
-        "#,
-    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::link::Link;
 use super::paced::Paced;
 use super::socket::Socket;
 use super::streams::Streams;
-use super::{Phase, ServerSettings, Shutdown};
+use super::{Phase, ServerSettings, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Problem, Voice};
 
@@ -33,7 +33,9 @@ use crate::wire::{BoxError, Code, Problem, Voice};
 #[derive(Clone)]
 pub(super) struct Connections<S> {
     service: S,
+    /// As they were last caught up with.
     settings: Arc<ServerSettings>,
+    present: SharedSettings,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     protocol: Arc<Builder<Streams>>,
@@ -51,17 +53,27 @@ where
 {
     pub(super) fn new(
         service: S,
-        settings: Arc<ServerSettings>,
+        present: SharedSettings,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        let protocol = Arc::new(protocol(&settings));
+        let settings = present.load_full();
         Self {
             service,
+            protocol: Arc::new(protocol(&settings)),
             settings,
+            present,
             metrics,
             shutdown,
-            protocol,
+        }
+    }
+
+    /// Has the connections from now on go by the present settings.
+    pub(super) fn catch_up(&mut self) {
+        let present = self.present.load();
+        if !Arc::ptr_eq(&present, &self.settings) {
+            self.protocol = Arc::new(protocol(&present));
+            self.settings = present.clone();
         }
     }
 
@@ -81,13 +93,14 @@ where
             return;
         };
         let link = Arc::new(Link::default());
-        let voice = self.settings.voice.clone();
+        let present = self.present.clone();
         let (io, mut handed_back) =
             ClientIo::new(socket, permit, accepted, link.clone(), &self.settings);
         let exchange = Exchange {
             inner: self.service,
-            peer: super::exchange::peer(addr, &self.settings),
+            addr,
             settings: self.settings,
+            present: self.present,
             metrics: self.metrics.clone(),
             link: link.clone(),
         };
@@ -119,6 +132,7 @@ where
         let Ok(leftover) = handed_back.try_recv() else {
             return;
         };
+        let voice = present.load().voice.clone();
         tokio::select! {
             () = finish(end, leftover, &voice, &self.metrics) => (),
             () = self.shutdown.reached(Phase::Closed) => (),

@@ -13,23 +13,20 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
 
-use super::ServerSettings;
 use super::body::{AnswerBody, ClientBody};
 use super::link::{Link, Open};
 use super::sanity::{self, BadRequest};
+use super::{ServerSettings, SharedSettings};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Page, Peer, Problem, Voice};
 
 /// A client at `addr`.
-pub(super) fn peer(addr: SocketAddr, settings: &ServerSettings) -> Peer {
+fn peer(addr: SocketAddr, is_tls: bool, settings: &ServerSettings) -> Peer {
     let ip = addr.ip().to_canonical();
     Peer {
         addr,
         trusted: settings.trust_forwarded.iter().any(|net| net.contains(&ip)),
-        scheme: match settings.tls {
-            Some(_) => "https",
-            None => "http",
-        },
+        scheme: if is_tls { "https" } else { "http" },
     }
 }
 
@@ -37,9 +34,11 @@ pub(super) fn peer(addr: SocketAddr, settings: &ServerSettings) -> Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Exchange<S> {
     pub(super) inner: S,
+    /// Those that the connection began with.
     pub(super) settings: Arc<ServerSettings>,
+    pub(super) present: SharedSettings,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) peer: Peer,
+    pub(super) addr: SocketAddr,
     pub(super) link: Arc<Link>,
 }
 
@@ -61,6 +60,7 @@ where
         let open = Open::new(self.link.clone());
         let (mut head, body) = request.into_parts();
         let version = head.version;
+        let present = self.present.load();
         let checked = sanity::check(&head, &self.settings);
         let checked = match self.link.take_repeated_length() {
             true => checked.and(Err(BadRequest::ContentLength)),
@@ -68,14 +68,15 @@ where
         };
         if let Err(fault) = checked {
             self.count(fault);
-            let voice = &self.settings.voice;
+            let voice = &present.voice;
             let page = voice.origins.page(&head.headers);
             let response = refusal(fault, version, voice, page.as_ref())
                 .map(|document| AnswerBody::new(Either::Right(document), version, open));
             return Box::pin(std::future::ready(Ok(response)));
         }
         sanity::normalise(&mut head);
-        head.extensions.insert(self.peer);
+        head.extensions
+            .insert(peer(self.addr, self.settings.tls.is_some(), &present));
         let body = ClientBody::new(body, version, open.clone());
         let answer = self.inner.clone().oneshot(Request::from_parts(head, body));
         Box::pin(async move {

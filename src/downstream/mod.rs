@@ -27,5 +27,5 @@ mod streams;
 pub use body::{ClientBody, ClientBodyError};
 pub use sanity::{BadRequest, check, normalise};
 pub use serve::serve;
-pub use settings::ServerSettings;
+pub use settings::{ServerSettings, SharedSettings};
 pub use shutdown::{Phase, Shutdown};

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tower::Service;
 use super::body::ClientBody;
 use super::connection::Connections;
 use super::farewell::{SHORT_LINGER, farewell, last_message};
-use super::{Phase, ServerSettings, Shutdown};
+use super::{Phase, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{BoxError, Code, Problem, Voice};
 
@@ -28,7 +29,7 @@ use crate::wire::{BoxError, Code, Problem, Voice};
 /// Upgraded connections belong to the service: they are not waited for, and count as connections until they close.
 pub async fn serve<S, B>(
     listener: TcpListener,
-    settings: Arc<ServerSettings>,
+    settings: SharedSettings,
     service: S,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
@@ -41,13 +42,10 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let slots = Arc::new(Semaphore::new(
-        settings.max_connections.min(Semaphore::MAX_PERMITS),
-    ));
+    let open = Arc::new(AtomicUsize::new(0));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
-    let voice = settings.voice.clone();
-    let is_tls = settings.tls.is_some();
-    let connections = Connections::new(service, settings, metrics.clone(), shutdown.clone());
+    let mut connections =
+        Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
     let tasks = TaskTracker::new();
     let mut stopped = pin!(shutdown.reached(Phase::Draining));
     loop {
@@ -63,17 +61,18 @@ pub async fn serve<S, B>(
             },
         };
         tune(&socket);
-        if let Ok(slot) = slots.clone().try_acquire_owned() {
-            tasks.spawn(
-                connections
-                    .clone()
-                    .run(socket, addr, Counted::new(slot, metrics.clone())),
-            );
+        connections.catch_up();
+        let present = settings.load();
+        // Nobody else adds to them.
+        if open.load(Ordering::Acquire) < present.max_connections {
+            let counted = Counted::new(open.clone(), metrics.clone());
+            tasks.spawn(connections.clone().run(socket, addr, counted));
         } else {
             metrics.limit_reached(Limit::MaxConnections);
             // Over TLS it could be told only after a handshake, and that costs more than it is worth: closed before it, nothing was sent.
-            if !is_tls && let Ok(refusal) = refusals.clone().try_acquire_owned() {
-                tasks.spawn(refuse(socket, voice.clone(), refusal));
+            let in_clear = present.tls.is_none();
+            if in_clear && let Ok(refusal) = refusals.clone().try_acquire_owned() {
+                tasks.spawn(refuse(socket, present.voice.clone(), refusal));
             }
         }
     }
@@ -115,22 +114,21 @@ async fn refuse(socket: TcpStream, voice: Arc<Voice>, _refusal: OwnedSemaphorePe
 
 /// A place among the connections, seen on the metrics page.
 struct Counted {
-    _slot: OwnedSemaphorePermit,
+    open: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
 impl Counted {
-    fn new(slot: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+    fn new(open: Arc<AtomicUsize>, metrics: Arc<Metrics>) -> Self {
+        open.fetch_add(1, Ordering::AcqRel);
         metrics.connections.inc();
-        Self {
-            _slot: slot,
-            metrics,
-        }
+        Self { open, metrics }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
         self.metrics.connections.dec();
     }
 }

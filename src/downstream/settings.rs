@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use crate::tls::ServerTls;
@@ -35,4 +36,16 @@ pub struct ServerSettings {
     pub voice: Arc<Voice>,
     /// What clients are shown over TLS; without it they connect in the clear.
     pub tls: Option<Arc<ServerTls>>,
+}
+
+/// The settings of a listener, which can be replaced while it runs: a connection goes by those that it began with, and each of its
+/// requests by the present ones as to whom to trust and how to speak.
+pub type SharedSettings = Arc<ArcSwap<ServerSettings>>;
+
+impl ServerSettings {
+    /// These, replaceable.
+    #[must_use]
+    pub fn into_shared(self) -> SharedSettings {
+        Arc::new(ArcSwap::from_pointee(self))
+    }
 }

@@ -24,6 +24,14 @@ pub(super) struct Turn {
 }
 
 impl Asides {
+    /// For other settings: what is under way still is, and who stands is asked again, since the question may be another one now.
+    pub(super) fn for_other_settings(&self) -> Self {
+        Self {
+            asking: Arc::clone(&self.asking),
+            stand: Mutex::default(),
+        }
+    }
+
     /// The leave to ask about a key, unless somebody else does.
     pub(super) fn turn(&self, id: RecordId) -> Option<Turn> {
         locked(&self.asking).insert(id).then(|| Turn {
@@ -81,6 +89,19 @@ mod tests {
         assert!(asides.turn(other).is_some());
         drop(turn);
         assert!(asides.turn(one).is_some());
+    }
+
+    #[test]
+    fn other_settings_ask_anew_who_stands_and_still_one_at_a_time() {
+        let asides = Asides::default();
+        asides.remember(Digest::default(), Duration::from_secs(30));
+        let id = RecordId::from_bytes([1; 16]);
+        let turn = asides.turn(id);
+        let other = asides.for_other_settings();
+        assert!(!other.stand(&Digest::default()) && asides.stand(&Digest::default()));
+        assert!(other.turn(id).is_none());
+        drop(turn);
+        assert!(other.turn(id).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::room::{Room, Share};
 use crate::telemetry::Metrics;
 
 /// What all exchanges together may use.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
-    in_flight: Arc<Semaphore>,
-    claims: Arc<Semaphore>,
-    observed: Arc<Semaphore>,
-    buffered: Arc<Semaphore>,
+    in_flight: Arc<Room>,
+    claims: Arc<Room>,
+    observed: Arc<Room>,
+    buffered: Arc<Room>,
 }
 
 /// Leave to run one exchange.
 #[derive(Debug)]
 pub(super) struct InFlight {
     metrics: Arc<Metrics>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Drop for InFlight {
@@ -31,14 +30,14 @@ impl Drop for InFlight {
 /// Leave to hold one claim until the store has acknowledged its end.
 #[derive(Debug)]
 pub(super) struct ClaimSlot {
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// Bytes of bodies held in memory, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Buffered {
-    budget: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    budget: Arc<Room>,
+    held: Option<Share>,
 }
 
 impl Limits {
@@ -47,42 +46,45 @@ impl Limits {
     /// Twice as many claims as exchanges: a claim outlives its exchange while the store does not take its end, and a store
     /// that is away must not stop the requests that need none.
     pub(super) fn new(max_in_flight: usize, max_buffered_total: u64) -> Self {
-        let bytes = usize::try_from(max_buffered_total).unwrap_or(usize::MAX);
-        let claims = max_in_flight.saturating_mul(2).min(Semaphore::MAX_PERMITS);
-        Self {
-            in_flight: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
-            claims: Arc::new(Semaphore::new(claims)),
-            observed: Arc::new(Semaphore::new(claims)),
-            buffered: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
-        }
+        let limits = Self {
+            in_flight: Room::new(0),
+            claims: Room::new(0),
+            observed: Room::new(0),
+            buffered: Room::new(0),
+        };
+        limits.resize(max_in_flight, max_buffered_total);
+        limits
+    }
+
+    /// From now on there is room for so much; what is held meanwhile counts.
+    pub(super) fn resize(&self, max_in_flight: usize, max_buffered_total: u64) {
+        let in_flight = max_in_flight as u64;
+        self.in_flight.resize(in_flight);
+        self.claims.resize(in_flight.saturating_mul(2));
+        self.observed.resize(in_flight.saturating_mul(2));
+        self.buffered.resize(max_buffered_total);
     }
 
     /// Leave to run one more exchange, if there is room.
     pub(super) fn enter(&self, metrics: &Arc<Metrics>) -> Option<InFlight> {
-        let permit = self.in_flight.clone().try_acquire_owned().ok()?;
+        let share = self.in_flight.take(1)?;
         metrics.in_flight.inc();
         Some(InFlight {
             metrics: metrics.clone(),
-            _permit: permit,
+            _share: share,
         })
     }
 
     /// Leave to hold one more claim, if there is room.
     pub(super) fn claim(&self) -> Option<ClaimSlot> {
-        self.claims
-            .clone()
-            .try_acquire_owned()
-            .ok()
-            .map(|permit| ClaimSlot { _permit: permit })
+        self.claims.take(1).map(|share| ClaimSlot { _share: share })
     }
 
     /// Leave to observe one more request, if there is room: as many as there are claims, and none of theirs.
     pub(super) fn observe(&self) -> Option<ClaimSlot> {
         self.observed
-            .clone()
-            .try_acquire_owned()
-            .ok()
-            .map(|permit| ClaimSlot { _permit: permit })
+            .take(1)
+            .map(|share| ClaimSlot { _share: share })
     }
 
     /// An empty reservation.
@@ -102,18 +104,15 @@ impl Buffered {
 
     /// Reserves more; without effect and false if there is no room.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        let Ok(count) = u32::try_from(bytes) else {
-            return false;
-        };
-        match self.budget.clone().try_acquire_many_owned(count) {
-            Ok(more) => {
+        match self.budget.take(bytes as u64) {
+            Some(more) => {
                 match &mut self.held {
                     Some(held) => held.merge(more),
                     None => self.held = Some(more),
                 }
                 true
             }
-            Err(_) => false,
+            None => false,
         }
     }
 }

@@ -13,7 +13,9 @@
 //! doubt took place, and whether credentials stand (`probe`).
 //!
 //! What no policy covers takes the short way, `pass`; so does what is only observed (`observe`), with a `tap` on either body, from which
-//! an `observation` learns beside it what enforcement would have done. [`Idempotency`] is a tower service round one that forwards; its errors are
+//! an `observation` learns beside it what enforcement would have done.
+//!
+//! A request takes the settings as they are when it begins, all of them together, and ends by them ([`Idempotency::replace`]). [`Idempotency`] is a tower service round one that forwards; its errors are
 //! answers, so it never fails.
 
 mod account;
@@ -48,9 +50,11 @@ mod problem;
 mod receive;
 mod records;
 mod relay;
+mod renamed;
 mod reply;
 mod respond;
 mod retry;
+mod room;
 mod routes;
 mod scope;
 mod send;
@@ -66,6 +70,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
@@ -99,6 +104,7 @@ use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 pub use forward::{Forward, Target};
 pub(crate) use key::has_dot_segment;
 pub use policy::Policy;
+pub use renamed::{Because, Naming, renamed};
 #[doc(hidden)]
 pub use respond::rebuild;
 pub use routes::{Found, RouteError, Routes};
@@ -108,20 +114,36 @@ pub use routes::{Found, RouteError, Routes};
 /// The inner service says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
 /// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
 /// connection the extension [`Peer`] tells.
-pub struct Idempotency<F, S>(Arc<Shared<F, S>>);
+pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
 
 /// What an [`Idempotency`] is made of.
 pub struct Parameters<F, S> {
-    /// The service that forwards.
-    pub inner: F,
+    /// What can be replaced while it runs.
+    pub setup: Setup<F>,
     /// Where records are kept.
     pub store: Arc<S>,
-    /// Which policy a request is under.
-    pub routes: Routes,
     /// Part of every record id.
     pub service: String,
     /// Under which what is stored is hashed.
     pub secret: Secret,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests are traced.
+    pub traces: Traces,
+    /// Whether idempotency keys are logged in clear.
+    pub log_keys: bool,
+    /// Where exchanges run that outlive their clients; wait for it to stop.
+    pub tasks: TaskTracker,
+    /// When to stop.
+    pub stop: Stop,
+}
+
+/// What of an [`Idempotency`] can be replaced while it runs, all of it together.
+pub struct Setup<F> {
+    /// The service that forwards.
+    pub inner: F,
+    /// Which policy a request is under.
+    pub routes: Routes,
     /// Verifies bearer tokens.
     pub jwt: Option<Arc<TokenVerifier>>,
     /// Whose word on the client's address is believed.
@@ -138,16 +160,6 @@ pub struct Parameters<F, S> {
     pub body_idle_timeout: Duration,
     /// How the proxy's own answers and headers are told.
     pub voice: Arc<Voice>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Whether requests are traced.
-    pub traces: Traces,
-    /// Whether idempotency keys are logged in clear.
-    pub log_keys: bool,
-    /// Where exchanges run that outlive their clients; wait for it to stop.
-    pub tasks: TaskTracker,
-    /// When to stop.
-    pub stop: Stop,
 }
 
 /// When to stop.
@@ -159,20 +171,21 @@ pub struct Stop {
     pub deadline: CancellationToken,
 }
 
+/// What a request goes through with: the settings as they were when it began, and what all requests have in common.
 struct Shared<F, S> {
     inner: F,
-    records: Arc<Records<S>>,
     routes: Routes,
-    service: String,
     secret: Secret,
     jwt: Option<Arc<TokenVerifier>>,
     trust_forwarded: Vec<IpNet>,
     authorities: Vec<String>,
-    limits: Limits,
-    asides: Asides,
-    waiters: Arc<Waiters>,
     body_idle_timeout: Duration,
     voice: Arc<Voice>,
+    asides: Asides,
+    service: Arc<str>,
+    records: Arc<Records<S>>,
+    limits: Limits,
+    waiters: Arc<Waiters>,
     metrics: Arc<Metrics>,
     traces: Traces,
     log_keys: bool,
@@ -184,46 +197,71 @@ impl<F, S: Store> Idempotency<F, S> {
     /// A proxy of these parts.
     pub fn new(parameters: Parameters<F, S>) -> Self {
         let Parameters {
-            inner,
+            setup,
             store,
-            routes,
             service,
             secret,
-            jwt,
-            trust_forwarded,
-            authorities,
-            voice,
             metrics,
             traces,
             log_keys,
             tasks,
             stop,
-            ..
         } = parameters;
-        let limits = Limits::new(parameters.max_in_flight, parameters.max_buffered_total);
-        let waiters = Waiters::new(parameters.max_waiters, limits.clone(), metrics.clone());
+        let limits = Limits::new(setup.max_in_flight, setup.max_buffered_total);
+        let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
         let waiters = Arc::new(waiters);
         let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
-        Self(Arc::new(Shared {
-            inner,
-            records: Arc::new(records),
-            routes,
-            service,
-            secret,
-            jwt,
-            trust_forwarded,
-            authorities,
-            limits,
+        Self(Arc::new(ArcSwap::from_pointee(Shared {
+            inner: setup.inner,
+            routes: setup.routes,
+            jwt: setup.jwt,
+            trust_forwarded: setup.trust_forwarded,
+            authorities: setup.authorities,
+            body_idle_timeout: setup.body_idle_timeout,
+            voice: setup.voice,
             asides: Asides::default(),
+            secret,
+            service: service.into(),
+            records: Arc::new(records),
+            limits,
             waiters,
-            body_idle_timeout: parameters.body_idle_timeout,
-            voice,
             metrics,
             traces,
             log_keys,
             tasks,
             stop,
-        }))
+        })))
+    }
+
+    /// Requests that begin from now on go by `setup`. Those under way end by what they began with, however long they take: their
+    /// policy, their upstream, and how they are told of it. What is counted (exchanges, bodies, those who wait) goes on
+    /// being counted, so that new limits hold for all there is. Call it from one place at a time.
+    pub fn replace(&self, setup: Setup<F>) {
+        let before = self.0.load_full();
+        before
+            .limits
+            .resize(setup.max_in_flight, setup.max_buffered_total);
+        before.waiters.resize(setup.max_waiters);
+        self.0.store(Arc::new(Shared {
+            inner: setup.inner,
+            routes: setup.routes,
+            jwt: setup.jwt,
+            trust_forwarded: setup.trust_forwarded,
+            authorities: setup.authorities,
+            body_idle_timeout: setup.body_idle_timeout,
+            voice: setup.voice,
+            asides: before.asides.for_other_settings(),
+            secret: before.secret.clone(),
+            service: before.service.clone(),
+            records: before.records.clone(),
+            limits: before.limits.clone(),
+            waiters: before.waiters.clone(),
+            metrics: before.metrics.clone(),
+            traces: before.traces.clone(),
+            log_keys: before.log_keys,
+            tasks: before.tasks.clone(),
+            stop: before.stop.clone(),
+        }));
     }
 }
 
@@ -249,7 +287,7 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let proxy = self.0.clone();
+        let proxy = self.0.load_full();
         Box::pin(async move {
             Ok(proxy
                 .answer(request.map(|body| body.map_err(Into::into).boxed_unsync()))

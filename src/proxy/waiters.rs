@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::limits::{Buffered, Limits};
 use super::records::Records;
+use super::room::{Room, Share};
 use crate::idempotency::{RecordId, Seen, Token};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Limit, Metrics};
 
 /// The duplicates that wait in this process.
 pub(super) struct Waiters {
-    places: Arc<Semaphore>,
+    places: Arc<Room>,
     limits: Limits,
     metrics: Arc<Metrics>,
     watched: Mutex<Watched>,
@@ -29,7 +30,7 @@ pub(super) struct Waiters {
 #[derive(Debug)]
 pub(super) struct Place {
     metrics: Arc<Metrics>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// A record under the eyes of whoever waits for it; dropped, one of them leaves.
@@ -70,23 +71,28 @@ impl Waiters {
     /// Room for `max_waiters`. What they wait for is held within `limits`.
     pub(super) fn new(max_waiters: usize, limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(max_waiters.min(Semaphore::MAX_PERMITS))),
+            places: Room::new(max_waiters as u64),
             limits,
             metrics,
             watched: Mutex::default(),
         }
     }
 
+    /// From now on there is room for `max_waiters`; whoever waits already goes on.
+    pub(super) fn resize(&self, max_waiters: usize) {
+        self.places.resize(max_waiters as u64);
+    }
+
     /// Leave to wait, if there is room; counted where there is none.
     pub(super) fn place(&self) -> Option<Place> {
-        let Ok(permit) = self.places.clone().try_acquire_owned() else {
+        let Some(share) = self.places.take(1) else {
             self.metrics.limit_reached(Limit::MaxWaiters);
             return None;
         };
         self.metrics.waiters.inc();
         Some(Place {
             metrics: self.metrics.clone(),
-            _permit: permit,
+            _share: share,
         })
     }
 

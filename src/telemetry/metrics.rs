@@ -1,7 +1,7 @@
 //! The metrics page: every name on it, in one place.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -42,6 +42,10 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     limit_reached: Family<LimitLabels, Counter>,
+    config: Family<ConfigLabels, Gauge>,
+    reloads: Family<ReloadLabels, Counter>,
+    last_reload_successful: Gauge,
+    last_reload_success: Gauge,
     request_duration: Histogram,
     upstream_duration: Histogram,
     store_duration: Family<StoreLabels, Histogram>,
@@ -71,6 +75,10 @@ impl Metrics {
             registry: Registry::with_prefix("idemproxy"),
             requests: Family::default(),
             limit_reached: Family::default(),
+            config: Family::default(),
+            reloads: Family::default(),
+            last_reload_successful: Gauge::default(),
+            last_reload_success: Gauge::default(),
             request_duration: Histogram::new(EXCHANGE_SECONDS),
             upstream_duration: Histogram::new(EXCHANGE_SECONDS),
             store_duration: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
@@ -98,6 +106,37 @@ impl Metrics {
         self.limit_reached
             .get_or_create(&LimitLabels { limit })
             .inc();
+    }
+
+    /// Counts no more under a route that is gone, so that the names of routes that come and go do not add up.
+    pub fn forget_route(&self, route: &str) {
+        for outcome in Outcome::ALL {
+            self.requests.remove(&RequestLabels {
+                route: route.to_owned(),
+                outcome: *outcome,
+            });
+        }
+    }
+
+    /// From now on the program goes by the configuration of this name.
+    pub fn configured(&self, hash: &str) {
+        let labels = ConfigLabels {
+            hash: hash.to_owned(),
+        };
+        self.config.clear();
+        self.config.get_or_create(&labels).set(1);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = now.unwrap_or_default().as_secs();
+        self.last_reload_success
+            .set(seconds.try_into().unwrap_or(i64::MAX));
+        self.last_reload_successful.set(1);
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn reloaded(&self, result: ReloadResult) {
+        let applied = result == ReloadResult::Applied;
+        self.last_reload_successful.set(applied.into());
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
     /// From the head of a request to the head of its answer.
@@ -173,6 +212,26 @@ impl Metrics {
             self.limit_reached.clone(),
         );
         r.register(
+            "config_info",
+            "The configuration that the program goes by",
+            self.config.clone(),
+        );
+        r.register(
+            "config_reloads",
+            "Reloads of the configuration",
+            self.reloads.clone(),
+        );
+        r.register(
+            "config_last_reload_successful",
+            "Whether the last reload was taken",
+            self.last_reload_successful.clone(),
+        );
+        r.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When a configuration was last taken",
+            self.last_reload_success.clone(),
+        );
+        r.register(
             "records_unknown",
             "Records that ended with an unknown outcome",
             self.records_unknown.clone(),
@@ -228,7 +287,7 @@ macro_rules! labels {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// Every one of them.
+            /// Every one.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
             /// The value of the label.
@@ -397,6 +456,26 @@ labels! {
     }
 }
 
+labels! {
+    /// What came of a reload: label `result`.
+    ReloadResult {
+        /// The program goes by the new configuration.
+        Applied = "applied",
+        /// It goes on by the old one.
+        Refused = "refused",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConfigLabels {
+    hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: ReloadResult,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
@@ -436,11 +515,19 @@ mod tests {
         metrics.store_took(Operation::Insert, Duration::from_millis(2));
         metrics.request_took(Duration::from_millis(20));
         metrics.store_up.set(1);
+        metrics.configured("0123");
+        metrics.configured("4567");
+        metrics.reloaded(ReloadResult::Refused);
+        metrics.request("gone", Outcome::Executed);
+        metrics.forget_route("gone");
         let page = metrics.encode().unwrap();
         for line in [
             r#"idemproxy_requests_total{route="orders",outcome="in_progress"} 1"#,
             r#"idemproxy_limit_reached_total{limit="max_connections"} 1"#,
             r#"idemproxy_store_duration_seconds_count{op="insert"} 1"#,
+            r#"idemproxy_config_info{hash="4567"} 1"#,
+            r#"idemproxy_config_reloads_total{result="refused"} 1"#,
+            "idemproxy_config_last_reload_successful 0",
             "idemproxy_request_duration_seconds_count 1",
             "idemproxy_upstream_duration_seconds_count 0",
             "idemproxy_in_flight 0",
@@ -463,5 +550,7 @@ mod tests {
                 "{line} is missing in\n{page}"
             );
         }
+        assert!(page.contains("\nidemproxy_config_last_reload_success_timestamp_seconds "));
+        assert!(!page.contains("gone") && !page.contains("0123"), "{page}");
     }
 }

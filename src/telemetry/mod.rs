@@ -8,5 +8,5 @@ pub mod trace;
 
 pub use event::RequestEvent;
 pub use logs::{LogError, LogFormat, init};
-pub use metrics::{Limit, Metrics, Operation, Outcome};
+pub use metrics::{Limit, Metrics, Operation, Outcome, ReloadResult};
 pub use trace::{Span, Traces};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -23,15 +23,10 @@ pub struct ServerFiles {
     pub client_ca: Option<PathBuf>,
 }
 
-/// What clients are shown, and asked for: read from files, and exchanged for what was read later. A connection keeps what it began with.
+/// What clients are shown, and asked for, as read from files. A connection keeps what it began with.
 ///
 /// Sessions are resumed only under what they were made under, so that an authority that is taken away is not believed for longer.
 pub struct ServerTls {
-    current: RwLock<Current>,
-}
-
-#[derive(Clone)]
-struct Current {
     files: ServerFiles,
     config: Arc<ServerConfig>,
     /// What was read of certificates.
@@ -80,48 +75,33 @@ impl ServerTls {
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
-            current: RwLock::new(Current {
-                files,
-                config: Arc::new(config),
-                certificates,
-                note,
-            }),
+            files,
+            config: Arc::new(config),
+            certificates,
+            note,
         })
     }
 
-    /// Takes what `newer` has, for the connections to come.
-    pub fn take(&self, newer: &Self) {
-        let newer = newer.read(Current::clone);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = newer;
-    }
-
-    /// What the next connection begins with.
+    /// What a connection begins with.
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.read(|current| current.config.clone())
+        self.config.clone()
     }
 
     /// Whether clients must show certificates.
     pub fn asks_for_certificates(&self) -> bool {
-        self.read(|current| current.files.client_ca.is_some())
+        self.files.client_ca.is_some()
     }
 
     /// What a person should know of the certificate: that it is not valid now.
-    pub fn note(&self) -> Option<String> {
-        self.read(|current| current.note.clone())
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&Current) -> T) -> T {
-        read(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 }
 
 /// The same files with the same certificates in them.
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
-        // One after the other: two locks at once could be taken the other way round elsewhere.
-        let of =
-            |tls: &Self| tls.read(|current| (current.files.clone(), current.certificates.clone()));
-        of(self) == of(other)
+        self.files == other.files && self.certificates == other.certificates
     }
 }
 
@@ -129,6 +109,6 @@ impl Eq for ServerTls {}
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.read(|current| current.files.fmt(f))
+        self.files.fmt(f)
     }
 }

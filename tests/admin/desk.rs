@@ -75,6 +75,7 @@ impl Desk {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let operator = Operator::at(listener.local_addr().unwrap());
         let admin = Admin {
+            reload: Arc::default(),
             report: program.clone(),
             metrics: Arc::new(Metrics::new()),
             operated: program,

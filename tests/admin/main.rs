@@ -113,6 +113,7 @@ async fn start() -> Running {
     let admin = Admin {
         report: program.clone(),
         metrics,
+        reload: Arc::default(),
         operated: Arc::new(Nothing),
         hosts: Arc::new(["admin.internal".to_owned()]),
         token: None,

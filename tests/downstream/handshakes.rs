@@ -122,15 +122,14 @@ async fn a_drain_ends_handshakes() {
 #[tokio::test]
 async fn a_certificate_is_exchanged_while_connections_are_open() {
     let (before, after) = (Authority::new(), Authority::new());
-    let shows = shown(&before);
-    let server = Server::with(|settings| settings.tls = Some(shows.clone())).await;
+    let server = Server::with(|settings| settings.tls = Some(shown(&before))).await;
     let connect = |authority: &Authority| {
         let (config, address) = (authority.client(&[], None), server.addr);
         async move { secure(TcpStream::connect(address).await?, config).await }
     };
     let mut open: Client = Box::new(patiently(connect(&before)).await.unwrap());
     assert!(patiently(connect(&after)).await.is_err());
-    shows.take(&shown(&after));
+    server.set(|settings| settings.tls = Some(shown(&after)));
     assert!(patiently(connect(&before)).await.is_err());
     let mut new: Client = Box::new(patiently(connect(&after)).await.unwrap());
     for client in [&mut open, &mut new] {

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use idemproxy::downstream::{ClientBody, ServerSettings, Shutdown, serve};
+use idemproxy::downstream::{ClientBody, ServerSettings, SharedSettings, Shutdown, serve};
 use idemproxy::telemetry::Metrics;
 use idemproxy::wire::BoxError;
 use idemproxy::wire::Peer;
@@ -39,6 +39,7 @@ pub struct Server {
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
     pub serving: JoinHandle<()>,
+    settings: SharedSettings,
     /// What its clients begin with, over TLS.
     client: Option<ClientConfig>,
     seen: Arc<Seen>,
@@ -87,9 +88,10 @@ impl Server {
             let seen = seen.clone();
             tower::service_fn(move |request| answer(seen.clone(), request))
         };
+        let settings = settings.into_shared();
         let serving = tokio::spawn(serve(
             listener,
-            Arc::new(settings),
+            settings.clone(),
             service,
             shutdown.clone(),
             metrics.clone(),
@@ -99,9 +101,18 @@ impl Server {
             shutdown,
             metrics,
             serving,
+            settings,
             client: authority.map(|authority| authority.client(&[], None)),
             seen,
         }
+    }
+
+    /// Changes the settings while it runs.
+    #[allow(dead_code, reason = "only certificates are exchanged here")]
+    pub fn set(&self, change: impl FnOnce(&mut ServerSettings)) {
+        let mut settings = (**self.settings.load()).clone();
+        change(&mut settings);
+        self.settings.store(Arc::new(settings));
     }
 
     pub fn calls(&self) -> usize {

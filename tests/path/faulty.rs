@@ -8,7 +8,7 @@ use std::time::Duration;
 use idemproxy::config::{self, Overrides};
 use idemproxy::downstream::{Shutdown, serve};
 use idemproxy::idempotency::{Expect, Record, RecordId, Seen, Token};
-use idemproxy::proxy::{Idempotency, Parameters, Stop, Target};
+use idemproxy::proxy::{Idempotency, Parameters, Setup, Stop, Target};
 use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
 use idemproxy::telemetry::{Metrics, Traces};
 use idemproxy::upstream;
@@ -280,23 +280,25 @@ impl Faulty {
             Stop::default(),
         );
         let proxy = Idempotency::new(Parameters {
-            authorities: vec![client.authority().to_owned()],
-            inner: tower::service_fn(move |mut request: http::Request<Body>| {
-                let client = client.clone();
-                let target = request.extensions_mut().remove::<Target>().unwrap();
-                async move { client.send(request, target.reuse).await }
-            }),
+            setup: Setup {
+                authorities: vec![client.authority().to_owned()],
+                inner: tower::service_fn(move |mut request: http::Request<Body>| {
+                    let client = client.clone();
+                    let target = request.extensions_mut().remove::<Target>().unwrap();
+                    async move { client.send(request, target.reuse).await }
+                }),
+                routes: settings.routes,
+                jwt: settings.jwt,
+                trust_forwarded: settings.server.trust_forwarded.clone(),
+                max_in_flight: settings.server.max_in_flight,
+                max_buffered_total: settings.server.max_buffered_total,
+                max_waiters: settings.server.max_waiters,
+                body_idle_timeout: settings.server.body_idle_timeout,
+                voice: settings.server.voice.clone(),
+            },
             store: store.clone(),
-            routes: settings.routes,
             service: settings.service,
             secret: settings.store.secret,
-            jwt: settings.jwt,
-            trust_forwarded: settings.server.trust_forwarded.clone(),
-            max_in_flight: settings.server.max_in_flight,
-            max_buffered_total: settings.server.max_buffered_total,
-            max_waiters: settings.server.max_waiters,
-            body_idle_timeout: settings.server.body_idle_timeout,
-            voice: settings.server.voice.clone(),
             metrics: metrics.clone(),
             traces: Traces::default(),
             log_keys: false,
@@ -308,7 +310,7 @@ impl Faulty {
         let shutdown = Shutdown::new();
         tokio::spawn(serve(
             listener,
-            Arc::new(settings.server),
+            settings.server.into_shared(),
             proxy,
             shutdown.clone(),
             metrics.clone(),

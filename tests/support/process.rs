@@ -121,6 +121,14 @@ impl Process {
         Client::once(self.admin, &page).await
     }
 
+    /// The value of a line of the metrics page; 0 where there is none.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let page = self.page("/metrics").await.text();
+        page.lines()
+            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -135,6 +143,11 @@ impl Process {
     /// SIGTERM.
     pub async fn terminate(&self) {
         self.signal("-TERM").await;
+    }
+
+    /// SIGHUP: it reads its configuration again.
+    pub async fn hang_up(&self) {
+        self.signal("-HUP").await;
     }
 
     /// SIGSTOP: it sleeps, and its sockets stay open.

@@ -1,10 +1,11 @@
 //! The proxy, in this process.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use idemproxy::app::App;
-use idemproxy::config::{self, Overrides};
+use idemproxy::config::{self, Configuration, Origin, Overrides};
 use idemproxy::telemetry::Metrics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,18 @@ impl Proxy {
     pub async fn start(toml: &str) -> Self {
         let settings = config::from_toml("idemproxy.toml", toml, &Overrides::default())
             .unwrap_or_else(|faults| panic!("{faults}\n{toml}"));
-        let app = App::bind(settings).await.unwrap();
+        Self::run(settings.into()).await
+    }
+
+    /// Starts from a configuration file, which it can read again.
+    pub async fn of_file(path: &Path) -> Self {
+        let origin = Origin::new(Some(path), &Overrides::default());
+        let configuration = origin.load().unwrap_or_else(|faults| panic!("{faults}"));
+        Self::run(configuration).await
+    }
+
+    async fn run(configuration: Configuration) -> Self {
+        let app = App::bind(configuration).await.unwrap();
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         Self {
             address: app.address().unwrap(),

@@ -93,6 +93,7 @@ pub(super) fn keys(section: &str) -> Vec<(&'static str, Shape)> {
             is("key_file", file()),
         ],
         "log" => vec![is("keys", boolean())],
+        "reload" => vec![is("watch", boolean())],
         "headers" => vec![is("replay", file()), is("stored", file())],
         "errors" => vec![
             is("body", json!({"type": "string"})),

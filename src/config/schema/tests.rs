@@ -43,7 +43,7 @@ const ABSENT: &[(&str, &str)] = &[
 ];
 
 /// Sections of which this version has nothing yet.
-const EMPTY: &[&str] = &["reload"];
+const EMPTY: &[&str] = &[];
 
 fn upstream_given() -> Overrides {
     Overrides {
