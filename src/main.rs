@@ -5,6 +5,7 @@ mod client;
 mod explain;
 mod healthcheck;
 mod keys;
+mod man;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -44,6 +45,14 @@ fn main() -> ExitCode {
             }
         }
         Cmd::Healthcheck { admin } => healthcheck::run(&admin),
+        Cmd::Completions { shell } => say(man::completions(shell)),
+        Cmd::Man => match man::page() {
+            Ok(page) => say(page),
+            Err(error) => {
+                eprintln!("idemproxy: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 mod condition;
 mod demo;
 mod forwarder;
+mod notify;
 mod operated;
 mod signals;
 
@@ -234,10 +235,13 @@ impl App {
             self.metrics.clone(),
         ));
         self.condition.set(Stage::Serving);
+        notify::serving();
         stop.await;
 
         self.condition.set(Stage::Draining);
         tracing::info!("draining");
+        let limit = self.server.drain_delay + self.server.drain_timeout;
+        notify::draining(limit + self.store_timeout * 2 + LAST_WORDS * 4);
         let drained = async {
             tokio::time::sleep(self.server.drain_delay).await;
             self.stop.draining.cancel();
@@ -246,7 +250,6 @@ impl App {
             self.tasks.close();
             self.tasks.wait().await;
         };
-        let limit = self.server.drain_delay + self.server.drain_timeout;
         let in_time = tokio::select! {
             () = drained => true,
             () = tokio::time::sleep(limit) => false,

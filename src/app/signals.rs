@@ -3,6 +3,8 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::notify;
+
 /// Cancelled at the first SIGTERM or SIGINT, and at the second: stop, and stop waiting. SIGHUP does nothing yet, and does not
 /// end the process either.
 ///
@@ -21,7 +23,9 @@ pub(super) fn stop_signals() -> std::io::Result<(CancellationToken, Cancellation
                 Some(()) = terminate.recv() => {}
                 Some(()) = interrupt.recv() => {}
                 Some(()) = hangup.recv() => {
+                    notify::reloading();
                     tracing::warn!("SIGHUP: the configuration is not reloaded in this version; restart to apply it");
+                    notify::serving();
                     continue;
                 }
                 else => return,
