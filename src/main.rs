@@ -15,6 +15,11 @@ use cli::{Cli, Cmd, Flags};
 use idemproxy::app;
 use idemproxy::config::{self, Given, Overrides, Settings};
 
+/// musl's own has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match Cli::read().command {
         Cmd::Run {

@@ -1,6 +1,7 @@
 //! The compose files and the image.
 
 use std::collections::HashSet;
+use std::fs;
 
 use yaml_rust2::Yaml;
 
@@ -117,6 +118,37 @@ fn the_image_is_checked_and_stopped_by_what_the_program_knows() {
     }
     let toolchain = format!("ARG BUILDER=rust:{}-", env!("CARGO_PKG_RUST_VERSION"));
     assert!(dockerfile.contains(&toolchain), "{toolchain}");
+}
+
+#[test]
+fn the_image_is_built_from_all_that_the_program_includes() {
+    let (dockerfile, ignored) = (read("docker/Dockerfile"), read(".dockerignore"));
+    let mut folders = vec![root().join("src")];
+    let mut outside = HashSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                let includes = text.split("include_").skip(1);
+                let names =
+                    includes.filter_map(|rest| rest.split_once("!(\"")?.1.split('"').next());
+                let files = names.map(|name| folder.join(name).canonicalize().unwrap());
+                outside.extend(files.filter(|file| !file.starts_with(root().join("src"))));
+            }
+        }
+    }
+    assert!(!outside.is_empty());
+    for file in outside {
+        let file = file.strip_prefix(root()).unwrap().to_str().unwrap();
+        assert!(dockerfile.contains(&format!("\nCOPY {file} ")), "{file}");
+        assert!(
+            ignored.lines().any(|line| line == format!("!{file}")),
+            "{file}"
+        );
+    }
 }
 
 fn compose_files() -> impl Iterator<Item = String> {
