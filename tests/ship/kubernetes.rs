@@ -165,7 +165,7 @@ struct Manifest {
 fn manifests() -> Vec<Manifest> {
     let directory = TempDir::new().unwrap();
     let token = directory.path().join("token");
-    fs::write(&token, "of the test").unwrap();
+    fs::write(&token, "of-the-test").unwrap();
     let mut manifests = Vec::new();
     for path in files("config/kubernetes") {
         let documents = documents(&path);
