@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use idemproxy::config::{Given, Overrides};
 
 use crate::explain::Asked;
@@ -67,6 +68,13 @@ pub(crate) enum Cmd {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
         admin: http::Uri,
     },
+    /// Print the script by which a shell completes this command line.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page: `idemproxy man | man -l -`.
+    Man,
 }
 
 impl Cli {

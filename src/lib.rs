@@ -17,7 +17,7 @@
 //! A module uses only floors below its own; those of one floor are strangers to each other. A test holds them to it.
 //!
 //! ```text
-//! the program: main, cli, client, explain, healthcheck, keys
+//! the program: main, cli, client, explain, healthcheck, keys, man
 //! app            wires everything, runs it, drains it
 //! config         what the operator writes, checked
 //! downstream     proxy     admin

@@ -5,6 +5,7 @@ mod client;
 mod explain;
 mod healthcheck;
 mod keys;
+mod man;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -13,6 +14,11 @@ use std::process::ExitCode;
 use cli::{Cli, Cmd, Flags};
 use idemproxy::app;
 use idemproxy::config::{self, Faults, Given, Origin, Overrides, Settings};
+
+/// musl's own has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match Cli::read().command {
@@ -44,6 +50,14 @@ fn main() -> ExitCode {
             }
         }
         Cmd::Healthcheck { admin } => healthcheck::run(&admin),
+        Cmd::Completions { shell } => say(man::completions(shell)),
+        Cmd::Man => match man::page() {
+            Ok(page) => say(page),
+            Err(error) => {
+                eprintln!("idemproxy: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -5,6 +5,7 @@ mod collector;
 mod condition;
 mod demo;
 mod forwarder;
+mod notify;
 mod operated;
 mod reload;
 mod signals;
@@ -252,6 +253,7 @@ impl App {
             self.metrics.clone(),
         ));
         self.condition.set(Stage::Serving);
+        notify::serving();
         stop.await;
 
         self.condition.set(Stage::Draining);
@@ -259,6 +261,8 @@ impl App {
         let _ = watcher.await;
         let server = self.server.load_full();
         tracing::info!("draining");
+        let limit = server.drain_delay + server.drain_timeout;
+        notify::draining(limit + self.store_timeout * 2 + LAST_WORDS * 4);
         let drained = async {
             tokio::time::sleep(server.drain_delay).await;
             self.stop.draining.cancel();
@@ -267,7 +271,6 @@ impl App {
             self.tasks.close();
             self.tasks.wait().await;
         };
-        let limit = server.drain_delay + server.drain_timeout;
         let in_time = tokio::select! {
             () = drained => true,
             () = tokio::time::sleep(limit) => false,

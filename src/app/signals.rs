@@ -5,6 +5,7 @@ use std::sync::Weak;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::notify;
 use super::reload::Reloader;
 
 /// Cancelled at the first SIGTERM or SIGINT, and at the second: stop, and stop waiting.
@@ -46,8 +47,10 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 pub(super) async fn reload_at(mut hangups: Signal, reloader: Weak<Reloader>) {
     while hangups.recv().await.is_some() {
         if let Some(reloader) = reloader.upgrade() {
+            notify::reloading();
             // What came of it was said.
             let _ = reloader.reload("SIGHUP", false).await;
+            notify::serving();
         }
     }
 }

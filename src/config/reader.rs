@@ -285,7 +285,6 @@ impl<'a> Reader<'a> {
             }
             let expected = match nearest(name, asked.iter().copied()) {
                 Some(nearest) => format!("unknown key, did you mean `{nearest}`?"),
-                None if asked.is_empty() => "unknown key".to_owned(),
                 None => format!("unknown key, expected one of: {}", asked.join(", ")),
             };
             self.source.fault(self.source.in_file(key.span()), expected);

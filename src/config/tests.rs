@@ -68,7 +68,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[policy]\nwait_timeout = \"0s\"", "3:16: \"0s\": expected a duration from 1ms to 30d".to_owned()),
         ("[policy]\nwait_timout = \"1s\"", "3:1: wait_timout: unknown key, did you mean `wait_timeout`?".to_owned()),
         ("[reload]\nabcdefgh = true", "3:1: abcdefgh: unknown key, expected one of: watch".to_owned()),
-        ("[log]\nabcdefgh = true", "3:1: abcdefgh: unknown key".to_owned()),
+        ("[log]\nabcdefgh = true", "3:1: abcdefgh: unknown key, expected one of: keys".to_owned()),
         ("listen = \"localhost:80\"", format!("2:10: \"localhost:80\": {ADDRESS}")),
         ("listen = 8080", format!("2:10: 8080: {ADDRESS}")),
         ("service = \"\"", "2:11: \"\": expected a name of 1 to 100 printable characters".to_owned()),

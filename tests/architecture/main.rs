@@ -21,7 +21,15 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Modules of the program and not of the library; together one floor.
-const PROGRAM: [&str; 6] = ["main", "cli", "client", "explain", "healthcheck", "keys"];
+const PROGRAM: [&str; 7] = [
+    "main",
+    "cli",
+    "client",
+    "explain",
+    "healthcheck",
+    "keys",
+    "man",
+];
 
 #[test]
 fn every_module_uses_only_floors_below_its_own() {

@@ -17,7 +17,11 @@ fn every_configuration_in_the_tree_is_valid() {
     let files = [toml_files("config"), toml_files("docker")].concat();
     assert!(files.len() >= 2, "{files:?}");
     for file in files {
-        if let Err(faults) = config::load(Some(&file), &Overrides::default()) {
+        // Where docker/compose.yaml mounts it, another file of the tree is.
+        let toml = fs::read_to_string(&file).unwrap();
+        let toml = toml.replace("/etc/idemproxy/admin.token", "docker/admin.token");
+        let name = file.display().to_string();
+        if let Err(faults) = config::from_toml(&name, &toml, &Overrides::default()) {
             panic!("{faults}");
         }
     }
