@@ -51,7 +51,7 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     let default = root.section("policy", |table| {
         policy::read(table, &Policy::default(), has_jwt)
     });
-    let routes = routes::read(root, default, &mut origins, has_jwt);
+    let routes = routes::read(root, default, Some(&mut origins), has_jwt);
     Settings {
         listen,
         service: service.unwrap_or_else(|| defaults::SERVICE.to_owned()),
@@ -121,7 +121,7 @@ fn token(value: &Value<'_>) -> Read<OperatorToken> {
     Ok(OperatorToken::new(text))
 }
 
-fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSettings {
+pub(super) fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSettings {
     let location = table.get_over("url", over.store.as_ref(), location);
     if matches!(location, Some(Location::Redis(_))) && !named {
         table.fault(
@@ -153,7 +153,7 @@ fn read_store(table: &Reader<'_>, over: &Overrides, named: bool) -> StoreSetting
     }
 }
 
-fn read_server(table: &Reader<'_>, voice: Arc<Voice>) -> ServerSettings {
+pub(super) fn read_server(table: &Reader<'_>, voice: Arc<Voice>) -> ServerSettings {
     use defaults as d;
     let many = 1..=10_000_000;
     let timeout = TIMEOUT_MIN..=TIMEOUT_MAX;

@@ -62,6 +62,7 @@ mod tap;
 mod upload;
 mod wait;
 mod waiters;
+mod within;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
@@ -94,7 +95,7 @@ use self::waiters::Waiters;
 use crate::idempotency::Secret;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
-use crate::upstream::headers::{ForwardContext, prepare_request};
+use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
 use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 
 pub use forward::{Forward, Target};
@@ -104,6 +105,9 @@ pub use renamed::{Because, Naming, renamed};
 #[doc(hidden)]
 pub use respond::rebuild;
 pub use routes::{Found, RouteError, Routes};
+#[doc(hidden)]
+pub use within::serve;
+pub use within::{Advisor, ClientAddress, Within};
 
 /// Gives the requests of its routes one effect a key, round a service that forwards.
 ///
@@ -130,7 +134,22 @@ pub struct Parameters<F, S> {
     pub stop: Stop,
 }
 
+/// What several [`Idempotency`]s have in common that are one to their clients: the record of a key, and what all exchanges together
+/// may use.
+pub struct Common<S> {
+    secret: Option<Secret>,
+    service: Arc<str>,
+    records: Arc<Records<S>>,
+    limits: Limits,
+    waiters: Arc<Waiters>,
+    asides: Arc<Asides>,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    stop: Stop,
+}
+
 /// What of an [`Idempotency`] can be replaced while it runs, all of it together.
+#[derive(Clone)]
 pub struct Setup<F> {
     /// The service that forwards.
     pub inner: F,
@@ -173,7 +192,7 @@ struct Shared<F, S> {
     authorities: Vec<String>,
     body_idle_timeout: Duration,
     voice: Arc<Voice>,
-    asides: Asides,
+    asides: Arc<Asides>,
     service: Arc<str>,
     records: Arc<Records<S>>,
     limits: Limits,
@@ -186,37 +205,13 @@ struct Shared<F, S> {
 impl<F, S: Store> Idempotency<F, S> {
     /// A proxy of these parts.
     pub fn new(parameters: Parameters<F, S>) -> Self {
-        let Parameters {
-            setup,
-            store,
-            service,
-            secret,
-            metrics,
-            tasks,
-            stop,
-        } = parameters;
-        let limits = Limits::new(setup.max_in_flight, setup.max_buffered_total);
-        let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
-        let waiters = Arc::new(waiters);
-        let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
-        Self(Arc::new(ArcSwap::from_pointee(Shared {
-            inner: setup.inner,
-            routes: setup.routes,
-            jwt: setup.jwt,
-            trust_forwarded: setup.trust_forwarded,
-            authorities: setup.authorities,
-            body_idle_timeout: setup.body_idle_timeout,
-            voice: setup.voice,
-            asides: Asides::default(),
-            secret,
-            service: service.into(),
-            records: Arc::new(records),
-            limits,
-            waiters,
-            metrics,
-            tasks,
-            stop,
-        })))
+        let (setup, common) = parameters.split();
+        Self::of(setup, common)
+    }
+
+    /// One of several.
+    pub fn of(setup: Setup<F>, common: Common<S>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Shared::new(setup, common))))
     }
 
     /// Requests that begin from now on go by `setup`. Those under way end by what they began with, however long they take: their
@@ -228,7 +223,73 @@ impl<F, S: Store> Idempotency<F, S> {
             .limits
             .resize(setup.max_in_flight, setup.max_buffered_total);
         before.waiters.resize(setup.max_waiters);
-        self.0.store(Arc::new(Shared {
+        let common = Common {
+            secret: before.secret.clone(),
+            service: before.service.clone(),
+            records: before.records.clone(),
+            limits: before.limits.clone(),
+            waiters: before.waiters.clone(),
+            asides: Arc::new(before.asides.for_other_settings()),
+            metrics: before.metrics.clone(),
+            tasks: before.tasks.clone(),
+            stop: before.stop.clone(),
+        };
+        self.0.store(Arc::new(Shared::new(setup, common)));
+    }
+}
+
+impl<F, S: Store> Parameters<F, S> {
+    /// What is for one service, and what several can have in common.
+    pub fn split(self) -> (Setup<F>, Common<S>) {
+        let Self {
+            setup,
+            store,
+            service,
+            secret,
+            metrics,
+            tasks,
+            stop,
+        } = self;
+        let limits = Limits::new(setup.max_in_flight, setup.max_buffered_total);
+        let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
+        let waiters = Arc::new(waiters);
+        let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
+        let common = Common {
+            secret,
+            service: service.into(),
+            records: Arc::new(records),
+            limits,
+            waiters,
+            asides: Arc::default(),
+            metrics,
+            tasks,
+            stop,
+        };
+        (setup, common)
+    }
+}
+
+impl<F> Setup<F> {
+    /// The same round another service.
+    pub fn round<G>(self, inner: G) -> Setup<G> {
+        Setup {
+            inner,
+            routes: self.routes,
+            jwt: self.jwt,
+            trust_forwarded: self.trust_forwarded,
+            authorities: self.authorities,
+            max_in_flight: self.max_in_flight,
+            max_buffered_total: self.max_buffered_total,
+            max_waiters: self.max_waiters,
+            body_idle_timeout: self.body_idle_timeout,
+            voice: self.voice,
+        }
+    }
+}
+
+impl<F, S> Shared<F, S> {
+    fn new(setup: Setup<F>, common: Common<S>) -> Self {
+        Self {
             inner: setup.inner,
             routes: setup.routes,
             jwt: setup.jwt,
@@ -236,16 +297,32 @@ impl<F, S: Store> Idempotency<F, S> {
             authorities: setup.authorities,
             body_idle_timeout: setup.body_idle_timeout,
             voice: setup.voice,
-            asides: before.asides.for_other_settings(),
-            secret: before.secret.clone(),
-            service: before.service.clone(),
-            records: before.records.clone(),
-            limits: before.limits.clone(),
-            waiters: before.waiters.clone(),
-            metrics: before.metrics.clone(),
-            tasks: before.tasks.clone(),
-            stop: before.stop.clone(),
-        }));
+            asides: common.asides,
+            secret: common.secret,
+            service: common.service,
+            records: common.records,
+            limits: common.limits,
+            waiters: common.waiters,
+            metrics: common.metrics,
+            tasks: common.tasks,
+            stop: common.stop,
+        }
+    }
+}
+
+impl<S> Clone for Common<S> {
+    fn clone(&self) -> Self {
+        Self {
+            secret: self.secret.clone(),
+            service: self.service.clone(),
+            records: self.records.clone(),
+            limits: self.limits.clone(),
+            waiters: self.waiters.clone(),
+            asides: self.asides.clone(),
+            metrics: self.metrics.clone(),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        }
     }
 }
 
@@ -283,7 +360,15 @@ where
 impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request.
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if let Some(addr) = self.inner.peer(&head.extensions) {
+            let ip = addr.ip().to_canonical();
+            head.extensions.insert(Peer {
+                addr,
+                trusted: self.trust_forwarded.iter().any(|net| net.contains(&ip)),
+                scheme: "http",
+            });
+        }
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
@@ -327,12 +412,20 @@ impl<F: Forward, S: Store> Shared<F, S> {
         policy: &Policy,
         covered: bool,
     ) -> Result<(InFlight, Named), Problem> {
-        key::check_connection(&head.headers, policy)?;
+        self.check_connection(&head.headers, policy)?;
         let permit = self.enter()?;
         if !covered {
             return Ok((permit, Named::Nothing));
         }
         Ok((permit, self.named(head, policy)?))
+    }
+
+    /// That nothing is stripped of which the key, the scope or the caller is made.
+    fn check_connection(&self, headers: &HeaderMap, policy: &Policy) -> Result<(), Problem> {
+        if F::HOP {
+            key::check_connection(headers, policy)?;
+        }
+        Ok(())
     }
 
     /// What names a covered request, as far as its head tells.
@@ -352,8 +445,11 @@ impl<F: Forward, S: Store> Shared<F, S> {
         })
     }
 
-    /// Makes a received head one for the upstream.
+    /// Makes a received head one for the upstream. A service of this program gets it as it came.
     fn prepare(&self, head: &mut Parts, policy: &Policy) {
+        if !F::HOP {
+            return;
+        }
         let peer = head.extensions.remove::<Peer>();
         // What the connection left there is for this proxy, and not for the one that forwards.
         head.extensions.clear();
@@ -374,5 +470,12 @@ impl<F: Forward, S: Store> Shared<F, S> {
             },
         );
         head.version = http::Version::HTTP_11;
+    }
+
+    /// Makes the upstream's answer one for the client.
+    fn prepare_answer<B>(&self, response: &mut Response<B>) {
+        if F::HOP {
+            prepare_response(response.headers_mut());
+        }
     }
 }

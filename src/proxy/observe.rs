@@ -24,7 +24,7 @@ use super::respond::{Answer, outcome_of};
 use super::source::{self, BodySoFar, Sought};
 use super::tap::{Sight, Tap};
 use super::upload::Upload;
-use super::{Forward, Shared, key};
+use super::{Forward, Shared};
 use crate::idempotency::response_rule::{Body as Known, Judged};
 use crate::store::Store;
 use crate::telemetry::Outcome;
@@ -93,7 +93,9 @@ fn look<F: Forward, S: Store>(
     policy: &Policy,
 ) -> Result<Named, Outcome> {
     let counted = |problem: Problem| outcome_of(problem.code).observed();
-    key::check_connection(&head.headers, policy).map_err(counted)?;
+    proxy
+        .check_connection(&head.headers, policy)
+        .map_err(counted)?;
     let mut named = proxy.named(head, policy).map_err(counted)?;
     if matches!(named, Named::InBody)
         && holding(proxy, &named, head, policy).hold() == Some(Hold::Nothing)

@@ -58,7 +58,8 @@ pub(super) async fn pass<F: Forward, S: Store>(
         received,
         permit,
     } = passing;
-    let upgrade = headers::is_upgrade(&head.headers);
+    // Elsewhere it is the service's own matter.
+    let upgrade = headers::is_upgrade(&head.headers).filter(|_| F::HOP);
     let from_client = upgrade
         .is_some()
         .then(|| head.extensions.remove::<hyper::upgrade::OnUpgrade>())
@@ -96,8 +97,8 @@ pub(super) async fn pass<F: Forward, S: Store>(
     };
     proxy.metrics.upstream_took(began.elapsed());
     let switched = headers::is_upgrade(response.headers());
-    headers::prepare_response(response.headers_mut());
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    proxy.prepare_answer(&mut response);
+    if F::HOP && response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(from_client), Some(protocols)) = (from_client, switched) else {
             return Answer::problem(Problem::new(
                 Code::UpstreamFailed,
