@@ -175,8 +175,8 @@ mod tests {
             [server]\nmax_connections = 7\ndrain_delay = '1s'\n[policy]\npreserve_host = true\n[[route]]\npath = '/a'\nupstream = 'http://b'\npreserve_host = false\n";
         let faults = faults(text);
         for key in [
-            "layer.toml:1:1: `listen`",
-            "layer.toml:2:1: `upstream`",
+            "layer.toml:1:1: listen: `listen`",
+            "layer.toml:2:1: upstream: `upstream`",
             "`admin`",
             "`upstream_connections`",
             "`reload`",

@@ -40,8 +40,8 @@ use std::path::Path;
 
 pub use changes::Changes;
 pub use fault::{Fault, Faults};
-pub use origin::{Configuration, Origin};
 pub use layer::LayerSettings;
+pub use origin::{Configuration, Origin};
 pub use overrides::{Given, Overrides};
 pub use schema::schema;
 pub use settings::{AdminSettings, LogSettings, ReloadSettings, Settings};

@@ -15,9 +15,7 @@ use tower::util::BoxCloneSyncService;
 use super::IdempotencyLayer;
 use crate::config::LayerSettings;
 use crate::proxy::policy::{Mode, Policy, ScopePart};
-use crate::proxy::{
-    Advisor, ClientAddress, Forward, Idempotency, Parameters, Setup, Stop, serve,
-};
+use crate::proxy::{Advisor, ClientAddress, Forward, Idempotency, Parameters, Setup, Stop, serve};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::SendError;
@@ -38,9 +36,7 @@ pub struct Builder<S> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The policy has `probe`, `replay_check` or `reply_from`.
-    #[error(
-        "route {0}: probe, replay_check and reply_from need a service to ask, Builder::ask"
-    )]
+    #[error("route {0}: probe, replay_check and reply_from need a service to ask, Builder::ask")]
     NobodyToAsk(String),
     /// The scope has `client-ip`.
     #[error("route {0}: the scope client-ip needs to know the client, Builder::client_address")]
@@ -117,11 +113,7 @@ impl<S: Store> Builder<S> {
         let drain_timeout = self.settings.server().drain_timeout;
         let last_words = self.settings.store().timeout * 2 + LAST_WORDS;
         let (advisor, client_address) = (self.advisor.clone(), self.client_address.clone());
-        let (metrics, tasks, stop) = (
-            self.metrics.clone(),
-            self.tasks.clone(),
-            self.stop.clone(),
-        );
+        let (metrics, tasks, stop) = (self.metrics.clone(), self.tasks.clone(), self.stop.clone());
         let setup = self.settings.setup();
         let (setup, common) = self.parameters(setup).split();
         Ok(IdempotencyLayer {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 use tower::Layer;
 
-use crate::proxy::{Advisor, ClientAddress, Common, Idempotency, Setup, Stop, Within};
 use crate::config::LayerSettings;
+use crate::proxy::{Advisor, ClientAddress, Common, Idempotency, Setup, Stop, Within};
 use crate::store::{AnyStore, Store};
 use crate::telemetry::Metrics;
 
@@ -27,7 +27,7 @@ pub use builder::{BuildError, Builder};
 ///
 /// use axum::{Router, body::Body, extract::State, http::Request, routing::post};
 /// use idemproxy::{AnyStore, IdempotencyLayer, LayerSettings};
-/// use tower::{Layer, ServiceExt};
+/// use tower::ServiceExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -42,14 +42,16 @@ pub use builder::{BuildError, Builder};
 /// async fn create(State(orders): State<Arc<AtomicU32>>) -> String {
 ///     format!("order {}", orders.fetch_add(1, Ordering::Relaxed) + 1)
 /// }
-/// let router = Router::new().route("/orders", post(create)).with_state(Arc::default());
-/// let app = layer.layer(router);
+/// let app = Router::new()
+///     .route("/orders", post(create))
+///     .with_state(Arc::default())
+///     .layer(layer.clone());
 ///
 /// for replayed in [false, true] {
 ///     let request = Request::post("/orders").header("Idempotency-Key", "k-1").body(Body::empty())?;
 ///     let response = app.clone().oneshot(request).await?;
 ///     assert_eq!(response.headers().contains_key("x-idempotency-replay"), replayed);
-///     let body = axum::body::to_bytes(Body::new(response.into_body()), 100).await?;
+///     let body = axum::body::to_bytes(response.into_body(), 100).await?;
 ///     assert_eq!(body, "order 1");
 /// }
 /// layer.drain().await;
@@ -59,8 +61,8 @@ pub use builder::{BuildError, Builder};
 ///
 /// # Where it goes
 ///
-/// Round the whole router, as above, or inside by `Router::layer`, where authentication and the like may run before it. A router
-/// that is nested sees paths without their prefix, and so does a layer within: give each such router a `service` of its own, or
+/// By `Router::layer`, as above, or round all of a router: `Router::new().fallback_service(layer.layer(router))`. What is layered outside
+/// of it, authentication for one, also runs for duplicates; what is inside runs once. A router that is nested sees paths without their prefix, and so does a layer within: give each such router a `service` of its own, or
 /// `POST /a/orders` and `POST /b/orders` are one operation to it.
 ///
 /// # What the service can rely on

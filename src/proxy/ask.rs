@@ -6,9 +6,11 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, FORWARDED, HOST, RANGE, TE, TRAILER, USER_AGENT, VIA,
 };
-use http::uri::PathAndQuery;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+};
 
 use super::collect::{Collected, collect};
 use super::limits::Buffered;

@@ -60,9 +60,10 @@ impl Operation {
         let policy = self.policy.clone();
         let (tell, told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
-        proxy
-            .tasks
-            .spawn(self.run(proxy.clone(), tell, Arc::clone(&claimed)).in_current_span());
+        proxy.tasks.spawn(
+            self.run(proxy.clone(), tell, Arc::clone(&claimed))
+                .in_current_span(),
+        );
         let mut patience = pin!(progress.stalled_for(client_timeout));
         let answer = tokio::select! {
             biased;

@@ -194,11 +194,7 @@ fn digest(check: &ReplayCheck, request: &Parts, policy: &Policy) -> Digest {
 }
 
 /// On behalf of a request, as it would go upstream.
-fn asking<F: Forward, S: Store>(
-    proxy: &Shared<F, S>,
-    request: &Parts,
-    policy: &Policy,
-) -> Asking {
+fn asking<F: Forward, S: Store>(proxy: &Shared<F, S>, request: &Parts, policy: &Policy) -> Asking {
     let mut head = request.clone();
     proxy.prepare(&mut head, policy);
     Asking::of(&head)

@@ -116,9 +116,8 @@ fn verifying(jwk: Jwk, rules: &TokenRules) -> Option<(Option<String>, VerifyingK
             && fits(&jwk, &key, *algorithm)
     };
     let algorithms: Vec<Algorithm> = rules.algorithms.iter().copied().filter(fits).collect();
-    (of_signatures && verifies && !algorithms.is_empty()).then(|| {
-        (jwk.common.key_id, VerifyingKey { key, algorithms })
-    })
+    (of_signatures && verifies && !algorithms.is_empty())
+        .then(|| (jwk.common.key_id, VerifyingKey { key, algorithms }))
 }
 
 /// Whether a key is of the kind and size that the algorithm takes.

@@ -136,9 +136,7 @@ impl TokenVerifier {
         let (message, made) = (&token[..dot], &token[dot + 1..]);
         let made = BASE64_URL_SAFE_NO_PAD.decode(made).ok()?;
         let mut keys = self.keys.fitting(&header).take(TRIED_MAX);
-        keys.find(|VerifyingKey { key, .. }| {
-            signature::verifies(key, header.alg, message, &made)
-        })?;
+        keys.find(|VerifyingKey { key, .. }| signature::verifies(key, header.alg, message, &made))?;
         let claims: Map<String, Value> = insecure_decode_claims(token).ok()?;
         if !self.is_meant(&claims) {
             return None;
