@@ -69,7 +69,8 @@ pub use builder::{BuildError, Builder};
 ///
 /// - A keyed request runs on a task of its own: a client that leaves cancels nothing, and its retry finds the answer. The task is in the
 ///   `tracing` span of the request; task-locals do not come with it. Other requests pass through, and end with their client.
-/// - An error and a panic, also of the answer's body, leave the outcome unknown: the client gets 502 `upstream-failed`, and duplicates
+/// - What has no key, or is not covered, has no limit here: neither `upstream_timeout` nor `body_idle_timeout` nor `max_in_flight`.
+/// - An error and a panic, also of the answer's body, leave the outcome of a keyed one unknown: the client gets 502 `upstream-failed`, and duplicates
 ///   409 `outcome-unknown`. Where nothing was done, answer with a status that releases the key (any 5xx but 502 and 504 does).
 /// - `upstream_timeout` is how long it may take; then its future is dropped, and the outcome unknown.
 /// - It is called when it is ready, each clone of it for one request. The layer itself is always ready.

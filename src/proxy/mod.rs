@@ -413,11 +413,18 @@ impl<F: Forward, S: Store> Shared<F, S> {
         covered: bool,
     ) -> Result<(InFlight, Named), Problem> {
         self.check_connection(&head.headers, policy)?;
-        let permit = self.enter()?;
-        if !covered {
-            return Ok((permit, Named::Nothing));
-        }
-        Ok((permit, self.named(head, policy)?))
+        let early = if F::HOP { Some(self.enter()?) } else { None };
+        let named = if covered {
+            self.named(head, policy)?
+        } else {
+            Named::Nothing
+        };
+        let permit = match (early, &named) {
+            (Some(permit), _) => permit,
+            (None, Named::Nothing) => self.enter_to_pass()?,
+            (None, Named::Keyed(_) | Named::InBody) => self.enter()?,
+        };
+        Ok((permit, named))
     }
 
     /// That nothing is stripped of which the key, the scope or the caller is made.
@@ -443,6 +450,20 @@ impl<F: Forward, S: Store> Shared<F, S> {
             self.metrics.limit_reached(Limit::MaxInFlight);
             Problem::new(Code::Overloaded, "max_in_flight is reached")
         })
+    }
+
+    /// Leave to run what needs no guarantee: a program has limits of its own for that.
+    fn enter_to_pass(&self) -> Result<InFlight, Problem> {
+        if F::HOP {
+            self.enter()
+        } else {
+            Ok(self.limits.enter_beside(&self.metrics))
+        }
+    }
+
+    /// How long what needs no guarantee may stand still: `limit`, if there is one.
+    fn patience_to_pass(&self, limit: Duration) -> Duration {
+        if F::HOP { limit } else { FOREVER }
     }
 
     /// Makes a received head one for the upstream. A service of this program gets it as it came.
@@ -479,3 +500,6 @@ impl<F: Forward, S: Store> Shared<F, S> {
         }
     }
 }
+
+/// Thirty years: more could not be added to the time of a clock.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);

@@ -39,7 +39,7 @@ pub(super) async fn answer<F: Forward, S: Store>(
     covered: bool,
     account: Account,
 ) -> Response<Body> {
-    let permit = match proxy.enter() {
+    let permit = match proxy.enter_to_pass() {
         Ok(permit) => permit,
         Err(problem) => {
             let answer = Answer::problem(problem);
@@ -147,8 +147,14 @@ fn tapped<F: Forward, S: Store>(
 }
 
 /// A request to pass, however large it is.
-fn passing<F, S>(proxy: &Shared<F, S>, head: Parts, body: Body, permit: InFlight) -> Passing {
-    let upload = Upload::new(None, body, None, proxy.body_idle_timeout);
+fn passing<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    head: Parts,
+    body: Body,
+    permit: InFlight,
+) -> Passing {
+    let idle = proxy.patience_to_pass(proxy.body_idle_timeout);
+    let upload = Upload::new(None, body, None, idle);
     Passing {
         head,
         received: Received::Streamed(Box::new(upload)),

@@ -31,14 +31,15 @@ pub(super) struct Passing {
 
 impl Passing {
     /// A request of which nothing was read yet.
-    pub(super) fn unread<F, S>(
+    pub(super) fn unread<F: Forward, S: Store>(
         proxy: &Shared<F, S>,
         head: Parts,
         body: Body,
         policy: &Policy,
         permit: InFlight,
     ) -> Self {
-        let upload = Upload::new(None, body, policy.max_request_body, proxy.body_idle_timeout);
+        let idle = proxy.patience_to_pass(proxy.body_idle_timeout);
+        let upload = Upload::new(None, body, policy.max_request_body, idle);
         Self {
             head,
             received: Received::Streamed(Box::new(upload)),
@@ -87,7 +88,7 @@ pub(super) async fn pass<F: Forward, S: Store>(
     let sent = tokio::select! {
         biased;
         sent = proxy.inner.forward(Request::from_parts(head, body)) => sent,
-        () = progress.stalled_for(policy.upstream_timeout) => {
+        () = progress.stalled_for(proxy.patience_to_pass(policy.upstream_timeout)) => {
             return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
         }
     };

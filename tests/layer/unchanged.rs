@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Path, State};
@@ -146,6 +147,40 @@ async fn bodies_without_a_key_stream_both_ways() {
         }
         drop(sender);
         assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_no_guarantee_has_no_limit_of_the_layers() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    async fn slow(body: Bytes) -> Bytes {
+        tokio::time::sleep(HOUR).await;
+        body
+    }
+    let limits = "[server]\nmax_in_flight = 1\nbody_idle_timeout = '1s'\n[policy]\nupstream_timeout = '2s'\n";
+    for more in ["", "mode = 'observe'", "mode = 'off'"] {
+        let app = layer(&format!("{limits}{more}")).await;
+        let app = app.layer(Router::new().route("/", posted(slow)));
+        let request = || {
+            let late = stream::once(async {
+                tokio::time::sleep(HOUR).await;
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"late")))
+            });
+            let body = Body::new(StreamBody::new(late));
+            let response = app.clone().oneshot(Request::post("/").body(body).unwrap());
+            async {
+                response
+                    .await
+                    .unwrap()
+                    .into_body()
+                    .collect()
+                    .await
+                    .unwrap()
+                    .to_bytes()
+            }
+        };
+        let bodies = futures_util::future::join_all([request(), request(), request()]).await;
+        assert_eq!(bodies, ["late"; 3]);
     }
 }
 
