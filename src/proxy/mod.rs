@@ -15,8 +15,8 @@
 //! What no policy covers takes the short way, `pass`; so does what is only observed (`observe`), with a `tap` on either body, from which
 //! an `observation` learns beside it what enforcement would have done.
 //!
-//! A request takes the settings as they are when it begins, all of them together, and ends by them ([`Idempotency::replace`]). [`Idempotency`] is a tower service round one that forwards; its errors are
-//! answers, so it never fails.
+//! A request takes the settings as they are when it begins, all of them together, and ends by them ([`Idempotency::replace`]). [`Idempotency`] is a tower service
+//! round one that forwards, or round any other of the same program (`within`); its errors are answers, so it never fails.
 
 mod account;
 mod acquire;
@@ -109,9 +109,10 @@ pub use routes::{Found, RouteError, Routes};
 pub use within::serve;
 pub use within::{Advisor, ClientAddress, Within};
 
-/// Gives the requests of its routes one effect a key, round a service that forwards.
+/// Gives the requests of its routes one effect a key, round a service that forwards, or does the work itself ([`Within`]): what an
+/// [`IdempotencyLayer`](crate::IdempotencyLayer) makes. It is always ready and never fails: its errors are answers.
 ///
-/// The inner service says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
+/// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
 /// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
 /// connection the extension [`Peer`] tells.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
@@ -204,12 +205,14 @@ struct Shared<F, S> {
 
 impl<F, S: Store> Idempotency<F, S> {
     /// A proxy of these parts.
+    #[doc(hidden)]
     pub fn new(parameters: Parameters<F, S>) -> Self {
         let (setup, common) = parameters.split();
         Self::of(setup, common)
     }
 
     /// One of several.
+    #[doc(hidden)]
     pub fn of(setup: Setup<F>, common: Common<S>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(Shared::new(setup, common))))
     }
@@ -217,6 +220,7 @@ impl<F, S: Store> Idempotency<F, S> {
     /// Requests that begin from now on go by `setup`. Those under way end by what they began with, however long they take: their
     /// policy, their upstream, and how they are told of it. What is counted (exchanges, bodies, those who wait) goes on
     /// being counted, so that new limits hold for all there is. Call it from one place at a time.
+    #[doc(hidden)]
     pub fn replace(&self, setup: Setup<F>) {
         let before = self.0.load_full();
         before

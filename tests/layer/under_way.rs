@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use tokio::sync::Semaphore;
 use tower::{Layer, Service, ServiceExt};
+use tracing::Instrument;
 
 use crate::world::{Answer, Count, PATIENCE, layer, post, send, settled};
 
@@ -101,6 +102,15 @@ async fn a_duplicate_can_wait_for_the_answer() {
         ["1", "1"]
     );
     assert!(answers[1].is_replay());
+}
+
+#[tokio::test]
+async fn a_handler_works_within_the_span_of_its_request() {
+    let _default = tracing::subscriber::set_default(tracing_subscriber::registry());
+    let handler = || async { tracing::Span::current().metadata().map_or("", |of| of.name()) };
+    let app = layer("").await.layer(Router::new().route("/", posted(handler)));
+    let answer = send(&app, post("/", "k")).instrument(tracing::info_span!("mine"));
+    assert_eq!(answer.await.body, "mine");
 }
 
 #[tokio::test]
