@@ -107,8 +107,14 @@ async fn a_duplicate_can_wait_for_the_answer() {
 #[tokio::test]
 async fn a_handler_works_within_the_span_of_its_request() {
     let _default = tracing::subscriber::set_default(tracing_subscriber::registry());
-    let handler = || async { tracing::Span::current().metadata().map_or("", |of| of.name()) };
-    let app = layer("").await.layer(Router::new().route("/", posted(handler)));
+    let handler = || async {
+        tracing::Span::current()
+            .metadata()
+            .map_or("", |of| of.name())
+    };
+    let app = layer("")
+        .await
+        .layer(Router::new().route("/", posted(handler)));
     let answer = send(&app, post("/", "k")).instrument(tracing::info_span!("mine"));
     assert_eq!(answer.await.body, "mine");
 }
