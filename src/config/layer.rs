@@ -50,11 +50,13 @@ impl LayerSettings {
     }
 
     /// Which policy a request is under.
+    #[doc(hidden)]
     pub fn routes(&self) -> &Routes {
         &self.routes
     }
 
     /// The limits.
+    #[doc(hidden)]
     pub fn server(&self) -> &ServerSettings {
         &self.server
     }
