@@ -142,6 +142,7 @@ impl<S: Store> Builder<S> {
             setup,
             store: self.store,
             service: self.settings.service().to_owned(),
+            secret: self.settings.store().secret.clone(),
             metrics: self.metrics,
             tasks: self.tasks,
             stop: self.stop,

@@ -138,7 +138,7 @@ pub struct Parameters<F, S> {
 /// What several [`Idempotency`]s have in common that are one to their clients: the record of a key, and what all exchanges together
 /// may use.
 pub struct Common<S> {
-    secret: Option<Secret>,
+    secret: Secret,
     service: Arc<str>,
     records: Arc<Records<S>>,
     limits: Limits,

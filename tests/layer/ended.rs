@@ -208,3 +208,21 @@ async fn layers_of_one_store_meet_if_they_are_of_one_service() {
     }
     assert_eq!(count.get(), 2);
 }
+
+#[tokio::test]
+async fn layers_of_one_service_and_another_secret_do_not_meet() {
+    let store = store().await;
+    let folder = tempfile::tempdir().unwrap();
+    let count = Count::default();
+    let app = |secret: &str| {
+        let file = folder.path().join(secret);
+        std::fs::write(&file, format!("{secret}, of thirty-two bytes or more")).unwrap();
+        let text = format!("[store]\nsecret_file = '{}'", file.display());
+        layer_on(store.clone(), &text).layer(orders(&count))
+    };
+    let (one, again, other) = (app("one"), app("one"), app("other"));
+    assert!(!send(&one, post("/orders", "k")).await.is_replay());
+    assert!(send(&again, post("/orders", "k")).await.is_replay());
+    assert!(!send(&other, post("/orders", "k")).await.is_replay());
+    assert_eq!(count.get(), 2);
+}
