@@ -25,10 +25,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Reload, serve_admin};
-use crate::config::{Configuration, LogSettings, Settings};
+use crate::config::{Configuration, LayerSettings, LogSettings, Settings};
 use crate::downstream::{SharedSettings, Shutdown, serve};
 use crate::fault;
-use crate::proxy::{Idempotency, Parameters, Setup, Stop};
+use crate::layer::IdempotencyLayer;
+use crate::proxy::{Idempotency, Setup, Stop};
 use crate::store::{AnyStore, Location, SetupError, Store};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::UpstreamSetupError;
@@ -180,17 +181,13 @@ impl App {
         condition.opened(store.clone());
         premises.opened(store.clone());
         let (traces, export) = traces::start(&metrics);
-        let proxy = Idempotency::new(Parameters {
-            setup: setup(settings, &upstreams),
-            store: store.clone(),
-            service: settings.service.clone(),
-            secret: settings.store.secret.clone(),
-            metrics: metrics.clone(),
-            traces,
-            log_keys: settings.log.keys,
-            tasks: tasks.clone(),
-            stop: stop.clone(),
-        });
+        let Setup {
+            inner, authorities, ..
+        } = setup(settings, &upstreams);
+        let proxy = IdempotencyLayer::builder(store.clone(), LayerSettings::from(settings))
+            .beside(metrics.clone(), tasks.clone(), stop.clone())
+            .telling(traces, settings.log.keys)
+            .forwarding(inner, authorities);
         let server = settings.server.clone().into_shared();
         let store_timeout = settings.store.timeout;
         announce(settings, &clients, operators.as_ref(), &store);
@@ -330,19 +327,12 @@ impl Operators {
 /// What the proxy takes of the settings, at start and at a reload.
 fn setup(settings: &Settings, upstreams: &Upstreams) -> Setup<Forwarder> {
     let authorities = upstreams.iter().map(|upstream| upstream.authority());
+    let forwarder = Forwarder {
+        upstreams: upstreams.clone(),
+    };
     Setup {
         authorities: authorities.map(str::to_owned).collect(),
-        inner: Forwarder {
-            upstreams: upstreams.clone(),
-        },
-        routes: settings.routes.clone(),
-        jwt: settings.jwt.clone(),
-        trust_forwarded: settings.server.trust_forwarded.clone(),
-        max_in_flight: settings.server.max_in_flight,
-        max_buffered_total: settings.server.max_buffered_total,
-        max_waiters: settings.server.max_waiters,
-        body_idle_timeout: settings.server.body_idle_timeout,
-        voice: settings.server.voice.clone(),
+        ..LayerSettings::from(settings).setup().round(forwarder)
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     let default = root.section("policy", |table| {
         policy::read(table, &Policy::default(), has_jwt)
     });
-    let routes = routes::read(root, default, &mut origins, has_jwt);
+    let routes = routes::read(root, default, Some(&mut origins), has_jwt);
     let log = read_log(root, over);
     let server = root.section("server", |table| read_server(table, voice.clone()));
     let upstreams = root.section("upstream_connections", |table| {
@@ -60,7 +60,8 @@ pub(super) fn read(root: &Reader<'_>, over: &Overrides) -> Settings {
     });
     let shown = server.tls.as_ref().and_then(|tls| tls.note());
     notes.extend(shown.map(|note| format!("server.{note}")));
-    let weak = warnings::of(&store, jwt.as_deref(), &routes, &voice, &log);
+    let weak = warnings::of(&store, jwt.as_deref(), &routes, &voice);
+    notes.extend(warnings::of_log(&log));
     Settings {
         listen,
         service: service.unwrap_or_else(|| defaults::SERVICE.to_owned()),
@@ -128,7 +129,7 @@ fn token(value: &Value<'_>) -> Read<OperatorToken> {
     Ok(OperatorToken::new(text))
 }
 
-fn read_store(
+pub(super) fn read_store(
     table: &Reader<'_>,
     over: &Overrides,
     named: bool,
@@ -174,7 +175,7 @@ fn read_store(
     }
 }
 
-fn read_server(table: &Reader<'_>, voice: Arc<Voice>) -> ServerSettings {
+pub(super) fn read_server(table: &Reader<'_>, voice: Arc<Voice>) -> ServerSettings {
     use defaults as d;
     let many = 1..=10_000_000;
     let timeout = TIMEOUT_MIN..=TIMEOUT_MAX;

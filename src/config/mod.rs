@@ -17,6 +17,7 @@ mod fault;
 mod file;
 mod jwt;
 mod kind;
+mod layer;
 mod nearest;
 mod origin;
 mod overrides;
@@ -39,6 +40,7 @@ use std::path::Path;
 
 pub use changes::Changes;
 pub use fault::{Fault, Faults};
+pub use layer::LayerSettings;
 pub use origin::{Configuration, Origin};
 pub use overrides::{Given, Overrides};
 pub use schema::schema;

@@ -203,6 +203,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Refuses keys that only a proxy has.
+    pub(super) fn refuse(&self, keys: &[&'static str]) {
+        self.asked.borrow_mut().extend(keys);
+        self.refuse_written(|key| keys.contains(&key));
+    }
+
+    /// Refuses what was asked for so far, but for `keys`: only a proxy has it.
+    pub(super) fn refuse_but(&self, keys: &[&'static str]) {
+        self.refuse_written(|key| self.asked.borrow().contains(&key) && !keys.contains(&key));
+    }
+
+    fn refuse_written(&self, refused: impl Fn(&str) -> bool) {
+        for (key, _) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if refused(name) {
+                self.source.fault(
+                    self.source.in_file(key.span()),
+                    format!("`{}` is of a proxy, and a layer has none", self.path(name)),
+                );
+            }
+        }
+    }
+
     /// Whether this table is written at all.
     pub(super) fn is_written(&self) -> bool {
         self.table.is_some()

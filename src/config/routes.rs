@@ -7,21 +7,25 @@ use super::reader::Reader;
 use super::words::{name, origin, pattern};
 use crate::proxy::{Policy, Routes};
 
-/// The routes over `default`. Upstreams that they name are added to `origins`, each once.
+/// The routes over `default`. Upstreams that they name are added to `origins`, each once; without those a route has none.
 pub(super) fn read(
     root: &Reader<'_>,
     default: Policy,
-    origins: &mut Vec<Uri>,
+    mut origins: Option<&mut Vec<Uri>>,
     has_jwt: bool,
 ) -> Routes {
     let mut routes = Routes::new(default.clone());
     root.sections("route", |route| {
         let path = route.get("path", pattern);
         let named = route.get("name", name);
-        let upstream = route.get("upstream", origin);
         let mut policy = policy::read(route, &default, has_jwt);
-        if let Some(origin) = upstream {
-            policy.upstream = index_of(origin, origins);
+        match &mut origins {
+            Some(origins) => {
+                if let Some(origin) = route.get("upstream", origin) {
+                    policy.upstream = index_of(origin, origins);
+                }
+            }
+            None => route.refuse(&["upstream", "preserve_host"]),
         }
         let Some(path) = path else {
             if route.spot_of(&["path"]).is_none() {

@@ -20,7 +20,6 @@ pub(super) fn of(
     jwt: Option<&TokenVerifier>,
     routes: &Routes,
     voice: &Voice,
-    log: &LogSettings,
 ) -> Vec<String> {
     let of_store = OF_STORE
         .iter()
@@ -80,8 +79,12 @@ pub(super) fn of(
         .chain(crowded)
         .chain(unasked)
         .chain(of_voice)
-        .chain(log.keys.then(|| LOG_KEYS.to_owned()))
         .collect()
+}
+
+/// What of the log a person should know.
+pub(super) fn of_log(log: &LogSettings) -> Option<String> {
+    log.keys.then(|| LOG_KEYS.to_owned())
 }
 
 /// Whether a part of the scope that tells callers apart is one of these.

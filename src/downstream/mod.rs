@@ -1,6 +1,6 @@
 //! The client's side: everything between the listening socket and the service that answers.
 //!
-//! [`serve`] accepts connections within `max_connections` and gives each a task. With certificates it begins with a `handshake` of TLS, in which
+//! [`serve`](fn@serve) accepts connections within `max_connections` and gives each a task. With certificates it begins with a `handshake` of TLS, in which
 //! ALPN offers `h2` and `http/1.1`. A connection speaks HTTP/1.1 or HTTP/2 (hyper decides by the first bytes) over a `io::ClientIo` that bounds every wait: for a head,
 //! for the next request, for a client that does not read (`streams` does so for those of HTTP/2). Each request passes `sanity` before the service sees it,
 //! so what the service gets has one framing, one `Host` and a target in origin form, and carries a [`Peer`](crate::wire::Peer).

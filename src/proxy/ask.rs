@@ -6,8 +6,11 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, FORWARDED, HOST, RANGE, TE, TRAILER, USER_AGENT, VIA,
 };
+use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+};
 
 use super::collect::{Collected, collect};
 use super::limits::Buffered;
@@ -22,7 +25,25 @@ use crate::wire;
 /// A question: its headers, and the path and query that it is about.
 pub(super) struct Question {
     headers: HeaderMap,
+    /// What else is known of whoever asks, by a service of this program.
+    extensions: Extensions,
     target: String,
+}
+
+/// On whose behalf something is asked: of a request's head, as it goes upstream, what that takes.
+pub(super) struct Asking {
+    headers: HeaderMap,
+    extensions: Extensions,
+}
+
+impl Asking {
+    /// Of a head that is ready for the upstream.
+    pub(super) fn of(head: &Parts) -> Self {
+        Self {
+            headers: head.headers.clone(),
+            extensions: head.extensions.clone(),
+        }
+    }
 }
 
 /// What the upstream answered.
@@ -35,9 +56,9 @@ pub(super) enum Told {
 }
 
 impl Question {
-    /// About an operation: with the headers of the request for it, as they go upstream, but for what is of its body, its key and its
+    /// About an operation: with the head of the request for it, as it goes upstream, but for what is of its body, its key and its
     /// conditions.
-    pub(super) fn about(request: &HeaderMap, policy: &Policy, target: String) -> Self {
+    pub(super) fn about(request: &Asking, policy: &Policy, target: String) -> Self {
         let foreign = |name: &HeaderName| {
             PREFIXES
                 .iter()
@@ -46,25 +67,35 @@ impl Question {
                 || [RANGE, TE, TRAILER].contains(name)
                 || policy.key.contains(&KeySource::Header(name.clone()))
         };
-        let lines = request.iter().filter(|(name, _)| !foreign(name));
+        let lines = request.headers.iter();
+        let lines = lines.filter(|(name, _)| !foreign(name));
         let mut headers: HeaderMap = lines
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         // A stale answer would be believed.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        Self { headers, target }
+        Self {
+            headers,
+            extensions: request.extensions.clone(),
+            target,
+        }
     }
 
     /// Whether the credentials stand that name the caller: with those and no others, since a cookie beside them may be somebody else's.
-    pub(super) fn of_caller(request: &HeaderMap, target: String) -> Self {
+    pub(super) fn of_caller(request: &Asking, target: String) -> Self {
         let of_the_way = |name: &HeaderName| *name == VIA || name.as_str().starts_with("trace");
         let sent = |name: &HeaderName| Self::tells_caller(name) || of_the_way(name);
-        let lines = request.iter().filter(|(name, _)| sent(name));
+        let lines = request.headers.iter().filter(|(name, _)| sent(name));
         let mut headers: HeaderMap = lines
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        Self { headers, target }
+        Self {
+            headers,
+            // What else was found out of the request may be by a cookie.
+            extensions: Extensions::new(),
+            target,
+        }
     }
 
     /// Whether the answer about a caller may depend on this header.
@@ -86,19 +117,22 @@ pub(super) async fn ask<F: Forward, S: Store>(
     *request.method_mut() = Method::GET;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = question.headers;
+    *request.extensions_mut() = question.extensions;
+    // It goes by no connection of the client's.
+    headers::strip_hop_by_hop(request.headers_mut());
     request.extensions_mut().insert(Target {
         upstream: policy.upstream,
         reuse: Reuse::OnlyYoung,
     });
     let answer = async {
-        let mut response = match proxy.inner.forward(request).await {
+        let mut response = match proxy.inner.ask(request).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::warn!(route = policy.route, %error, "the upstream could not be asked");
                 return None;
             }
         };
-        headers::prepare_response(response.headers_mut());
+        proxy.prepare_answer(&mut response);
         let (head, mut body) = response.into_parts();
         if head.status.is_informational() {
             return None;

@@ -1,24 +1,43 @@
-//! The service inside: it takes a request to an upstream.
+//! The service inside: another hop on the way to an upstream, or a service of this program ([`Within`](super::Within)).
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body as HttpBody;
 use tower::{Service, ServiceExt};
 
 use crate::upstream::{Reuse, SendError};
 use crate::wire::{Body, BoxError};
 
-/// A service that takes a request to an upstream; implemented by every tower service of this shape.
+/// A service that carries a request out, or has it carried out; implemented by every tower service that sends it to an upstream.
 pub trait Forward: Clone + Send + Sync + 'static {
     /// The body of its answers.
     type Body: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static;
 
-    /// Takes one request to an upstream. The future is boxed here, at the one seam between the two.
+    /// Whether it sends requests on over connections of its own: then what belongs to the client's connection ends here, and what a
+    /// proxy says is said (RFC 9110, section 7.6). Otherwise messages pass as they are.
+    const HOP: bool;
+
+    /// Hands over one request. The future is boxed here, at the one seam between the two.
     fn forward(
         &self,
         request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Self::Body>, SendError>>;
+
+    /// Asks something beside the requests.
+    fn ask(
+        &self,
+        question: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Self::Body>, SendError>> {
+        self.forward(question)
+    }
+
+    /// The other end of the connection that a request came by, where nobody else tells.
+    fn peer(&self, _: &Extensions) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// Where a forwarded request goes; an extension of it.
@@ -38,6 +57,8 @@ where
     B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
     type Body = B;
+
+    const HOP: bool = true;
 
     fn forward(
         &self,

@@ -18,7 +18,17 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct InFlight {
     metrics: Arc<Metrics>,
-    _share: Share,
+    _share: Option<Share>,
+}
+
+impl InFlight {
+    fn new(metrics: &Arc<Metrics>, share: Option<Share>) -> Self {
+        metrics.in_flight.inc();
+        Self {
+            metrics: metrics.clone(),
+            _share: share,
+        }
+    }
 }
 
 impl Drop for InFlight {
@@ -68,11 +78,12 @@ impl Limits {
     /// Leave to run one more exchange, if there is room.
     pub(super) fn enter(&self, metrics: &Arc<Metrics>) -> Option<InFlight> {
         let share = self.in_flight.take(1)?;
-        metrics.in_flight.inc();
-        Some(InFlight {
-            metrics: metrics.clone(),
-            _share: share,
-        })
+        Some(InFlight::new(metrics, Some(share)))
+    }
+
+    /// Leave to run one more exchange that takes no room.
+    pub(super) fn enter_beside(&self, metrics: &Arc<Metrics>) -> InFlight {
+        InFlight::new(metrics, None)
     }
 
     /// Leave to hold one more claim, if there is room.

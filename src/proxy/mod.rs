@@ -15,8 +15,8 @@
 //! What no policy covers takes the short way, `pass`; so does what is only observed (`observe`), with a `tap` on either body, from which
 //! an `observation` learns beside it what enforcement would have done.
 //!
-//! A request takes the settings as they are when it begins, all of them together, and ends by them ([`Idempotency::replace`]). [`Idempotency`] is a tower service round one that forwards; its errors are
-//! answers, so it never fails.
+//! A request takes the settings as they are when it begins, all of them together, and ends by them ([`Idempotency::replace`]). [`Idempotency`] is a tower service
+//! round one that forwards, or round any other of the same program (`within`); its errors are answers, so it never fails.
 
 mod account;
 mod acquire;
@@ -64,6 +64,7 @@ mod trail;
 mod upload;
 mod wait;
 mod waiters;
+mod within;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
@@ -98,7 +99,7 @@ use crate::idempotency::Secret;
 use crate::store::Store;
 use crate::telemetry::trace::Asked as Incoming;
 use crate::telemetry::{Limit, Metrics, Traces};
-use crate::upstream::headers::{ForwardContext, prepare_request};
+use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
 use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
 
 pub use forward::{Forward, Target};
@@ -108,10 +109,14 @@ pub use renamed::{Because, Naming, renamed};
 #[doc(hidden)]
 pub use respond::rebuild;
 pub use routes::{Found, RouteError, Routes};
+#[doc(hidden)]
+pub use within::serve;
+pub use within::{Advisor, ClientAddress, Within};
 
-/// Gives the requests of its routes one effect a key, round a service that forwards.
+/// Gives the requests of its routes one effect a key, round a service that forwards, or does the work itself ([`Within`]): what an
+/// [`IdempotencyLayer`](crate::IdempotencyLayer) makes. It is always ready and never fails: its errors are answers.
 ///
-/// The inner service says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
+/// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
 /// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
 /// connection the extension [`Peer`] tells.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
@@ -138,7 +143,24 @@ pub struct Parameters<F, S> {
     pub stop: Stop,
 }
 
+/// What several [`Idempotency`]s have in common that are one to their clients: the record of a key, and what all exchanges together
+/// may use.
+pub struct Common<S> {
+    secret: Secret,
+    service: Arc<str>,
+    records: Arc<Records<S>>,
+    limits: Limits,
+    waiters: Arc<Waiters>,
+    asides: Arc<Asides>,
+    metrics: Arc<Metrics>,
+    traces: Traces,
+    log_keys: bool,
+    tasks: TaskTracker,
+    stop: Stop,
+}
+
 /// What of an [`Idempotency`] can be replaced while it runs, all of it together.
+#[derive(Clone)]
 pub struct Setup<F> {
     /// The service that forwards.
     pub inner: F,
@@ -181,7 +203,7 @@ struct Shared<F, S> {
     authorities: Vec<String>,
     body_idle_timeout: Duration,
     voice: Arc<Voice>,
-    asides: Asides,
+    asides: Arc<Asides>,
     service: Arc<str>,
     records: Arc<Records<S>>,
     limits: Limits,
@@ -195,8 +217,49 @@ struct Shared<F, S> {
 
 impl<F, S: Store> Idempotency<F, S> {
     /// A proxy of these parts.
+    #[doc(hidden)]
     pub fn new(parameters: Parameters<F, S>) -> Self {
-        let Parameters {
+        let (setup, common) = parameters.split();
+        Self::of(setup, common)
+    }
+
+    /// One of several.
+    #[doc(hidden)]
+    pub fn of(setup: Setup<F>, common: Common<S>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Shared::new(setup, common))))
+    }
+
+    /// Requests that begin from now on go by `setup`. Those under way end by what they began with, however long they take: their
+    /// policy, their upstream, and how they are told of it. What is counted (exchanges, bodies, those who wait) goes on
+    /// being counted, so that new limits hold for all there is. Call it from one place at a time.
+    #[doc(hidden)]
+    pub fn replace(&self, setup: Setup<F>) {
+        let before = self.0.load_full();
+        before
+            .limits
+            .resize(setup.max_in_flight, setup.max_buffered_total);
+        before.waiters.resize(setup.max_waiters);
+        let common = Common {
+            secret: before.secret.clone(),
+            service: before.service.clone(),
+            records: before.records.clone(),
+            limits: before.limits.clone(),
+            waiters: before.waiters.clone(),
+            asides: Arc::new(before.asides.for_other_settings()),
+            metrics: before.metrics.clone(),
+            traces: before.traces.clone(),
+            log_keys: before.log_keys,
+            tasks: before.tasks.clone(),
+            stop: before.stop.clone(),
+        };
+        self.0.store(Arc::new(Shared::new(setup, common)));
+    }
+}
+
+impl<F, S: Store> Parameters<F, S> {
+    /// What is for one service, and what several can have in common.
+    pub fn split(self) -> (Setup<F>, Common<S>) {
+        let Self {
             setup,
             store,
             service,
@@ -206,43 +269,49 @@ impl<F, S: Store> Idempotency<F, S> {
             log_keys,
             tasks,
             stop,
-        } = parameters;
+        } = self;
         let limits = Limits::new(setup.max_in_flight, setup.max_buffered_total);
         let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
         let waiters = Arc::new(waiters);
         let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
-        Self(Arc::new(ArcSwap::from_pointee(Shared {
-            inner: setup.inner,
-            routes: setup.routes,
-            jwt: setup.jwt,
-            trust_forwarded: setup.trust_forwarded,
-            authorities: setup.authorities,
-            body_idle_timeout: setup.body_idle_timeout,
-            voice: setup.voice,
-            asides: Asides::default(),
+        let common = Common {
             secret,
             service: service.into(),
             records: Arc::new(records),
             limits,
             waiters,
+            asides: Arc::default(),
             metrics,
             traces,
             log_keys,
             tasks,
             stop,
-        })))
+        };
+        (setup, common)
     }
+}
 
-    /// Requests that begin from now on go by `setup`. Those under way end by what they began with, however long they take: their
-    /// policy, their upstream, and how they are told of it. What is counted (exchanges, bodies, those who wait) goes on
-    /// being counted, so that new limits hold for all there is. Call it from one place at a time.
-    pub fn replace(&self, setup: Setup<F>) {
-        let before = self.0.load_full();
-        before
-            .limits
-            .resize(setup.max_in_flight, setup.max_buffered_total);
-        before.waiters.resize(setup.max_waiters);
-        self.0.store(Arc::new(Shared {
+impl<F> Setup<F> {
+    /// The same round another service.
+    pub fn round<G>(self, inner: G) -> Setup<G> {
+        Setup {
+            inner,
+            routes: self.routes,
+            jwt: self.jwt,
+            trust_forwarded: self.trust_forwarded,
+            authorities: self.authorities,
+            max_in_flight: self.max_in_flight,
+            max_buffered_total: self.max_buffered_total,
+            max_waiters: self.max_waiters,
+            body_idle_timeout: self.body_idle_timeout,
+            voice: self.voice,
+        }
+    }
+}
+
+impl<F, S> Shared<F, S> {
+    fn new(setup: Setup<F>, common: Common<S>) -> Self {
+        Self {
             inner: setup.inner,
             routes: setup.routes,
             jwt: setup.jwt,
@@ -250,18 +319,36 @@ impl<F, S: Store> Idempotency<F, S> {
             authorities: setup.authorities,
             body_idle_timeout: setup.body_idle_timeout,
             voice: setup.voice,
-            asides: before.asides.for_other_settings(),
-            secret: before.secret.clone(),
-            service: before.service.clone(),
-            records: before.records.clone(),
-            limits: before.limits.clone(),
-            waiters: before.waiters.clone(),
-            metrics: before.metrics.clone(),
-            traces: before.traces.clone(),
-            log_keys: before.log_keys,
-            tasks: before.tasks.clone(),
-            stop: before.stop.clone(),
-        }));
+            asides: common.asides,
+            secret: common.secret,
+            service: common.service,
+            records: common.records,
+            limits: common.limits,
+            waiters: common.waiters,
+            metrics: common.metrics,
+            traces: common.traces,
+            log_keys: common.log_keys,
+            tasks: common.tasks,
+            stop: common.stop,
+        }
+    }
+}
+
+impl<S> Clone for Common<S> {
+    fn clone(&self) -> Self {
+        Self {
+            secret: self.secret.clone(),
+            service: self.service.clone(),
+            records: self.records.clone(),
+            limits: self.limits.clone(),
+            waiters: self.waiters.clone(),
+            asides: self.asides.clone(),
+            metrics: self.metrics.clone(),
+            traces: self.traces.clone(),
+            log_keys: self.log_keys,
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        }
     }
 }
 
@@ -300,6 +387,14 @@ impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request.
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (mut head, body) = request.into_parts();
+        if let Some(addr) = self.inner.peer(&head.extensions) {
+            let ip = addr.ip().to_canonical();
+            head.extensions.insert(Peer {
+                addr,
+                trusted: self.trust_forwarded.iter().any(|net| net.contains(&ip)),
+                scheme: "http",
+            });
+        }
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy.clone(), found.covered);
@@ -346,12 +441,27 @@ impl<F: Forward, S: Store> Shared<F, S> {
         policy: &Policy,
         covered: bool,
     ) -> Result<(InFlight, Named), Problem> {
-        key::check_connection(&head.headers, policy)?;
-        let permit = self.enter()?;
-        if !covered {
-            return Ok((permit, Named::Nothing));
+        self.check_connection(&head.headers, policy)?;
+        let early = if F::HOP { Some(self.enter()?) } else { None };
+        let named = if covered {
+            self.named(head, policy)?
+        } else {
+            Named::Nothing
+        };
+        let permit = match (early, &named) {
+            (Some(permit), _) => permit,
+            (None, Named::Nothing) => self.enter_to_pass()?,
+            (None, Named::Keyed(_) | Named::InBody) => self.enter()?,
+        };
+        Ok((permit, named))
+    }
+
+    /// That nothing is stripped of which the key, the scope or the caller is made.
+    fn check_connection(&self, headers: &HeaderMap, policy: &Policy) -> Result<(), Problem> {
+        if F::HOP {
+            key::check_connection(headers, policy)?;
         }
-        Ok((permit, self.named(head, policy)?))
+        Ok(())
     }
 
     /// What names a covered request, as far as its head tells.
@@ -371,8 +481,25 @@ impl<F: Forward, S: Store> Shared<F, S> {
         })
     }
 
-    /// Makes a received head one for the upstream.
+    /// Leave to run what needs no guarantee: a program has limits of its own for that.
+    fn enter_to_pass(&self) -> Result<InFlight, Problem> {
+        if F::HOP {
+            self.enter()
+        } else {
+            Ok(self.limits.enter_beside(&self.metrics))
+        }
+    }
+
+    /// How long what needs no guarantee may stand still: `limit`, if there is one.
+    fn patience_to_pass(&self, limit: Duration) -> Duration {
+        if F::HOP { limit } else { FOREVER }
+    }
+
+    /// Makes a received head one for the upstream. A service of this program gets it as it came.
     fn prepare(&self, head: &mut Parts, policy: &Policy) {
+        if !F::HOP {
+            return;
+        }
         let peer = head.extensions.remove::<Peer>();
         let trail = head.extensions.remove::<Trail>();
         // What the connection left there is for this proxy, and not for the one that forwards.
@@ -401,6 +528,13 @@ impl<F: Forward, S: Store> Shared<F, S> {
             head.extensions.insert(trail);
         }
     }
+
+    /// Makes the upstream's answer one for the client.
+    fn prepare_answer<B>(&self, response: &mut Response<B>) {
+        if F::HOP {
+            prepare_response(response.headers_mut());
+        }
+    }
 }
 
 /// What the span of a request tells of it.
@@ -421,3 +555,6 @@ fn incoming<'a>(head: &'a Parts, found: &Found<'a>) -> Incoming<'a> {
         headers: &head.headers,
     }
 }
+
+/// Thirty years: more could not be added to the time of a clock.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);

@@ -24,7 +24,7 @@ use super::respond::{Answer, outcome_of};
 use super::source::{self, BodySoFar, Sought};
 use super::tap::{Sight, Tap};
 use super::upload::Upload;
-use super::{Forward, Shared, key};
+use super::{Forward, Shared};
 use crate::idempotency::response_rule::{Body as Known, Judged};
 use crate::store::Store;
 use crate::telemetry::Outcome;
@@ -39,7 +39,7 @@ pub(super) async fn answer<F: Forward, S: Store>(
     covered: bool,
     account: Account,
 ) -> Response<Body> {
-    let permit = match proxy.enter() {
+    let permit = match proxy.enter_to_pass() {
         Ok(permit) => permit,
         Err(problem) => {
             let answer = Answer::problem(problem);
@@ -93,7 +93,9 @@ fn look<F: Forward, S: Store>(
     policy: &Policy,
 ) -> Result<Named, Outcome> {
     let counted = |problem: Problem| outcome_of(problem.code).observed();
-    key::check_connection(&head.headers, policy).map_err(counted)?;
+    proxy
+        .check_connection(&head.headers, policy)
+        .map_err(counted)?;
     let mut named = proxy.named(head, policy).map_err(counted)?;
     if matches!(named, Named::InBody)
         && holding(proxy, &named, head, policy).hold() == Some(Hold::Nothing)
@@ -145,8 +147,14 @@ fn tapped<F: Forward, S: Store>(
 }
 
 /// A request to pass, however large it is.
-fn passing<F, S>(proxy: &Shared<F, S>, head: Parts, body: Body, permit: InFlight) -> Passing {
-    let upload = Upload::new(None, body, None, proxy.body_idle_timeout);
+fn passing<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    head: Parts,
+    body: Body,
+    permit: InFlight,
+) -> Passing {
+    let idle = proxy.patience_to_pass(proxy.body_idle_timeout);
+    let upload = Upload::new(None, body, None, idle);
     Passing {
         head,
         received: Received::Streamed(Box::new(upload)),

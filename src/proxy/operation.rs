@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
 use http::request::Parts;
+use tracing::Instrument;
 
 use super::account::{Account, Tell, Told};
 use super::acquire::{Acquired, Denied, acquire};
@@ -59,9 +60,10 @@ impl Operation {
         let policy = self.policy.clone();
         let (tell, told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
-        proxy
-            .tasks
-            .spawn(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
+        proxy.tasks.spawn(
+            self.run(proxy.clone(), tell, Arc::clone(&claimed))
+                .in_current_span(),
+        );
         let mut patience = pin!(progress.stalled_for(client_timeout));
         let answer = tokio::select! {
             biased;
@@ -126,7 +128,7 @@ impl Operation {
                     Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                 };
                 proxy.prepare(&mut head, &policy);
-                let asker = Asker::of(&policy, &head.headers, &keyed.text);
+                let asker = Asker::of(&policy, &head, &keyed.text);
                 if claim.taken_over {
                     head.headers
                         .insert(names::ATTEMPT, claim.record.attempts.into());

@@ -32,14 +32,15 @@ pub(super) struct Passing {
 
 impl Passing {
     /// A request of which nothing was read yet.
-    pub(super) fn unread<F, S>(
+    pub(super) fn unread<F: Forward, S: Store>(
         proxy: &Shared<F, S>,
         head: Parts,
         body: Body,
         policy: &Policy,
         permit: InFlight,
     ) -> Self {
-        let upload = Upload::new(None, body, policy.max_request_body, proxy.body_idle_timeout);
+        let idle = proxy.patience_to_pass(proxy.body_idle_timeout);
+        let upload = Upload::new(None, body, policy.max_request_body, idle);
         Self {
             head,
             received: Received::Streamed(Box::new(upload)),
@@ -59,7 +60,8 @@ pub(super) async fn pass<F: Forward, S: Store>(
         received,
         permit,
     } = passing;
-    let upgrade = headers::is_upgrade(&head.headers);
+    // Elsewhere it is the service's own matter.
+    let upgrade = headers::is_upgrade(&head.headers).filter(|_| F::HOP);
     let from_client = upgrade
         .is_some()
         .then(|| head.extensions.remove::<hyper::upgrade::OnUpgrade>())
@@ -88,7 +90,7 @@ pub(super) async fn pass<F: Forward, S: Store>(
     let sent = tokio::select! {
         biased;
         sent = proxy.attempt(Request::from_parts(head, body), 0) => sent,
-        () = progress.stalled_for(policy.upstream_timeout) => {
+        () = progress.stalled_for(proxy.patience_to_pass(policy.upstream_timeout)) => {
             trail.asked(began.elapsed());
             return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
         }
@@ -105,8 +107,8 @@ pub(super) async fn pass<F: Forward, S: Store>(
     };
     proxy.metrics.upstream_took(began.elapsed());
     let switched = headers::is_upgrade(response.headers());
-    headers::prepare_response(response.headers_mut());
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    proxy.prepare_answer(&mut response);
+    if F::HOP && response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(from_client), Some(protocols)) = (from_client, switched) else {
             return Answer::problem(Problem::new(
                 Code::UpstreamFailed,

@@ -1,9 +1,8 @@
 //! The upstream's word on an operation in doubt, and on the credentials of whoever asks for a stored answer.
 
-use http::HeaderMap;
 use http::request::Parts;
 
-use super::ask::{Question, Told, ask};
+use super::ask::{Asking, Question, Told, ask};
 use super::key::Keyed;
 use super::limits::Buffered;
 use super::policy::{Policy, Probe, ReplayCheck, ScopePart};
@@ -60,9 +59,9 @@ pub(super) async fn probe<F: Forward, S: Store>(
     let Some(target) = path.fill(&keyed.text) else {
         return unknown();
     };
-    let headers = upstream_headers(proxy, request, policy);
+    let asking = asking(proxy, request, policy);
     let mut held = proxy.limits.buffer();
-    let question = Question::about(&headers, policy, target);
+    let question = Question::about(&asking, policy, target);
     let Some(told) = ask(proxy, policy, question, &mut held).await else {
         return unknown();
     };
@@ -160,9 +159,9 @@ async fn asked<F: Forward, S: Store>(
     if proxy.asides.stand(&answer) {
         return Vouched::Yes;
     }
-    let headers = upstream_headers(proxy, request, policy);
+    let asking = asking(proxy, request, policy);
     let mut held = proxy.limits.buffer();
-    let question = Question::of_caller(&headers, check.path.to_string());
+    let question = Question::of_caller(&asking, check.path.to_string());
     match ask(proxy, policy, question, &mut held).await {
         Some(told) if check.ok.contains(told.status().as_u16()) => {
             proxy.asides.remember(answer, check.cache);
@@ -194,13 +193,9 @@ fn digest(check: &ReplayCheck, request: &Parts, policy: &Policy) -> Digest {
     hasher.finish()
 }
 
-/// The headers of a request as they would go upstream.
-fn upstream_headers<F: Forward, S: Store>(
-    proxy: &Shared<F, S>,
-    request: &Parts,
-    policy: &Policy,
-) -> HeaderMap {
+/// On behalf of a request, as it would go upstream.
+fn asking<F: Forward, S: Store>(proxy: &Shared<F, S>, request: &Parts, policy: &Policy) -> Asking {
     let mut head = request.clone();
     proxy.prepare(&mut head, policy);
-    head.headers
+    Asking::of(&head)
 }

@@ -1,9 +1,10 @@
 //! The answer of a GET in the place of one that says that the thing is there already.
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
-use super::ask::{Question, Told, ask};
+use super::ask::{Asking, Question, Told, ask};
 use super::limits::Buffered;
 use super::policy::Policy;
 use super::{Forward, Shared};
@@ -12,21 +13,21 @@ use crate::store::Store;
 
 /// By whom and about what the upstream can be asked while a request is under way.
 pub(super) struct Asker {
-    /// The headers of the request, as they went upstream.
-    pub(super) headers: HeaderMap,
+    /// On behalf of the request.
+    pub(super) asking: Asking,
     /// Its key.
     pub(super) key: Key,
 }
 
 impl Asker {
     /// Keeps what it takes, where the policy may ask.
-    pub(super) fn of(policy: &Policy, headers: &HeaderMap, key: &Key) -> Option<Self> {
+    pub(super) fn of(policy: &Policy, head: &Parts, key: &Key) -> Option<Self> {
         let asks = policy
             .responses
             .iter()
             .any(|rule| rule.reply_from.is_some());
         asks.then(|| Self {
-            headers: headers.clone(),
+            asking: Asking::of(head),
             key: key.clone(),
         })
     }
@@ -41,7 +42,7 @@ impl Asker {
         held: &mut Buffered,
     ) -> Option<(Response<Bytes>, HeaderMap)> {
         let target = from.fill(&self.key)?;
-        let question = Question::about(&self.headers, policy, target);
+        let question = Question::about(&self.asking, policy, target);
         let Some(told) = ask(proxy, policy, question, held).await else {
             if proxy.stop.deadline.is_cancelled() {
                 std::future::pending::<()>().await;

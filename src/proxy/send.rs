@@ -13,7 +13,7 @@ use super::payload::Received;
 use super::{Forward, Shared, Target, retry};
 use crate::fault::{Seeded, seeded};
 use crate::store::Store;
-use crate::upstream::{Gate, NotSentReason, Reuse, SendError, headers};
+use crate::upstream::{Gate, NotSentReason, Reuse, SendError};
 use crate::wire;
 
 /// A request without an answer.
@@ -54,7 +54,7 @@ pub(super) async fn send<F: Forward, S: Store>(
     loop {
         let may_retry = tries < policy.retry.attempts;
         let answer = proxy.attempt(request, tries - 1).await.map(|mut response| {
-            headers::prepare_response(response.headers_mut());
+            proxy.prepare_answer(&mut response);
             response
         });
         request = match (answer, &again) {

@@ -176,6 +176,21 @@ impl Upstream {
     }
 }
 
+impl Gate {
+    /// Whether the request may still be sent; asked where that is not known.
+    pub async fn is_open(&self) -> bool {
+        // Renewing takes its time too, and this process may sleep through any of it.
+        let mut fresh_until = self.fresh_until;
+        while Instant::now() > fresh_until {
+            match (self.renew)().await {
+                Some(until) => fresh_until = until,
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
 impl fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -61,6 +61,12 @@ pub enum UnansweredReason {
     /// The connection was closed or reset before a whole response head.
     #[error("the connection was lost: {0}")]
     Lost(hyper::Error),
+    /// In the place of an upstream is a service of this program, which failed.
+    #[error("the service failed: {0}")]
+    Service(wire::BoxError),
+    /// It panicked.
+    #[error("the service panicked")]
+    Panicked,
 }
 
 impl UnansweredReason {

@@ -36,13 +36,8 @@ impl Loan {
             && Instant::now() > gate.fresh_until
             && !fault::seeded(Seeded::NoLookAtTheClock)
         {
-            // Renewing takes its time too, and this process may sleep through any of it.
-            let mut fresh_until = gate.fresh_until;
-            while Instant::now() > fresh_until {
-                fresh_until = match (gate.renew)().await {
-                    Some(until) => until,
-                    None => return not_sent(request, NotSentReason::GateClosed),
-                };
+            if !gate.is_open().await {
+                return not_sent(request, NotSentReason::GateClosed);
             }
             if self.idle_for().is_some() && !self.is_alive() {
                 self.died(false);

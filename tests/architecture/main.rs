@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use source::{Source, sources};
 
 /// From the top; modules of one floor are strangers to each other.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["main"],
     &["app"],
+    &["layer"],
     &["config"],
     &["downstream", "proxy", "admin"],
     &["upstream", "store"],

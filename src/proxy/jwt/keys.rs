@@ -1,11 +1,9 @@
 //! The keys that tokens are verified by, from their files.
 
-use std::collections::HashSet;
-
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -67,7 +65,7 @@ pub(super) fn secret(file: &[u8], rules: &TokenRules) -> Result<VerifyingKey, Ba
     }
     Ok(VerifyingKey {
         key: DecodingKey::from_secret(secret),
-        validation: validation(rules.algorithms.clone(), rules),
+        algorithms: rules.algorithms.clone(),
     })
 }
 
@@ -118,10 +116,8 @@ fn verifying(jwk: Jwk, rules: &TokenRules) -> Option<(Option<String>, VerifyingK
             && fits(&jwk, &key, *algorithm)
     };
     let algorithms: Vec<Algorithm> = rules.algorithms.iter().copied().filter(fits).collect();
-    (of_signatures && verifies && !algorithms.is_empty()).then(|| {
-        let validation = validation(algorithms, rules);
-        (jwk.common.key_id, VerifyingKey { key, validation })
-    })
+    (of_signatures && verifies && !algorithms.is_empty())
+        .then(|| (jwk.common.key_id, VerifyingKey { key, algorithms }))
 }
 
 /// Whether a key is of the kind and size that the algorithm takes.
@@ -149,27 +145,6 @@ fn fits(jwk: &Jwk, key: &DecodingKey, algorithm: Algorithm) -> bool {
         },
         _ => false,
     }
-}
-
-fn validation(algorithms: Vec<Algorithm>, rules: &TokenRules) -> Validation {
-    let mut validation = Validation {
-        algorithms,
-        // The times are looked at apart (`TokenVerifier::signed`).
-        validate_exp: false,
-        validate_nbf: false,
-        validate_aud: rules.audience.is_some(),
-        required_spec_claims: HashSet::new(),
-        ..Validation::default()
-    };
-    if let Some(issuer) = &rules.issuer {
-        validation.set_issuer(&[issuer]);
-        validation.required_spec_claims.insert("iss".to_owned());
-    }
-    if let Some(audience) = &rules.audience {
-        validation.set_audience(&[audience]);
-        validation.required_spec_claims.insert("aud".to_owned());
-    }
-    validation
 }
 
 /// Bytes of a modulus: 2048 bits (RFC 7518, section 3.3) to what ring takes, 8192.
