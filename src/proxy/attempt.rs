@@ -15,7 +15,12 @@ impl<F: Forward, S> Shared<F, S> {
         mut request: Request<Body>,
         resends: u32,
     ) -> Result<Response<F::Body>, SendError> {
-        let trail: Option<Trail> = request.extensions().get().cloned();
+        let trail: Option<Trail> = if F::HOP {
+            request.extensions().get().cloned()
+        } else {
+            // A service of this program gets the extensions that were there.
+            request.extensions_mut().remove()
+        };
         let span = trail.as_ref().and_then(Trail::span).map(|span| {
             let target = request.extensions().get::<Target>();
             let authority = target.and_then(|target| self.authorities.get(target.upstream));

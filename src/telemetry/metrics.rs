@@ -85,6 +85,9 @@ impl Metrics {
         };
         metrics.register();
         // A counter that begins when it is first needed shows no increase then.
+        for result in ReloadResult::ALL.iter().copied() {
+            drop(metrics.reloads.get_or_create(&ReloadLabels { result }));
+        }
         for limit in Limit::ALL.iter().copied() {
             drop(metrics.limit_reached.get_or_create(&LimitLabels { limit }));
         }
