@@ -2,15 +2,18 @@
 //!
 //! [`serve_admin`] takes connections, `guard` keeps web pages out (a browser on the operator's machine can be made to call
 //! it, by rebinding a name or across origins), and `pages` answers. Probes and metrics are for everybody who reaches it; the rest,
-//! under `/v1`, is for who has the [`OperatorToken`], where there is one.
+//! under `/v1`, is for who has the [`OperatorToken`], where there is one. `page` is for a person with a browser: it holds no data itself,
+//! asks `/v1` for them, and so is given to everybody too.
 //!
 //! `keys` lists, shows and settles records. What a change comes to is decided by [`crate::idempotency::operator`], and written by
 //! compare-and-set. What is to be told otherwise comes from a [`Report`], and what is operated on from [`Operated`]; the program gives
 //! both, so this module knows neither the path of a request nor the upstream.
 
+mod activity;
 mod answer;
 mod guard;
 mod keys;
+mod page;
 mod pages;
 mod reload;
 mod serve;

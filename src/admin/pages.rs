@@ -6,7 +6,7 @@ use hyper::body::Body;
 
 use super::answer::{Answer, Refusal, json, text, typed};
 use super::keys::Caller;
-use super::{Admin, guard, keys, reload};
+use super::{Admin, activity, guard, keys, page, reload};
 use crate::telemetry::Metrics;
 use crate::wire::BoxError;
 
@@ -16,12 +16,12 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    page(admin, request, caller)
+    found(admin, request, caller)
         .await
         .unwrap_or_else(Answer::from)
 }
 
-async fn page<B>(admin: &Admin, request: Request<B>, caller: Caller) -> Result<Answer, Refusal>
+async fn found<B>(admin: &Admin, request: Request<B>, caller: Caller) -> Result<Answer, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -29,6 +29,7 @@ where
     guard::check(request.headers(), &admin.hosts)?;
     let path = request.uri().path().to_owned();
     let probe: Option<fn(&Admin, Option<&str>) -> Answer> = match path.as_str() {
+        "/" => Some(|_, _| page::answer()),
         "/livez" => Some(|_, _| text(StatusCode::OK, "ok\n")),
         "/readyz" => Some(ready),
         "/metrics" => Some(metrics),
@@ -52,6 +53,10 @@ where
         Some("config") => {
             only_read(&request)?;
             Ok(json(&admin.operated.settings(), None))
+        }
+        Some("activity") => {
+            only_read(&request)?;
+            Ok(activity::answer(admin))
         }
         Some("reload") => reload::answer(admin, &request).await,
         Some("keys") => {

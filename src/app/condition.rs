@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -93,6 +93,7 @@ impl Report for Condition {
             .get()
             .map(|store| store.health())
             .unwrap_or_default();
+        self.metrics.activity.sample(SystemTime::now());
         self.metrics.store_up.set(health.up.into());
         let evicted = i64::try_from(health.evicted).unwrap_or(i64::MAX);
         self.metrics.store_evicted_keys.set(evicted);

@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::Activity;
+
 /// Everything that is counted. Cheap to update from any thread; the plain counters and gauges are public.
 #[derive(Debug)]
 pub struct Metrics {
@@ -39,6 +41,8 @@ pub struct Metrics {
     pub cookies_without_caller: Counter,
     /// Spans that could not be exported.
     pub spans_dropped: Counter,
+    /// The last hour, for the operators' page; not among the metrics.
+    pub activity: Activity,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     limit_reached: Family<LimitLabels, Counter>,
@@ -72,6 +76,7 @@ impl Metrics {
             store_epoch_changes: Counter::default(),
             cookies_without_caller: Counter::default(),
             spans_dropped: Counter::default(),
+            activity: Activity::default(),
             registry: Registry::with_prefix("idemproxy"),
             requests: Family::default(),
             limit_reached: Family::default(),
@@ -96,6 +101,7 @@ impl Metrics {
 
     /// Counts a request that is answered.
     pub fn request(&self, route: &str, outcome: Outcome) {
+        self.activity.count(outcome);
         self.requests
             .get_or_create(&RequestLabels {
                 route: route.to_owned(),

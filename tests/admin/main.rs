@@ -12,6 +12,7 @@ mod support;
 mod command;
 mod desk;
 mod guarded;
+mod page;
 mod world;
 
 /// What holds in every store.
