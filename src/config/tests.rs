@@ -226,6 +226,7 @@ fn each_fault_is_told_with_its_place_the_text_and_what_was_expected() {
         ("[[route]]\npath = \"/a/{id\"", "3:8: \"/a/{id\": expected a name in each pair of braces, as in {id} or {*rest}".to_owned()),
         ("[[route]]\npath = \"/{*a}/b\"", "3:8: \"/{*a}/b\": expected {*rest} at the end alone".to_owned()),
         ("[[route]]\npath = \"/{a}{b}\"", "3:8: \"/{a}{b}\": expected no more than one {name} in a segment".to_owned()),
+        ("[[route]]\npath = \"/v{a}\"", "3:8: \"/v{a}\": expected {name} to be a whole segment".to_owned()),
         ("[[route]]\npath = \"/a/../b\"", "3:8: \"/a/../b\": expected a path without dot segments: requests for it are refused".to_owned()),
         ("[[route]]\npath = \"/a/%2E\"", "3:8: \"/a/%2E\": expected a path without dot segments: requests for it are refused".to_owned()),
         ("[policy]\nretry = { on = [], attempt = 3 }", "3:20: attempt: unknown key, did you mean `attempts`?".to_owned()),

@@ -106,7 +106,7 @@ impl Awaited {
                     Err(otherwise) => *otherwise,
                 };
                 let judged = ruled(policy, answered.status, headers, known);
-                let (says, rule) = finality(judged, policy, answered.status);
+                let (says, rule) = finality(judged, policy, answered.status, headers);
                 (says, rule.and_then(|rule| rule.retention))
             }
         };

@@ -17,7 +17,7 @@ use crate::idempotency::json::{Json, JsonError, unmarked};
 use crate::idempotency::response_rule::{self, Answer, Judged};
 use crate::idempotency::{Finality, ResponseRule, built_in};
 use crate::telemetry::{Limit, Metrics};
-use crate::wire::{self, BoxError};
+use crate::wire::{self, BoxError, Code, names};
 
 /// An answer that was judged.
 pub(super) struct Verdict<'p, B> {
@@ -149,6 +149,7 @@ pub(super) fn finality<'p>(
     judged: Judged<'p>,
     policy: &Policy,
     status: StatusCode,
+    headers: &HeaderMap,
 ) -> (Finality, Option<&'p ResponseRule>) {
     let status = status.as_u16();
     let rule = match judged {
@@ -157,6 +158,7 @@ pub(super) fn finality<'p>(
     };
     let finality = match rule {
         Some(rule) => rule.outcome,
+        None if is_claimed_behind(headers) => Finality::Unknown,
         // By these the operator says that nothing was carried out.
         None if policy.retry.on_status.contains(&status) => Finality::Release,
         None => built_in(status),
@@ -167,9 +169,23 @@ pub(super) fn finality<'p>(
     }
 }
 
+/// Whether a proxy like this one stands behind, whose record of the key is not released: then the operation was or may be carried out,
+/// and what it says of that, mostly by 409, does not free the key.
+fn is_claimed_behind(headers: &HeaderMap) -> bool {
+    let codes = [
+        Code::RecordUnreadable,
+        Code::InProgress,
+        Code::OutcomeUnknown,
+        Code::ResponseNotStored,
+        Code::CredentialsChanged,
+    ];
+    let said = headers.get(names::ERROR);
+    said.is_some_and(|said| codes.iter().any(|code| said == code.kebab()))
+}
+
 impl<'p, B> Verdict<'p, B> {
     fn of(judged: Judged<'p>, policy: &Policy, answer: Read<B>) -> Self {
-        let (finality, rule) = finality(judged, policy, answer.status());
+        let (finality, rule) = finality(judged, policy, answer.status(), answer.headers());
         let error = match (finality, rule, judged) {
             (Finality::Release, None, _) => "the upstream's status says so",
             (Finality::Release, Some(_), _) => "a response rule says so",
@@ -192,6 +208,13 @@ impl<B> Read<B> {
         match self {
             Self::Head(response) | Self::Large(response, ..) => response.status(),
             Self::Whole(response, _) => response.status(),
+        }
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Head(response) | Self::Large(response, ..) => response.headers(),
+            Self::Whole(response, _) => response.headers(),
         }
     }
 }

@@ -182,7 +182,7 @@ fn told<F: Forward, S: Store>(
             Judgement::ByBody(head.headers.clone())
         }
         judged => {
-            let (finality, rule) = finality(judged, policy, head.status);
+            let (finality, rule) = finality(judged, policy, head.status, &head.headers);
             Judgement::Final(finality, rule.and_then(|rule| rule.retention))
         }
     };

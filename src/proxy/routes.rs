@@ -61,6 +61,11 @@ impl Routes {
     /// The pattern is malformed or ambiguous, or another route of this path covers one of the methods already.
     pub fn add(&mut self, pattern: &str, policy: Policy) -> Result<(), RouteError> {
         let policy = Arc::new(policy);
+        if !has_whole_names(pattern) {
+            return Err(RouteError::Pattern(
+                "expected {name} to be a whole segment".to_owned(),
+            ));
+        }
         let (written, pattern) = (pattern, &*canonical(pattern));
         match self.groups.iter_mut().find(|(known, _)| known == pattern) {
             Some((_, group)) => {
@@ -156,6 +161,16 @@ fn tell_apart(one: &Policy, other: &Policy) -> Result<(), RouteError> {
         )),
         None => Ok(()),
     }
+}
+
+/// Whether each name is a whole segment. The router knows names within one too, but does not come back from `/{a}.json` to `/{a}/b`,
+/// so that a path might go round its route.
+fn has_whole_names(pattern: &str) -> bool {
+    pattern.split('/').all(|segment| {
+        let names = segment.replace("{{", "").replace("}}", "");
+        let is_whole = names.starts_with('{') && (names.ends_with('}') || !names.contains('}'));
+        is_whole || !names.contains('{')
+    })
 }
 
 /// How much each segment of a pattern says; of two patterns that match a path, the greater one is the more specific.

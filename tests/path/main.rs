@@ -20,6 +20,7 @@ mod bodies;
 mod explained;
 mod faulty;
 mod formats;
+mod in_series;
 mod observed;
 mod probes_faults;
 mod redis_faults;
