@@ -49,9 +49,14 @@ pub fn run(configuration: Configuration) -> ExitCode {
     block_on(&configuration.settings.log.clone(), async move {
         let hangups = hangups()?;
         let app = App::bind(configuration).await?;
-        tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
+        let reloads = tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let (stop, hurry) = stop_signals()?;
-        app.run(stop.cancelled(), hurry.cancelled()).await;
+        let stopped = async {
+            stop.cancelled().await;
+            // A manager that was told of the drain must not hear of serving again.
+            reloads.abort();
+        };
+        app.run(stopped, hurry.cancelled()).await;
         Ok(())
     })
 }
@@ -62,9 +67,7 @@ pub fn demo(mut settings: Settings) -> ExitCode {
         let api = ToyApi::bind().await?;
         settings.upstreams[0].origin = api.origin()?;
         let upstream = settings.upstreams[0].clone();
-        let hangups = hangups()?;
         let app = App::bind(settings).await?;
-        tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let address = app.address()?;
         let api = tokio::spawn(api.serve());
         let show = tokio::spawn(async move { demo::show(address, &upstream).await });
@@ -84,10 +87,13 @@ fn block_on(log: &LogSettings, run: impl Future<Output = Result<(), BoxError>>) 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    match runtime
-        .map_err(BoxError::from)
-        .and_then(|runtime| runtime.block_on(run))
-    {
+    let ended = runtime.map_err(BoxError::from).and_then(|runtime| {
+        let ended = runtime.block_on(run);
+        // A file that does not answer must not keep the process from ending.
+        runtime.shutdown_timeout(LAST_WORDS);
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -45,6 +45,8 @@ struct Running {
 pub(super) enum Refused {
     #[error("there is nothing to reload: the program was started without a configuration file")]
     NoFile,
+    #[error("the configuration came from what is no regular file, and cannot be read again")]
+    NotAFile,
     #[error("the configuration is faulty")]
     Faulty(Faults),
     #[error("{0}")]
@@ -109,9 +111,18 @@ impl Reloader {
         forget_keys: bool,
     ) -> Result<Reloaded, Refused> {
         let reloader = self.clone();
-        let reloaded = tokio::task::spawn_blocking(move || reloader.now(forget_keys)).await;
-        let reloaded = reloaded.unwrap_or(Err(Refused::Died));
-        match &reloaded {
+        // Whoever asked may leave: what came of it is said all the same, and before the next one begins.
+        let reloaded = tokio::task::spawn_blocking(move || {
+            let mut running = locked(&reloader.running);
+            let reloaded = reloader.now(&mut running, forget_keys);
+            reloader.say(by, forget_keys, &reloaded);
+            reloaded
+        });
+        reloaded.await.unwrap_or(Err(Refused::Died))
+    }
+
+    fn say(&self, by: &str, forget_keys: bool, reloaded: &Result<Reloaded, Refused>) {
+        match reloaded {
             Ok(Reloaded { hash, warnings }) => {
                 self.metrics.reloaded(ReloadResult::Applied);
                 tracing::info!(by, hash, forget_keys, "the configuration is reloaded");
@@ -129,15 +140,15 @@ impl Reloader {
                 }
             }
         }
-        reloaded
     }
 
     /// Everything that may fail comes first; from then on nothing does.
-    fn now(&self, forget_keys: bool) -> Result<Reloaded, Refused> {
-        let mut running = locked(&self.running);
+    fn now(&self, running: &mut Running, forget_keys: bool) -> Result<Reloaded, Refused> {
         let origin = &running.configuration.origin;
-        if origin.path().is_none() {
-            return Err(Refused::NoFile);
+        let path = origin.path().ok_or(Refused::NoFile)?;
+        // A pipe is empty once it was read, and opening one may wait for ever.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Refused::NotAFile);
         }
         *locked(&self.tried) = origin.content();
         let configuration = origin.load().map_err(Refused::Faulty)?;
@@ -187,9 +198,10 @@ impl Reload for Arc<Reloader> {
             reloaded.map_err(|refused| Refusal {
                 status: match refused {
                     Refused::Faulty(_) | Refused::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                    Refused::NoFile | Refused::NeedsRestart(_) | Refused::ForgetsKeys(_) => {
-                        StatusCode::CONFLICT
-                    }
+                    Refused::NoFile
+                    | Refused::NotAFile
+                    | Refused::NeedsRestart(_)
+                    | Refused::ForgetsKeys(_) => StatusCode::CONFLICT,
                     Refused::Died => StatusCode::INTERNAL_SERVER_ERROR,
                 },
                 faults: refused.faults(),
@@ -206,7 +218,7 @@ impl Refused {
             Self::Faulty(faults) | Self::NeedsRestart(faults) | Self::ForgetsKeys(faults) => {
                 faults.iter().map(ToString::to_string).collect()
             }
-            Self::NoFile | Self::Unusable(_) | Self::Died => Vec::new(),
+            Self::NoFile | Self::NotAFile | Self::Unusable(_) | Self::Died => Vec::new(),
         }
     }
 }

@@ -62,7 +62,10 @@ fn restart(before: &Configuration, now: &Configuration) -> Vec<Fault> {
             "admin",
             *admin != was.admin && address(admin) == address(&was.admin),
         ),
-        ("store", *store != was.store),
+        (
+            "store",
+            *store != was.store || now.store_files != before.store_files,
+        ),
         ("log", *log != was.log),
     ] {
         if !is_changed {
@@ -95,7 +98,16 @@ fn forgets<'a>(before: &'a Configuration, now: &'a Configuration) -> Vec<Fault> 
             Because::FingerprintIgnore => ("policy", "fingerprint_ignore"),
             Because::Jwt => ("jwt", "keys"),
             Because::TrustForwarded => ("server", "trust_forwarded"),
+            Because::Mode => ("policy", "mode"),
+            Because::Methods => ("policy", "methods"),
         };
+        if matches!(because, Because::Mode | Because::Methods) {
+            let written = index.checked_sub(1);
+            let expected = format!(
+                "`{key}` takes requests out of route {route} whose keys were used so far, so that their retries would run again"
+            );
+            return now.written.fault(section, key, written, expected);
+        }
         let what = match because {
             Because::Jwt => "[jwt]".to_owned(),
             Because::TrustForwarded => "`server.trust_forwarded`".to_owned(),

@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::written::Written;
 use super::{file_text, from_toml};
 use crate::idempotency::digest::{Digest, Hasher};
+use crate::tls::ClientFiles;
 
 /// Where a configuration comes from: a file, if there is one, and what comes before it.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Configuration {
     /// [`Origin::content`] before it was read: where that is another later, there is something to read again.
     pub content: Digest,
     pub(super) written: Written,
+    /// What the files say that the store's connections are made with.
+    pub(super) store_files: Digest,
 }
 
 impl Origin {
@@ -56,8 +59,20 @@ impl Origin {
             Some(path) => (path.display().to_string(), file_text(path)?),
             None => (String::new(), String::new()),
         };
+        let settings = from_toml(&name, &text, &self.overrides)?;
+        let ClientFiles {
+            ca_file,
+            cert_file,
+            key_file,
+        } = &settings.store.tls;
+        let mut store_files = Hasher::new("files of the store");
+        for file in [ca_file, cert_file, key_file] {
+            let content = file.as_deref().and_then(self::content);
+            store_files.part(&content.unwrap_or_default());
+        }
         Ok(Configuration {
-            settings: from_toml(&name, &text, &self.overrides)?,
+            store_files: store_files.finish(),
+            settings,
             origin: self.clone(),
             content,
             written: Written::new(name, text),
@@ -122,6 +137,7 @@ impl Configuration {
 impl From<Settings> for Configuration {
     fn from(settings: Settings) -> Self {
         Self {
+            store_files: Digest::default(),
             settings,
             origin: Origin::default(),
             content: Digest::default(),

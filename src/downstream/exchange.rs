@@ -20,16 +20,6 @@ use super::{ServerSettings, SharedSettings};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::{BoxError, Code, Page, Peer, Problem, Voice};
 
-/// A client at `addr`.
-fn peer(addr: SocketAddr, is_tls: bool, settings: &ServerSettings) -> Peer {
-    let ip = addr.ip().to_canonical();
-    Peer {
-        addr,
-        trusted: settings.trust_forwarded.iter().any(|net| net.contains(&ip)),
-        scheme: if is_tls { "https" } else { "http" },
-    }
-}
-
 /// Checks each request, tells it its [`Peer`], and passes it on.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange<S> {
@@ -75,8 +65,13 @@ where
             return Box::pin(std::future::ready(Ok(response)));
         }
         sanity::normalise(&mut head);
-        head.extensions
-            .insert(peer(self.addr, self.settings.tls.is_some(), &present));
+        head.extensions.insert(Peer {
+            addr: self.addr,
+            scheme: match self.settings.tls {
+                Some(_) => "https",
+                None => "http",
+            },
+        });
         let body = ClientBody::new(body, version, open.clone());
         let answer = self.inner.clone().oneshot(Request::from_parts(head, body));
         Box::pin(async move {

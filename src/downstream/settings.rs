@@ -12,7 +12,7 @@ use crate::wire::Voice;
 /// Settings of the listener and of the limits on clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Client connections open at once; one beyond is answered 503 and closed.
+    /// Client connections open at once; one beyond is answered 503, but with TLS, and closed.
     pub max_connections: usize,
     /// Exchanges running at once, with or without their client; one beyond gets 503 `overloaded`.
     pub max_in_flight: usize,
@@ -39,7 +39,7 @@ pub struct ServerSettings {
 }
 
 /// The settings of a listener, which can be replaced while it runs: a connection goes by those that it began with, and each of its
-/// requests by the present ones as to whom to trust and how to speak.
+/// requests by the present ones as to how to speak.
 pub type SharedSettings = Arc<ArcSwap<ServerSettings>>;
 
 impl ServerSettings {

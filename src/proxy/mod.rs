@@ -85,6 +85,7 @@ use tower::Service;
 
 use self::account::Account;
 use self::asides::Asides;
+use self::client_ip::is_trusted;
 use self::jwt::TokenVerifier;
 use self::limits::{InFlight, Limits};
 use self::pass::Passing;
@@ -388,12 +389,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (mut head, body) = request.into_parts();
         if let Some(addr) = self.inner.peer(&head.extensions) {
-            let ip = addr.ip().to_canonical();
-            head.extensions.insert(Peer {
-                addr,
-                trusted: self.trust_forwarded.iter().any(|net| net.contains(&ip)),
-                scheme: "http",
-            });
+            let scheme = "http";
+            head.extensions.insert(Peer { addr, scheme });
         }
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
@@ -511,7 +508,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                     std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
                     |peer| peer.addr.ip(),
                 ),
-                peer_is_trusted: peer.is_some_and(|peer| peer.trusted),
+                peer_is_trusted: peer.is_some_and(|peer| is_trusted(&peer, &self.trust_forwarded)),
                 scheme: peer.map_or("http", |peer| peer.scheme),
                 preserve_host: policy.preserve_host,
                 upstream_authority: self

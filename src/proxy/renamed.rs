@@ -1,6 +1,7 @@
 //! Which keys other settings would forget: those whose record would have another name.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use http::Method;
 use ipnet::IpNet;
@@ -35,10 +36,15 @@ pub enum Because {
     Jwt,
     /// `trust_forwarded`, where the scope has the client's address.
     TrustForwarded,
+    /// `mode`: what has records is not looked up any more.
+    Mode,
+    /// `methods`, in the same way.
+    Methods,
 }
 
 /// The routes of `now`, by their index, whose requests had records by another name `before`, and why. A route that is new, or whose
-/// path is, is compared with the one that its requests were under until now. Requests that were or are not enforced have no records.
+/// path is, is compared with the one that its requests were under until now. Requests that were not enforced have no records; those that no longer are
+/// have some, which nothing asks for.
 pub fn renamed(before: Naming<'_>, now: Naming<'_>) -> BTreeSet<(usize, Because)> {
     let mut renamed = BTreeSet::new();
     let policies = || before.routes.all().iter().chain(now.routes.all());
@@ -71,24 +77,33 @@ pub fn renamed(before: Naming<'_>, now: Naming<'_>) -> BTreeSet<(usize, Because)
                 before.routes.find(method, &path),
                 now.routes.find(method, &path),
             );
-            if !has_records(&was) || !has_records(&is) {
+            if !is_enforced(&was) {
                 continue;
             }
-            for because in differences(was.policy, is.policy, before, now) {
-                let index = now
-                    .routes
-                    .all()
-                    .iter()
-                    .position(|policy| std::sync::Arc::ptr_eq(policy, is.policy));
-                renamed.extend(index.map(|index| (index, because)));
-            }
+            let because = match (is_enforced(&is), is.policy.mode) {
+                (true, _) => differences(was.policy, is.policy, before, now),
+                (false, Mode::Enforce) => vec![Because::Methods],
+                (false, _) => vec![Because::Mode],
+            };
+            let all = now.routes.all();
+            let index = all.iter().position(|policy| Arc::ptr_eq(policy, is.policy));
+            renamed.extend(
+                index
+                    .into_iter()
+                    .flat_map(|index| because.iter().map(move |because| (index, *because))),
+            );
         }
     }
     renamed
 }
 
-fn has_records(found: &Found<'_>) -> bool {
+fn is_enforced(found: &Found<'_>) -> bool {
     found.covered && found.policy.mode == Mode::Enforce
+}
+
+/// Whom both believe, in whatever order.
+fn networks(naming: Naming<'_>) -> BTreeSet<&IpNet> {
+    naming.trust_forwarded.iter().collect()
 }
 
 fn differences(was: &Policy, is: &Policy, before: Naming<'_>, now: Naming<'_>) -> Vec<Because> {
@@ -117,8 +132,7 @@ fn differences(was: &Policy, is: &Policy, before: Naming<'_>, now: Naming<'_>) -
         ),
         (
             Because::TrustForwarded,
-            scoped(|part| *part == ScopePart::ClientIp)
-                && before.trust_forwarded != now.trust_forwarded,
+            scoped(|part| *part == ScopePart::ClientIp) && networks(before) != networks(now),
         ),
     ];
     tests
@@ -131,8 +145,7 @@ fn differences(was: &Policy, is: &Policy, before: Naming<'_>, now: Naming<'_>) -
 #[derive(Clone, Debug, PartialEq)]
 enum Segment {
     Literal(String),
-    /// Something between these two.
-    Named(String, String),
+    Named,
     Rest,
 }
 
@@ -146,12 +159,10 @@ fn segments(pattern: &str) -> Vec<Segment> {
     let canonical = super::canonical_path::canonical(pattern);
     let segment = |text: &str| {
         let plain = text.replace("{{", "").replace("}}", "");
-        match (text.split_once('{'), text.rsplit_once('}')) {
-            (Some(_), _) if plain.contains("{*") => Segment::Rest,
-            (Some((before, _)), Some((_, after))) if plain.contains('{') => {
-                Segment::Named(before.to_owned(), after.to_owned())
-            }
-            _ => Segment::Literal(text.replace("{{", "{").replace("}}", "}")),
+        match plain.contains('{') {
+            true if plain.contains("{*") => Segment::Rest,
+            true => Segment::Named,
+            false => Segment::Literal(text.replace("{{", "{").replace("}}", "}")),
         }
     };
     canonical.split('/').map(segment).collect()
@@ -184,7 +195,7 @@ fn with_rest(path: &[String], rest: &[Segment], longest: usize) -> Vec<String> {
     for segment in rest {
         match segment {
             Segment::Literal(text) => path.push(text.clone()),
-            Segment::Named(before, after) => path.push(format!("{before}{ANY}{after}")),
+            Segment::Named => path.push(ANY.to_owned()),
             Segment::Rest => {
                 let open = (1..=longest + 1).flat_map(|length| {
                     let one_empty = (0..length).map(move |empty| {
@@ -204,28 +215,13 @@ fn with_rest(path: &[String], rest: &[Segment], longest: usize) -> Vec<String> {
 }
 
 fn both(one: &Segment, other: &Segment) -> Option<String> {
-    use Segment::{Literal, Named};
+    use Segment::{Literal, Named, Rest};
     match (one, other) {
         (Literal(one), Literal(other)) => (one == other).then(|| one.clone()),
-        (Literal(text), Named(before, after)) | (Named(before, after), Literal(text)) => {
-            let fits = text.len() > before.len() + after.len()
-                && text.starts_with(before)
-                && text.ends_with(after);
-            fits.then(|| text.clone())
-        }
-        (Named(before, after), Named(also_before, also_after)) => {
-            let starts = before.starts_with(also_before) || also_before.starts_with(before);
-            let ends = after.ends_with(also_after) || also_after.ends_with(after);
-            let longer = |one: &String, other: &String| {
-                if one.len() > other.len() {
-                    one.clone()
-                } else {
-                    other.clone()
-                }
-            };
-            (starts && ends).then(|| longer(before, also_before) + ANY + &longer(after, also_after))
-        }
-        (Segment::Rest, _) | (_, Segment::Rest) => None,
+        // A name stands for something.
+        (Literal(text), Named) | (Named, Literal(text)) => (!text.is_empty()).then(|| text.clone()),
+        (Named, Named) => Some(ANY.to_owned()),
+        (Rest, _) | (_, Rest) => None,
     }
 }
 

@@ -35,7 +35,11 @@ impl Room {
     /// As much as `amount`, if there is room for it.
     pub(super) fn take(self: &Arc<Self>, amount: u64) -> Option<Share> {
         let limit = self.limit.load(Ordering::Acquire);
-        let more = |taken: u64| taken.checked_add(amount).filter(|sum| *sum <= limit);
+        // Where the limit was lowered below what is taken, there is still room for nothing.
+        let more = |taken: u64| {
+            let sum = taken.checked_add(amount);
+            sum.filter(|sum| *sum <= limit || amount == 0)
+        };
         self.taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
             .ok()?;
@@ -73,6 +77,7 @@ mod tests {
         room.resize(1);
         drop(one);
         assert!(room.take(1).is_none(), "two of one are taken");
+        assert!(room.take(0).is_some(), "nothing needs no room");
         drop(two);
         let one = room.take(1).unwrap();
         assert!(room.take(1).is_none());

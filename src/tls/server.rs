@@ -25,12 +25,10 @@ pub struct ServerFiles {
 
 /// What clients are shown, and asked for, as read from files. A connection keeps what it began with.
 ///
-/// Sessions are resumed only under what they were made under, so that an authority that is taken away is not believed for longer.
+/// Sessions are resumed only under what they were made under: an authority that is taken away is believed by no later connection.
 pub struct ServerTls {
     files: ServerFiles,
     config: Arc<ServerConfig>,
-    /// What was read of certificates.
-    certificates: Vec<Vec<u8>>,
     note: Option<String>,
 }
 
@@ -50,7 +48,6 @@ impl ServerTls {
             path: &files.key,
         })?;
         let note = validity::told("tls_cert", &identity);
-        let mut certificates: Vec<_> = identity.cert.iter().map(|one| one.to_vec()).collect();
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("ring has suites of both versions");
@@ -62,9 +59,6 @@ impl ServerTls {
                     path,
                 };
                 let roots = authorities.roots()?;
-                certificates.extend(roots.roots.iter().map(|root| {
-                    [root.subject.as_ref(), root.subject_public_key_info.as_ref()].concat()
-                }));
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
                         .build()
@@ -77,7 +71,6 @@ impl ServerTls {
         Ok(Self {
             files,
             config: Arc::new(config),
-            certificates,
             note,
         })
     }
@@ -98,10 +91,10 @@ impl ServerTls {
     }
 }
 
-/// The same files with the same certificates in them.
+/// The same files, whatever is in them.
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
-        self.files == other.files && self.certificates == other.certificates
+        self.files == other.files
     }
 }
 

@@ -259,18 +259,3 @@ fn a_certificate_out_of_its_time_is_taken_and_told_of() {
     let note = client.check().unwrap().unwrap();
     assert!(note.starts_with("cert_file expired on Mon"), "{note}");
 }
-
-#[test]
-fn certificates_that_changed_under_their_names_are_noticed() {
-    let files = Files::new();
-    files.issue("a", |_| ());
-    let shown = files.server("a.pem", "a.key", None).unwrap();
-    let same = files.server("a.pem", "a.key", None).unwrap();
-    assert_eq!(shown, same);
-    let asking = files.server("a.pem", "a.key", Some("ca.pem")).unwrap();
-    assert_ne!(shown, asking);
-    assert!(asking.asks_for_certificates() && !shown.asks_for_certificates());
-    files.issue("a", |_| ());
-    let renewed = files.server("a.pem", "a.key", None).unwrap();
-    assert_ne!(shown, renewed);
-}

@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 pub struct Peer {
     /// Who is at the other end of the connection.
     pub addr: SocketAddr,
-    /// Whether `X-Forwarded-*` of this peer is believed.
-    pub trusted: bool,
     /// What the client spoke: `http` or `https`.
     pub scheme: &'static str,
 }

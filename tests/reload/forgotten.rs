@@ -86,3 +86,32 @@ async fn other_keys_of_an_issuer_are_other_claims() {
     );
     assert!(!answer.text().contains("0123456789"), "{answer:?}");
 }
+
+#[tokio::test]
+async fn who_ends_enforcement_is_told_of_the_keys_that_would_run_again() {
+    let world = World::of("").await;
+    world.post("k", "a").await;
+    let again = "takes requests out of route default whose keys were used so far, so that their retries would run again";
+    for mode in ["observe", "off"] {
+        world
+            .refuses(
+                &format!("[policy]\nmode = \"{mode}\"\n"),
+                409,
+                &[&format!("9:8: \"{mode}\": `mode` {again}")],
+            )
+            .await;
+    }
+    world
+        .refuses(
+            "[policy]\nmethods = [\"PUT\"]\n",
+            409,
+            &[&format!("9:11: [\"PUT\"]: `methods` {again}")],
+        )
+        .await;
+    let replay = world.post("k", "a").await;
+    assert_eq!(
+        replay.field("x-idempotency-replay").as_deref(),
+        Some("true")
+    );
+    assert_eq!(world.upstream.executions(), 1);
+}

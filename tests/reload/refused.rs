@@ -134,3 +134,17 @@ async fn without_a_file_there_is_nothing_to_reload() {
         "{answer:?}"
     );
 }
+
+#[tokio::test]
+async fn a_pipe_is_read_once_and_not_again() {
+    let world = World::of("").await;
+    std::fs::remove_file(world.file.path()).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.file.path())
+        .status();
+    assert!(made.unwrap().success());
+    let answer = reload(&world.proxy, "").await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.text().contains("no regular file"), "{answer:?}");
+    assert_eq!(world.post("k", "a").await.status, 201);
+}
