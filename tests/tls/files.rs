@@ -52,12 +52,4 @@ fn what_is_wrong_with_a_file_is_told_at_its_setting() {
     let described = settings.describe().to_string();
     let listens = "127.0.0.1:8080 (HTTPS; clients must show a certificate)\n";
     assert!(described.contains(listens), "{described}");
-    let again = load(&format!("{client_ca}\"{ca}\"")).unwrap();
-    assert_eq!(settings, again, "nothing has changed");
-    authority.issue("a", &["localhost"]);
-    let renewed = load(&format!("{client_ca}\"{ca}\"")).unwrap();
-    assert_ne!(
-        settings, renewed,
-        "the same settings, and other certificates"
-    );
 }
