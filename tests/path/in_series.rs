@@ -34,7 +34,9 @@ async fn what_the_one_behind_has_in_doubt_is_not_called_released() {
     let behind = World::policy(Backing::Memory, "").await;
     let before = before(&behind).await;
     let request = post("/orders", "k", "a");
-    behind.upstream.next(Reply::new(201).cut_after(5));
+    behind
+        .upstream
+        .next(Reply::new(201).body("done").cut_after(2).then(Step::Fin));
     behind
         .send(&request)
         .await
