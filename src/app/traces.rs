@@ -28,7 +28,11 @@ pub(super) fn start(metrics: &Arc<Metrics>) -> (Traces, Export) {
     };
     let exporting = Collector::at(&origin)
         .map_err(BoxError::from)
-        .and_then(|collector| Ok(Exporting::start(collector, metrics.clone())?));
+        .and_then(|collector| {
+            // What is wrong is not repeated: the SDK quotes an endpoint, password and all.
+            Exporting::start(collector, metrics.clone())
+                .map_err(|_| "OTEL_EXPORTER_OTLP_* cannot be used".into())
+        });
     match exporting {
         Ok((traces, exporting)) => {
             let host = origin.host().unwrap_or_default();

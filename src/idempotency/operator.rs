@@ -112,15 +112,13 @@ fn permitted(seen: &Seen, steady: Duration, order: &Order, force: bool) -> Resul
 }
 
 fn written(seen: &Record, order: Order, token: Token, terms: Terms, now: UnixMillis) -> Record {
-    // While a holder may still settle, its record has to be found by it: where there is none, it would bring its claim back.
-    let ttl = match seen.state {
-        State::InFlight | State::Unknown => terms.failed_retention.max(seen.ttl),
-        State::Released | State::Completed => terms.failed_retention,
-    };
+    // Never less than it has: a holder that comes back finds a record, or else it would bring its claim back. That of a claim may still
+    // be at work when one order follows another.
+    let kept = |terms: Duration| terms.max(seen.ttl);
     let released = |error: &str| Record {
         token,
         state: State::Released,
-        ttl,
+        ttl: kept(terms.failed_retention),
         in_doubt: false,
         settled: Some(now),
         expires: None,
@@ -135,6 +133,7 @@ fn written(seen: &Record, order: Order, token: Token, terms: Terms, now: UnixMil
             fingerprint: None,
             credentials: None,
             status: None,
+            trace: None,
             origin: Origin {
                 path: String::new(),
                 key: Default::default(),
@@ -145,9 +144,10 @@ fn written(seen: &Record, order: Order, token: Token, terms: Terms, now: UnixMil
         Order::Executed(response) => Record {
             token,
             state: State::Completed,
-            ttl: terms.retention,
+            ttl: kept(terms.retention),
+            in_doubt: false,
             settled: Some(now),
-            expires: Some(now.after(terms.retention)),
+            expires: Some(now.after(kept(terms.retention))),
             status: response.as_ref().map_or(seen.status, |it| Some(it.status)),
             error: Some(EXECUTED.to_owned()),
             response,

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use http::Method;
+use idemproxy::telemetry::plain;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Answer, Client};
@@ -167,7 +168,7 @@ fn told(answer: Result<Answer, Failure>, json: bool, text: &mut String) -> Resul
         (true, _) if document.is_object() => Ok(document),
         (false, Some(_)) if json => Err(Failure(String::new())),
         (false, Some(detail)) => {
-            let detail = show::printable(detail);
+            let detail = plain(detail.chars());
             Err(Failure(format!("{}: {detail}", answer.status)))
         }
         _ => Err(Failure(format!("{}: {STRANGE}", answer.status))),

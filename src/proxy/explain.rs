@@ -56,6 +56,8 @@ pub struct Explained {
     pub scope: ScopeParts,
     /// What became of it.
     pub end: End,
+    /// Under which digests are shown, as they are stored.
+    secret: Secret,
 }
 
 /// What becomes of a request.
@@ -127,6 +129,7 @@ pub async fn explain(site: &Site<'_>, request: Request<Bytes>, now: UnixMillis) 
         } else {
             Why::Method
         }),
+        secret: site.secret.clone(),
     };
     let checked = key::check_connection(&head.headers, found.policy);
     let followed = match checked {
@@ -250,7 +253,7 @@ impl Display for Explained {
         };
         for (index, (name, value)) in self.scope.iter().enumerate() {
             let title = if index == 0 { "scope" } else { "" };
-            let value = scope_value(name, value.as_deref(), caller);
+            let value = scope_value(name, value.as_deref(), caller, &self.secret);
             line(f, title, format_args!("{name:<12} {value}"))?;
         }
         // What is observed is passed on, and counted as what it would be.
@@ -297,8 +300,13 @@ impl Display for Explained {
     }
 }
 
-/// What people may see of a part: of credentials a digest.
-fn scope_value(name: &str, value: Option<&[u8]>, caller: Option<TakenFrom>) -> String {
+/// What people may see of a part: of credentials a digest, at which nobody without the secret can try guesses.
+fn scope_value(
+    name: &str,
+    value: Option<&[u8]>,
+    caller: Option<TakenFrom>,
+    secret: &Secret,
+) -> String {
     let Some(value) = value else {
         // There is no connection whose address it could be.
         let unknown = "(not known here, so the record id of a request that comes is another)";
@@ -309,6 +317,13 @@ fn scope_value(name: &str, value: Option<&[u8]>, caller: Option<TakenFrom>) -> S
         };
         return absent.to_owned();
     };
+    let under_secret = |digest: Digest| hex(&secret.part(digest));
+    // These are digests already.
+    let shown = || {
+        value
+            .try_into()
+            .map_or_else(|_| String::new(), under_secret)
+    };
     if name == "caller" {
         let taken_from = match caller {
             Some(TakenFrom::Nothing) => "nobody, without an Authorization header",
@@ -317,18 +332,18 @@ fn scope_value(name: &str, value: Option<&[u8]>, caller: Option<TakenFrom>) -> S
             Some(TakenFrom::Whole) => "digest of all of the Authorization header",
             None => "",
         };
-        return format!("{} ({taken_from})", hex_of(value));
+        return format!("{} ({taken_from})", shown());
     }
     if name.starts_with("jwt:") {
-        return format!("{} (digest)", hex_of(value));
+        return format!("{} (digest)", shown());
     }
-    let secret = name == "query" || name.starts_with("cookie:") || name.starts_with("header:");
+    let hidden = name == "query" || name.starts_with("cookie:") || name.starts_with("header:");
     match std::str::from_utf8(value) {
-        Ok(text) if !secret && !text.contains(char::is_control) => text.to_owned(),
+        Ok(text) if !hidden && !text.contains(char::is_control) => text.to_owned(),
         _ => {
             let mut digest = crate::idempotency::digest::Hasher::new("shown");
             digest.part(value);
-            format!("{} (digest)", hex(&digest.finish()))
+            format!("{} (digest)", under_secret(digest.finish()))
         }
     }
 }
@@ -350,11 +365,7 @@ fn reading(body: &Reading, policy: &Policy) -> String {
 }
 
 fn hex(digest: &Digest) -> String {
-    hex_of(digest)
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn line(f: &mut Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {

@@ -536,17 +536,11 @@ impl<F: Forward, S: Store> Shared<F, S> {
 
 /// What the span of a request tells of it.
 fn incoming<'a>(head: &'a Parts, found: &Found<'a>) -> Incoming<'a> {
-    let host = || head.headers.get(http::header::HOST)?.to_str().ok();
     let peer = head.extensions.get::<Peer>();
     Incoming {
         method: &head.method,
         version: head.version,
         scheme: peer.map_or("http", |peer| peer.scheme),
-        authority: head
-            .uri
-            .authority()
-            .map(|authority| authority.as_str())
-            .or_else(host),
         route: &found.policy.route,
         pattern: found.pattern,
         headers: &head.headers,

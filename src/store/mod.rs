@@ -18,7 +18,7 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 
 pub use any::{AnyStore, SetupError};
 pub use codec::{
-    Codec, CodecError, EncryptionKey, Head, HeadError, Keyring, decode, decode_head, encode, header,
+    Codec, CodecError, EncryptionKey, Head, HeadError, Keyring, decode_head, encode, header,
 };
 pub use embedded::{Embedded, OpenError};
 pub use listing::{Listed, Listing, Wanted};

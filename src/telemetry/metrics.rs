@@ -456,12 +456,6 @@ labels! {
         Renew = "renew",
         /// Reading one record.
         Get = "get",
-        /// Listing records.
-        Scan = "scan",
-        /// Deleting a record.
-        Delete = "delete",
-        /// Asking whether the store is there.
-        Ping = "ping",
     }
 }
 

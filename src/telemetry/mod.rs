@@ -5,10 +5,12 @@ mod activity;
 mod event;
 mod logs;
 mod metrics;
+mod plain;
 pub mod trace;
 
 pub use activity::{Activity, Minute};
 pub use event::RequestEvent;
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::{Limit, Metrics, Operation, Outcome, ReloadResult};
+pub use plain::plain;
 pub use trace::{Span, Traces};

@@ -316,3 +316,30 @@ async fn under_a_secret_the_id_that_is_explained_is_the_one_that_the_answer_has(
     assert_eq!(fingerprints.len(), 2, "{fingerprints:?}");
     assert_ne!(fingerprints[0], fingerprints[1]);
 }
+
+#[tokio::test]
+async fn under_a_secret_no_digest_of_a_part_of_the_scope_can_be_guessed_at() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "a secret that is long enough to be one\n").unwrap();
+    let with = format!("[store]\nsecret_file = {file:?}\n");
+    let scope = "[policy]\nscope = [\"caller\", \"query\", \"header:X-Tenant\", \"cookie:user\"]\n";
+    let request = post("/orders?token=a", "k", "a")
+        .field("Authorization", "Bearer a")
+        .field("X-Tenant", "1")
+        .field("Cookie", "user=ada");
+    let mut told = Vec::new();
+    for sections in [scope.to_owned(), with + scope] {
+        let explained = Explained::with(&sections).await;
+        let lines = explained.explain(&request).await;
+        told.push(lines.into_iter().filter(|line| line.contains("digest")));
+    }
+    let (under, plain) = (told.pop().unwrap(), told.pop().unwrap());
+    let mut seen = 0;
+    for (plain, under) in plain.zip(under) {
+        assert_eq!(plain[..27], under[..27]);
+        assert_ne!(plain, under);
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}

@@ -13,8 +13,9 @@ use super::{failed, nothing_there};
 use crate::admin::Operated;
 use crate::admin::answer::Refusal;
 use crate::idempotency::operator::{Order, Refused, ordered};
-use crate::idempotency::{Lapse, Record, RecordId, Seen, State, Token};
+use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 use crate::store::{Replaced, Store, StoreError};
+use crate::telemetry::plain;
 
 /// What an operator orders, and why.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Change {
         Ok(Self {
             order,
             force: written.force,
-            reason: loggable(reason),
+            reason: plain(reason.chars().take(REASON_MAX)),
             version: written.version,
         })
     }
@@ -115,14 +116,7 @@ impl Change {
             entry::now(),
         )
         .map_err(refused)?;
-        let mut tries = 0;
-        let replaced = loop {
-            // The same again changes nothing if the first one arrived.
-            match store.replace(id, expect, &record).await {
-                Err(StoreError::Unanswered(_)) if tries < TRIES => tries += 1,
-                replaced => break replaced,
-            }
-        };
+        let replaced = write(store, id, expect, &record).await;
         let outcome = match &replaced {
             Ok(Replaced::Stale) => return Err(changed()),
             Ok(Replaced::Applied | Replaced::Restored) => "an operator changed a record",
@@ -166,6 +160,30 @@ impl Change {
             "the record is another than the one that was shown: look at it again",
         ))
     }
+}
+
+/// Writes it, more than once where that is not acknowledged: the same again changes nothing if the first try arrived.
+async fn write<S: Store>(
+    store: &S,
+    id: RecordId,
+    expect: Expect,
+    record: &Record,
+) -> Result<Replaced, StoreError> {
+    let first = store.replace(id, expect, record).await;
+    let doubted = matches!(first, Err(StoreError::Unanswered(_)));
+    // A store that was lost may come back as a replica without the last heartbeats, and is watched anew before it is believed.
+    if !doubted || matches!(expect, Expect::Lapsed(_)) {
+        return first;
+    }
+    for _ in 0..TRIES {
+        match store.replace(id, expect, record).await {
+            // What the first try wrote may have been written over since.
+            Ok(Replaced::Stale) => break,
+            Err(_) => {}
+            applied => return applied,
+        }
+    }
+    first
 }
 
 fn name(order: &Order) -> &'static str {
@@ -212,22 +230,6 @@ fn refused(why: Refused) -> Refusal {
     Refusal::coded(StatusCode::CONFLICT, code, detail)
 }
 
-/// On one line, and not for ever.
-fn loggable(reason: &str) -> String {
-    let mut text = String::new();
-    for c in reason.chars().take(REASON_MAX) {
-        // Line breaks, and what turns the direction of writing, would make a log say something else.
-        match c {
-            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                text.extend(c.escape_unicode());
-            }
-            c if c.is_control() => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    text
-}
-
 /// How large the body of a change may be: an answer as base64 or escaped, and some more.
 pub(super) fn body_max(max_response: u64) -> u64 {
     max_response.saturating_mul(2).saturating_add(BODY_ROOM)
@@ -242,53 +244,4 @@ const TRIES: u32 = 2;
 const REASON_MAX: usize = 500;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(act: Act, body: &str) -> Result<Change, String> {
-        Change::parse(act, body.as_bytes(), 10).map_err(|refusal| refusal.detail.into_owned())
-    }
-
-    #[test]
-    fn a_change_needs_a_reason_and_takes_only_what_belongs_to_it() {
-        use Act::{Delete, Release, Resolve};
-        for (act, body, why) in [
-            (Release, "", "not JSON"),
-            (Release, "[]", "invalid"),
-            (Release, "{}", "reason"),
-            (Release, r#"{"reason": " "}"#, "reason"),
-            (Release, r#"{"reason": "x", "forec": true}"#, "forec"),
-            (Release, r#"{"reason": "x", "executed": true}"#, "executed"),
-            (
-                Delete,
-                r#"{"reason": "x", "response": {"status": 200}}"#,
-                "response",
-            ),
-            (Resolve, r#"{"reason": "x"}"#, "executed"),
-            (
-                Resolve,
-                r#"{"reason": "x", "executed": false, "response": {"status": 200}}"#,
-                "response",
-            ),
-            (
-                Resolve,
-                r#"{"reason": "x", "executed": true, "response": {"status": 99}}"#,
-                "response.status",
-            ),
-        ] {
-            let fault = parse(act, body).expect_err(body);
-            assert!(fault.contains(why), "{body}: {fault}");
-        }
-        let change = parse(Resolve, r#"{"reason": "x", "executed": true}"#);
-        assert_eq!(change.expect("valid").order, Order::Executed(None));
-    }
-
-    #[test]
-    fn a_reason_stays_on_its_line_and_is_cut() {
-        assert_eq!(
-            loggable("a\nb\u{1b}[31m\u{202e}ä"),
-            "a\\nb\\u{1b}[31m\\u{202e}ä"
-        );
-        assert_eq!(loggable(&"x".repeat(2_000)).len(), 500);
-    }
-}
+mod tests;

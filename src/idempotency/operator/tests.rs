@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
 use crate::idempotency::transition::tests::{attempt, settled};
-use crate::idempotency::{Refusal, UnknownOutcome, Verdict, decide};
+use crate::idempotency::{Refusal, Trace, UnknownOutcome, Verdict, decide};
 
 const STATES: [State; 4] = [
     State::InFlight,
@@ -18,6 +18,10 @@ const STATES: [State; 4] = [
 const LAPSES: [Lapse; 3] = [Lapse::Untold, Lapse::Live, Lapse::Lapsed];
 const NOW: UnixMillis = UnixMillis(50_000);
 const NEW: Token = Token::from_bytes([9; 16]);
+const TRACE: Trace = Trace {
+    trace_id: [3; 16],
+    span_id: [4; 8],
+};
 const FIRST: Token = Token::from_bytes([1; 16]);
 
 fn terms() -> Terms {
@@ -65,6 +69,7 @@ fn any_seen() -> impl Strategy<Value = Seen> {
         seen.record.ttl = Duration::from_millis(ttl);
         seen.record.origin.path = "/people/ada".to_owned();
         seen.record.origin.key = [5; 16];
+        seen.record.trace = Some(TRACE);
         seen
     })
 }
@@ -180,7 +185,8 @@ fn duplicates_get_what_the_operator_said() {
 
 #[test]
 fn an_answer_of_the_operators_comes_with_its_status_and_its_end() {
-    let unknown = seen(State::Unknown, Lapse::Live);
+    let mut unknown = seen(State::Unknown, Lapse::Live);
+    unknown.record.ttl = Duration::from_secs(1);
     let executed = Order::Executed(Some(answer()));
     let (_, record) = order(&unknown, Duration::MAX, executed, false).unwrap();
     assert_eq!((record.state, record.status), (State::Completed, Some(202)));
@@ -195,6 +201,7 @@ fn what_is_deleted_is_forgotten_and_what_is_released_is_not() {
     shown.record.origin.path = "/people/ada".to_owned();
     shown.record.origin.key = [5; 16];
     shown.record.origin.route = "people".to_owned();
+    shown.record.trace = Some(TRACE);
     let (_, released) = order(&shown, Duration::MAX, Order::Release, true).unwrap();
     assert_eq!(released.origin, shown.record.origin);
     assert_eq!(released.fingerprint, shown.record.fingerprint);
@@ -207,6 +214,7 @@ fn what_is_deleted_is_forgotten_and_what_is_released_is_not() {
     };
     assert_eq!(deleted.origin, forgotten);
     assert_eq!((deleted.fingerprint, deleted.credentials), (None, None));
+    assert_eq!(deleted.trace, None);
     assert_eq!((deleted.status, deleted.response), (None, None));
     assert_eq!(deleted.state, State::Released);
 }
@@ -239,6 +247,20 @@ proptest! {
     }
 
     #[test]
+    fn who_held_it_finds_a_record_for_as_long_as_its_claim_would_have_stood(
+        seen in any_seen(), given in prop::collection::vec(any_order(), 1..4),
+    ) {
+        let held = seen.record.ttl;
+        let mut seen = seen;
+        for given in given {
+            if let Ok((_, record)) = order(&seen, Duration::MAX, given, true) {
+                prop_assert!(record.ttl >= held);
+                seen.record = record;
+            }
+        }
+    }
+
+    #[test]
     fn an_order_on_what_changed_since_it_was_shown_writes_nothing(
         seen in any_seen(), given in any_order(), force: bool,
         token in 1..4u8, state in prop::sample::select(STATES.to_vec()), lapsed: bool,
@@ -264,19 +286,20 @@ proptest! {
             prop_assert_eq!(&record.origin.route, &before.origin.route);
             if !deletes {
                 prop_assert_eq!((&record.origin, &record.fingerprint), (&before.origin, &before.fingerprint));
-                prop_assert_eq!(record.credentials, before.credentials);
+                prop_assert_eq!((record.credentials, record.trace), (before.credentials, before.trace));
             }
             match record.state {
                 State::Released => {
-                    prop_assert!(!record.in_doubt && record.response.is_none() && record.expires.is_none());
+                    prop_assert!(record.response.is_none() && record.expires.is_none());
                     prop_assert!(record.ttl >= terms().failed_retention);
-                    // A holder that comes back has to find it.
-                    if matches!(before.state, State::InFlight | State::Unknown) {
-                        prop_assert!(record.ttl >= before.ttl);
-                    }
                 }
-                _ => prop_assert_eq!(record.state, State::Completed),
+                _ => {
+                    prop_assert_eq!(record.state, State::Completed);
+                    prop_assert!(record.ttl >= terms().retention);
+                    prop_assert_eq!(record.expires, Some(NOW.after(record.ttl)));
+                }
             }
+            prop_assert!(!record.in_doubt, "the operator says what is so");
         }
     }
 }

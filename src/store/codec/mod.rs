@@ -182,14 +182,5 @@ pub fn encode(record: &Record) -> Bytes {
     frame.freeze()
 }
 
-/// Reads a frame in clear.
-///
-/// # Errors
-///
-/// What keeps it from being read; [`CodecError::Key`] if its answer is encrypted.
-pub fn decode(frame: Bytes) -> Result<Record, CodecError> {
-    Codec::clear().decode(RecordId::from_bytes([0; 16]), frame)
-}
-
 /// What most records take without the body.
 const ROOM: usize = 612;

@@ -3,7 +3,7 @@
 //! The OpenTelemetry API is called at the few places where a span begins or ends, instead of a layer under all log events: what is off
 //! then costs nothing, since no span is made, and what is exported is what is written here, and not what somebody logs one day.
 //!
-//! Only what no request can fill with a secret becomes an attribute: neither path, query nor header, since keys and tokens may be in each.
+//! Only what no request can fill with a secret becomes an attribute: neither path, query nor header, `Host` included, since keys and tokens may be in each.
 //!
 //! Without the Cargo feature `otlp` there is no [`Span`], and the compiler leaves out what would be done with one.
 
@@ -36,8 +36,6 @@ pub struct Asked<'a> {
     pub version: Version,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Host and port as the client names them.
-    pub authority: Option<&'a str>,
     /// The name of its route.
     pub route: &'a str,
     /// The pattern of its route; empty where it has none.

@@ -61,7 +61,6 @@ impl Traces {
         if !asked.pattern.is_empty() {
             attributes.push(KeyValue::new("http.route", asked.pattern.to_owned()));
         }
-        address(asked.authority, &mut attributes);
         let span = SpanBuilder::from_name(format!("{named} {}", asked.route))
             .with_kind(SpanKind::Server)
             .with_attributes(attributes)
@@ -120,7 +119,7 @@ impl Span {
                 i64::from(resends),
             ));
         }
-        address(Some(authority), &mut attributes);
+        address(authority, &mut attributes);
         let span = SpanBuilder::from_name(if original { "HTTP" } else { method })
             .with_kind(SpanKind::Client)
             .with_attributes(attributes)
@@ -294,8 +293,8 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-fn address(authority: Option<&str>, attributes: &mut Vec<KeyValue>) {
-    let Some(authority) = authority.and_then(|text| text.parse::<Authority>().ok()) else {
+fn address(authority: &str, attributes: &mut Vec<KeyValue>) {
+    let Ok(authority) = authority.parse::<Authority>() else {
         return;
     };
     let host = authority.host().trim_matches(['[', ']']).to_owned();

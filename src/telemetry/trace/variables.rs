@@ -80,7 +80,8 @@ fn wanted_by(variable: impl Fn(&str) -> Option<String>) -> Wanted {
         ));
     }
     // What it says is not repeated: there may be a password in it.
-    let uri = endpoint.trim().parse::<Uri>().ok();
+    // Blanks around it are not forgiven: the SDK reads it for itself, and does not forgive them.
+    let uri = endpoint.parse::<Uri>().ok();
     let known = uri.filter(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
     });
@@ -151,13 +152,14 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_said_without_the_address() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@a:4318");
+        let otlp = ("OTEL_TRACES_EXPORTER", "otlp");
+        let all = "OTEL_EXPORTER_OTLP_ENDPOINT";
         for variables in [
             [endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+            [(all, "http://me:secret@a:4318 "), otlp],
+            [(all, "\thttp://me:secret@a:4318"), otlp],
             [endpoint, ("OTEL_TRACES_EXPORTER", "zipkin")],
-            [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", "me:secret@a"),
-                ("OTEL_TRACES_EXPORTER", "otlp"),
-            ],
+            [(all, "me:secret@a"), otlp],
         ] {
             match of(&variables) {
                 Wanted::Impossible(why) => assert!(!why.contains("secret"), "{why}"),
