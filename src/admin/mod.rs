@@ -11,6 +11,8 @@
 
 mod activity;
 mod answer;
+mod body;
+mod flag;
 mod guard;
 mod keys;
 mod page;

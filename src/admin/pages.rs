@@ -6,7 +6,7 @@ use hyper::body::Body;
 
 use super::answer::{Answer, Refusal, json, text, typed};
 use super::keys::Caller;
-use super::{Admin, activity, guard, keys, page, reload};
+use super::{Admin, activity, flag, guard, keys, page, reload};
 use crate::telemetry::Metrics;
 use crate::wire::BoxError;
 
@@ -52,13 +52,15 @@ where
     match path.strip_prefix("/v1/") {
         Some("config") => {
             only_read(&request)?;
+            flag::none(request.uri().query())?;
             Ok(json(&admin.operated.settings(), None))
         }
         Some("activity") => {
             only_read(&request)?;
+            flag::none(request.uri().query())?;
             Ok(activity::answer(admin))
         }
-        Some("reload") => reload::answer(admin, &request).await,
+        Some("reload") => reload::answer(admin, request).await,
         Some("keys") => {
             only_read(&request)?;
             keys::list(admin, request.uri().query()).await

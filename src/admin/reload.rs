@@ -1,13 +1,16 @@
 //! `POST /v1/reload`: another configuration for the running program.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, StatusCode};
-use http_body::Body;
+use http::{Method, Request, StatusCode};
+use hyper::body::Body;
 use serde_json::json;
 
 use super::Admin;
 use super::answer::{self, Answer, typed};
+use super::body::{Fields, collected};
+use super::flag::flag;
+use crate::wire::BoxError;
 
 /// Who can have the program go by another configuration.
 pub trait Reload: Send + Sync {
@@ -37,28 +40,20 @@ pub struct Refusal {
 }
 
 /// The answer to a request for it.
-pub(super) async fn answer<B: Body>(
-    admin: &Admin,
-    request: &Request<B>,
-) -> Result<Answer, answer::Refusal> {
+pub(super) async fn answer<B>(admin: &Admin, request: Request<B>) -> Result<Answer, answer::Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     if request.method() != Method::POST {
         return Err(answer::Refusal::method("POST"));
     }
-    // No form of a page can say so.
-    let is_json = |value: &HeaderValue| {
-        let media_type = value.as_bytes().split(|byte| *byte == b';').next();
-        media_type.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"application/json"))
-    };
-    let fits = match request.headers().get(CONTENT_TYPE) {
-        Some(media_type) => is_json(media_type),
-        None => request.body().is_end_stream(),
-    };
-    if !fits {
-        let detail = "a write has to be application/json, or empty";
-        return Err(answer::Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            detail,
-        ));
+    let forget_keys = flag(request.uri().query(), "forget_keys")?;
+    let (head, body) = request.into_parts();
+    let body = collected(&head.headers, body, BODY_MAX).await?;
+    if !Fields::parse(&body)?.into_members().is_empty() {
+        let detail = "the body: expected no field; forget_keys=true belongs to the query";
+        return Err(answer::Refusal::bad(detail));
     }
     let Some(reload) = admin.reload.get() else {
         return Err(answer::Refusal::new(
@@ -66,8 +61,6 @@ pub(super) async fn answer<B: Body>(
             "the program is starting",
         ));
     };
-    let query = request.uri().query().unwrap_or_default();
-    let forget_keys = query.split('&').any(|part| part == "forget_keys=true");
     let (status, media_type, document) = match reload.reload(forget_keys).await {
         Ok(Reloaded { hash, warnings }) => (
             StatusCode::OK,
@@ -92,3 +85,6 @@ pub(super) async fn answer<B: Body>(
     };
     Ok(typed(status, media_type, document.to_string()))
 }
+
+/// An object without fields, and some white space.
+const BODY_MAX: u64 = 64 << 10;

@@ -88,7 +88,7 @@ pub(super) struct List {
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
     /// Only those of this idempotency key.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// Only those first seen at least so long ago.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -97,7 +97,13 @@ pub(super) struct List {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     newer_than: Option<String>,
     /// At most so many.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = limit)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "100",
+        allow_negative_numbers = true,
+        value_parser = limit
+    )]
     pub(super) limit: usize,
 }
 
@@ -106,7 +112,7 @@ pub(super) struct List {
 pub(super) struct Change {
     /// Why; it is logged.
     #[arg(long, value_name = "TEXT")]
-    pub(super) reason: String,
+    pub(super) reason: Option<String>,
     /// Also if somebody may be at work on it, or it is settled already.
     #[arg(long)]
     pub(super) force: bool,

@@ -98,7 +98,9 @@ impl<'a> Order<'a> {
 }
 
 fn body(change: &Change, mut body: Map<String, Value>) -> Map<String, Value> {
-    body.insert("reason".to_owned(), json!(change.reason));
+    if let Some(reason) = &change.reason {
+        body.insert("reason".to_owned(), json!(reason));
+    }
     body.insert("force".to_owned(), json!(change.force));
     if let Some(version) = &change.if_version {
         body.insert("version".to_owned(), json!(version));

@@ -221,7 +221,7 @@ async fn what_is_no_change_is_refused_and_changes_nothing() {
         (typed("text/plain").body(good.to_string()), 415),
         (typed("application/jsonp").body(good.to_string()), 415),
         (typed("application/json").body("{"), 400),
-        (operator.change("POST", &release, &json!({})), 400),
+        (operator.change("POST", &release, &json!({"reason": " "})), 400),
         (operator.change("POST", &release, &json!({"reason": "x", "execute": true})), 400),
         (operator.change("POST", &resolve, &good), 400),
         (operator.change("POST", &resolve, &large), 400),

@@ -143,6 +143,31 @@ async fn what_is_unknown_is_listed_shown_and_settled() {
 }
 
 #[tokio::test]
+async fn orders_need_no_reason() {
+    let (_world, operator, ids) = unknown(4).await;
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("answer.json");
+    std::fs::write(&file, r#"{"status": 201, "headers": {}, "body": "x"}"#).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, state) in [
+        (vec!["release", &ids[0]], "released"),
+        (vec!["delete", &ids[1]], "released"),
+        (vec!["delete", &ids[0], "--force"], "released"),
+        (vec!["resolve", &ids[2], "--executed", "false"], "released"),
+        (
+            vec!["resolve", &ids[3], "--executed", "true", "--response", file],
+            "completed",
+        ),
+    ] {
+        let told = prints(&operator, &args).await;
+        assert!(
+            told.contains(&format!("state      {state}\n")),
+            "{args:?}: {told}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn json_is_what_the_api_returns() {
     let (_world, operator, ids) = unknown(3).await;
     let steady = |text: &str| -> Value {
@@ -287,8 +312,8 @@ async fn bad_usage_exits_2_and_nobody_there_exits_1() {
         &["list", "--limit", "0"],
         &["list", "--state", "done"],
         &["list", "--older-than", "1"],
-        &["release", id],
-        &["resolve", id, "--reason", "x"],
+        &["list", "--key", ""],
+        &["resolve", id],
         &["resolve", id, "--reason", "x", "--executed", "perhaps"],
         &[
             "resolve",
@@ -314,6 +339,19 @@ async fn bad_usage_exits_2_and_nobody_there_exits_1() {
     ] {
         let (code, said) = fails(&operator, args).await;
         assert_eq!(code, Some(2), "{args:?}: {said}");
+    }
+    for limit in [
+        &["--limit", "-1"][..],
+        &["--limit=-1"],
+        &["--limit", "0"],
+        &["--limit", "x"],
+    ] {
+        let (code, said) = fails(&operator, &[&["list"], limit].concat()).await;
+        assert_eq!(code, Some(2), "{limit:?}: {said}");
+        assert!(
+            said.contains("expected a number from 1 on"),
+            "{limit:?}: {said}"
+        );
     }
     assert_eq!(operator.only().await["state"], json!("unknown"));
     // Bound and not listening, so that nobody else can listen there either.

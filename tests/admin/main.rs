@@ -12,6 +12,7 @@ mod support;
 mod command;
 mod desk;
 mod guarded;
+mod literal;
 mod page;
 mod world;
 

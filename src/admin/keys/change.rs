@@ -4,25 +4,24 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::error::Category;
 
 use super::entry::{self, Entry};
-use super::given::Given;
+use super::given::given;
 use super::{failed, nothing_there};
 use crate::admin::Operated;
 use crate::admin::answer::Refusal;
+use crate::admin::body::Fields;
 use crate::idempotency::operator::{Order, Refused, ordered};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 use crate::store::{Replaced, Store, StoreError};
 use crate::telemetry::plain;
 
-/// What an operator orders, and why.
+/// What an operator orders, and why if that is told.
 #[derive(Debug)]
 pub(super) struct Change {
     order: Order,
     force: bool,
-    reason: String,
+    reason: Option<String>,
     /// The record has to be this one.
     version: Option<String>,
 }
@@ -35,37 +34,25 @@ pub(super) enum Act {
     Delete,
 }
 
-/// The body of a change, as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    force: bool,
-    version: Option<String>,
-    executed: Option<bool>,
-    response: Option<Given>,
-}
-
 impl Change {
-    /// Reads the body. `max_response` is the size of the largest body that any route keeps.
-    pub(super) fn parse(act: Act, body: &[u8], max_response: u64) -> Result<Self, Refusal> {
-        let written: Written = serde_json::from_slice(body).map_err(|error| {
-            let what = match error.classify() {
-                // Names the field.
-                Category::Data => error.to_string(),
-                _ => format!("not JSON: {error}"),
-            };
-            Refusal::bad(format!("the body: {what}"))
-        })?;
-        let reason = written.reason.trim();
-        if reason.is_empty() {
-            return Err(Refusal::bad(
-                "reason: expected why it is done, which is logged",
-            ));
+    /// Reads the body; `force` where the query has it. `max_response` is the size of the largest body that any route keeps.
+    pub(super) fn parse(
+        act: Act,
+        body: &[u8],
+        force: bool,
+        max_response: u64,
+    ) -> Result<Self, Refusal> {
+        let mut fields = Fields::parse(body)?;
+        let reason = fields.text("reason")?;
+        let reason = reason.as_deref().map(str::trim);
+        if reason.is_some_and(str::is_empty) {
+            return Err(fields.fault("reason", "why it is done, which is logged, or none"));
         }
-        let order = match (act, written.executed, written.response) {
+        let force = fields.flag("force")?.unwrap_or(false) || force;
+        let version = fields.text("version")?;
+        let executed = fields.flag("executed")?;
+        let response = fields.fields("response", "response.")?;
+        let order = match (act, executed, response) {
             (Act::Release, None, None) => Order::Release,
             (Act::Delete, None, None) => Order::Delete,
             (Act::Release | Act::Delete, ..) => {
@@ -74,22 +61,26 @@ impl Change {
                 ));
             }
             (Act::Resolve, None, _) => {
-                return Err(Refusal::bad("executed: expected true or false"));
+                return Err(fields.fault("executed", "true or false"));
             }
-            (Act::Resolve, Some(true), given) => {
-                let response = given.map(|given| given.checked(max_response));
+            (Act::Resolve, Some(true), response) => {
+                let response = response.map(|response| given(response, max_response));
                 Order::Executed(response.transpose()?)
             }
             (Act::Resolve, Some(false), None) => Order::NotExecuted,
             (Act::Resolve, Some(false), Some(_)) => {
-                return Err(Refusal::bad("response: expected only with executed: true"));
+                return Err(fields.fault("response", "only with executed: true"));
             }
         };
+        fields.end(match act {
+            Act::Resolve => "reason, force, version, executed, response",
+            Act::Release | Act::Delete => "reason, force, version",
+        })?;
         Ok(Self {
             order,
-            force: written.force,
-            reason: plain(reason.chars().take(REASON_MAX)),
-            version: written.version,
+            force,
+            reason: reason.map(|reason| plain(reason.chars().take(REASON_MAX))),
+            version,
         })
     }
 
@@ -127,7 +118,7 @@ impl Change {
             %id,
             order = name,
             forced = self.force,
-            reason = self.reason,
+            reason = self.reason.as_deref().unwrap_or("none given"),
             %peer,
             route = record.origin.route,
             before = before.name(),
@@ -236,8 +227,6 @@ pub(super) fn body_max(max_response: u64) -> u64 {
 }
 
 const BODY_ROOM: u64 = 64 << 10;
-/// How long it may take to come.
-pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Further tries to write what the store did not acknowledge.
 const TRIES: u32 = 2;
 /// Characters.

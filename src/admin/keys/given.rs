@@ -1,93 +1,87 @@
 //! The answer that an operator gives for one that was lost.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use serde::Deserialize;
 
 use crate::admin::answer::Refusal;
+use crate::admin::body::Fields;
 use crate::idempotency::StoredResponse;
+use crate::idempotency::json::Json;
 
-/// The answer that an operator gives, as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Given {
-    status: u16,
-    #[serde(default)]
-    headers: BTreeMap<String, Values>,
-    body: Option<String>,
-    body_base64: Option<String>,
-}
-
-/// One line of a header, or several.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Values {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Given {
-    /// As it is stored, if its body is at most `max` bytes.
-    pub(super) fn checked(self, max: u64) -> Result<StoredResponse, Refusal> {
-        if !(200..=599).contains(&self.status) {
-            return Err(bad("status", "a number from 200 to 599"));
+/// Reads the answer that an operator gives, as it is stored, if its body is at most `max` bytes.
+pub(super) fn given(mut fields: Fields, max: u64) -> Result<StoredResponse, Refusal> {
+    let status = match fields.take("status") {
+        Some(Json::Number(digits)) => digits.parse().ok(),
+        _ => None,
+    };
+    let status = status
+        .filter(|status| (200..=599).contains(status))
+        .ok_or_else(|| fields.fault("status", "a number from 200 to 599"))?;
+    let body: Bytes = match (fields.text("body")?, fields.text("body_base64")?) {
+        (Some(_), Some(_)) => {
+            return Err(fields.fault("body_base64", "body or body_base64, not both"));
         }
-        let body: Bytes = match (self.body, self.body_base64) {
-            (Some(_), Some(_)) => {
-                return Err(bad("body_base64", "body or body_base64, not both"));
-            }
-            (Some(text), None) => text.into(),
-            (None, Some(text)) => STANDARD
-                .decode(text)
-                .map_err(|_| bad("body_base64", "base64, with padding"))?
-                .into(),
-            (None, None) => Bytes::new(),
-        };
-        if body.len() as u64 > max {
-            let expected = format!("at most {max} bytes, which is what a route keeps");
-            return Err(bad("body", &expected));
-        }
-        if !body.is_empty() && [204, 205, 304].contains(&self.status) {
-            return Err(bad("body", "none, which this status has not"));
-        }
-        let mut headers = Vec::new();
-        for (name, values) in self.headers {
-            let header = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| bad("headers", "names of headers"))?;
-            if let Some((_, why)) = REFUSED
-                .iter()
-                .find(|(refused, _)| matches(refused, &header))
-            {
-                return Err(Refusal::bad(format!("response.headers: {header}: {why}")));
-            }
-            let values = match values {
-                Values::One(value) => vec![value],
-                Values::Several(values) => values,
-            };
-            for value in values {
-                let value = HeaderValue::from_str(&value).map_err(|_| {
-                    Refusal::bad(format!(
-                        "response.headers: {header}: expected a header's value"
-                    ))
-                })?;
-                let name = Bytes::copy_from_slice(header.as_str().as_bytes());
-                headers.push((name, Bytes::copy_from_slice(value.as_bytes())));
-            }
-        }
-        if headers.len() > HEADERS_MAX {
-            return Err(bad("headers", &format!("at most {HEADERS_MAX} lines")));
-        }
-        Ok(StoredResponse {
-            status: self.status,
-            headers,
-            body,
-            trailers: Vec::new(),
-        })
+        (Some(text), None) => text.into(),
+        (None, Some(text)) => STANDARD
+            .decode(text)
+            .map_err(|_| fields.fault("body_base64", "base64, with padding"))?
+            .into(),
+        (None, None) => Bytes::new(),
+    };
+    if body.len() as u64 > max {
+        let expected = format!("at most {max} bytes, which is what a route keeps");
+        return Err(fields.fault("body", &expected));
     }
+    if !body.is_empty() && [204, 205, 304].contains(&status) {
+        return Err(fields.fault("body", "none, which this status has not"));
+    }
+    let headers = match fields.fields("headers", "response.headers.")? {
+        Some(lines) => lines_of(lines.into_members())?,
+        None => Vec::new(),
+    };
+    fields.end("status, headers, body, body_base64")?;
+    Ok(StoredResponse {
+        status,
+        headers,
+        body,
+        trailers: Vec::new(),
+    })
+}
+
+/// The lines of a header; each member has one, or several.
+fn lines_of(members: Vec<(String, Json)>) -> Result<Vec<(Bytes, Bytes)>, Refusal> {
+    let mut lines = Vec::new();
+    for (name, values) in members {
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| bad("expected names of headers"))?;
+        let refused = REFUSED
+            .iter()
+            .find(|(refused, _)| matches(refused, &header));
+        if let Some((_, why)) = refused {
+            return Err(bad(&format!("{header}: {why}")));
+        }
+        let values = match values {
+            Json::Array(values) => values,
+            value => vec![value],
+        };
+        for value in values {
+            let Json::String(value) = value else {
+                return Err(bad(&format!(
+                    "{header}: expected a text or a list of texts"
+                )));
+            };
+            let value = HeaderValue::from_str(&value)
+                .map_err(|_| bad(&format!("{header}: expected a header's value")))?;
+            let name = Bytes::copy_from_slice(header.as_str().as_bytes());
+            lines.push((name, Bytes::copy_from_slice(value.as_bytes())));
+        }
+    }
+    if lines.len() > HEADERS_MAX {
+        return Err(bad(&format!("expected at most {HEADERS_MAX} lines")));
+    }
+    Ok(lines)
 }
 
 /// A name that ends in `-` stands for all that begin with it.
@@ -96,8 +90,8 @@ fn matches(refused: &str, header: &HeaderName) -> bool {
     name == refused || (refused.ends_with('-') && name.starts_with(refused))
 }
 
-fn bad(what: &str, expected: &str) -> Refusal {
-    Refusal::bad(format!("response.{what}: expected {expected}"))
+fn bad(what: &str) -> Refusal {
+    Refusal::bad(format!("response.headers: {what}"))
 }
 
 const HOP: &str = "belongs to a connection, and not to an answer";
@@ -125,10 +119,9 @@ mod tests {
     use super::*;
 
     fn read(json: serde_json::Value) -> Result<StoredResponse, String> {
-        let given: Given = serde_json::from_value(json).map_err(|error| error.to_string())?;
-        given
-            .checked(5)
-            .map_err(|refusal| refusal.detail.into_owned())
+        let mut body = Fields::parse(format!("{{\"response\": {json}}}").as_bytes()).unwrap();
+        let fields = body.fields("response", "response.").unwrap().unwrap();
+        given(fields, 5).map_err(|refusal| refusal.detail.into_owned())
     }
 
     #[test]

@@ -12,14 +12,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, IF_MATCH};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::header::IF_MATCH;
+use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::answer::{Answer, Refusal, json};
+use super::body::collected;
+use super::flag::{self, flag};
 use super::pages::no_such_page;
 use super::{Admin, Operated};
 use crate::idempotency::{Key, RecordId};
@@ -90,17 +91,21 @@ where
     };
     let id = record_id(id)?;
     let act = match (request.method(), act) {
-        (&Method::GET | &Method::HEAD, None) => return show(admin, id).await,
+        (&Method::GET | &Method::HEAD, None) => {
+            flag::none(request.uri().query())?;
+            return show(admin, id).await;
+        }
         (&Method::DELETE, None) => Act::Delete,
         (&Method::POST, Some(act)) => act,
         (_, None) => return Err(Refusal::method("GET, HEAD, DELETE")),
         (_, Some(_)) => return Err(Refusal::method("POST")),
     };
+    let force = flag(request.uri().query(), "force")?;
     let (head, body) = request.into_parts();
     let _turn = caller.turns.acquire().await;
     let max_response = admin.operated.max_response();
     let body = collected(&head.headers, body, change::body_max(max_response)).await?;
-    let change = Change::parse(act, &body, max_response)?;
+    let change = Change::parse(act, &body, force, max_response)?;
     let if_match = head.headers.get(IF_MATCH).cloned();
     let store = open(&*admin.operated)?;
     let (operated, peer) = (admin.operated.clone(), caller.peer);
@@ -155,40 +160,6 @@ fn nothing_there() -> Refusal {
 fn record_id(text: &str) -> Result<RecordId, Refusal> {
     let id = entry::parse_id(text);
     id.ok_or_else(|| Refusal::bad("expected a record id, 32 hex digits"))
-}
-
-/// The body of a write. Only JSON: a page of another origin cannot send that without being asked first.
-async fn collected<B>(headers: &HeaderMap, body: B, max: u64) -> Result<Bytes, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    let essence = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().split(|byte| *byte == b';').next())
-        .unwrap_or_default();
-    if !essence
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"application/json")
-    {
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "expected Content-Type: application/json",
-        ));
-    }
-    let body = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX)).collect();
-    match tokio::time::timeout(change::BODY_TIMEOUT, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("expected at most {max} bytes: no route keeps a larger answer"),
-        )),
-        Ok(Err(_)) => Err(Refusal::bad("the body broke off")),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body did not come in time",
-        )),
-    }
 }
 
 fn is_none(count: &u64) -> bool {
