@@ -90,6 +90,18 @@ pub fn ordered(
     Ok((expect, written(&seen.record, order, token, terms, now)))
 }
 
+/// Whether the record of a claim, `now`, is as an operator settled it while that very claim was running: no other attempt came between.
+pub fn overruled(claim: &Record, now: &Record) -> bool {
+    let ordered = now
+        .error
+        .as_deref()
+        .is_some_and(|said| SAID.contains(&said));
+    // A claim keeps what the record said that it is made over; whoever settles it does not.
+    matches!(now.state, State::Released | State::Completed)
+        && ordered
+        && (now.attempts, now.created) == (claim.attempts, claim.created)
+}
+
 fn permitted(seen: &Seen, steady: Duration, order: &Order, force: bool) -> Result<Expect, Refused> {
     let record = &seen.record;
     let shown = Expect::Shown(record.token, record.state);
@@ -161,6 +173,7 @@ const RELEASED: &str = "released by an operator";
 const DELETED: &str = "deleted by an operator";
 const EXECUTED: &str = "resolved as executed by an operator";
 const NOT_EXECUTED: &str = "resolved as not executed by an operator";
+const SAID: [&str; 4] = [RELEASED, DELETED, EXECUTED, NOT_EXECUTED];
 
 #[cfg(test)]
 mod tests;

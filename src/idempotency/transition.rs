@@ -90,6 +90,16 @@ pub struct Seen {
     pub quiet: Option<Duration>,
 }
 
+impl Seen {
+    /// The state that a duplicate would find: a claim that lapsed is unknown.
+    pub fn state(&self) -> State {
+        match (self.record.state, self.lapse) {
+            (State::InFlight, Lapse::Lapsed) => State::Unknown,
+            (state, _) => state,
+        }
+    }
+}
+
 /// Whether a lease lapsed, by the store's clock in the step that read the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lapse {

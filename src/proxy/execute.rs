@@ -112,9 +112,15 @@ pub(super) async fn execute<F: Forward, S: Store>(
         Settled::Done(state, expires) => (*state, *expires),
         // The end is not told yet, so that the key is still in flight for everyone.
         Settled::Later => (State::InFlight, None),
-        Settled::Lost => (State::Unknown, None),
+        Settled::Overruled { record, .. } | Settled::Lost(record) => (*record, None),
     };
-    let counted = match state {
+    let came_to = match &settled {
+        // Whatever an operator said of it.
+        Settled::Done(came_to, _) | Settled::Overruled { came_to, .. } => *came_to,
+        Settled::Later => State::InFlight,
+        Settled::Lost(_) => State::Unknown,
+    };
+    let counted = match came_to {
         State::Completed | State::InFlight => telemetry::Outcome::Executed,
         State::Released => telemetry::Outcome::Released,
         State::Unknown => telemetry::Outcome::OutcomeUnknown,

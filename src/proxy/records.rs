@@ -10,6 +10,7 @@ use super::claim::Claim;
 use super::limits::{Buffered, ClaimSlot};
 use super::waiters::Waiters;
 use crate::fault::{Seeded, seeded};
+use crate::idempotency::operator::overruled;
 use crate::idempotency::{
     Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis, settle,
 };
@@ -30,8 +31,15 @@ pub(super) enum Settled {
     Done(State, Option<UnixMillis>),
     /// The store did not acknowledge; it is told again until it does.
     Later,
-    /// Another token holds the record now.
-    Lost,
+    /// An operator settled the claim over its holder.
+    Overruled {
+        /// What the exchange came to.
+        came_to: State,
+        /// What the operator made of the record.
+        record: State,
+    },
+    /// Another token holds the record now, which duplicates find in this state.
+    Lost(State),
 }
 
 /// A claim of which the store has not said whether it took it.
@@ -160,16 +168,15 @@ impl<S: Store> Records<S> {
         let terms = policy.terms().keeping(&outcome, retention);
         let settled = settle(&record, terms, outcome, fingerprint, self.now());
         let ended = if seeded(Seeded::AnswerBeforeStore) {
-            let (records, settled) = (self.clone(), settled.clone());
+            let (records, record) = (self.clone(), settled.clone());
             self.tasks
-                .spawn(async move { records.end_until_acknowledged(id, &settled).await });
-            Ok(true)
+                .spawn(async move { records.end_until_acknowledged(id, &record).await });
+            Ok(settled_as(&settled))
         } else {
             self.end_alive(id, &settled).await
         };
         match ended {
-            Ok(true) => (Settled::Done(settled.state, settled.expires), Some(held)),
-            Ok(false) => (Settled::Lost, Some(held)),
+            Ok(ended) => (ended, Some(held)),
             Err(_) if seeded(Seeded::SettlementForgotten) => (Settled::Later, None),
             Err(error) => {
                 tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
@@ -242,7 +249,7 @@ impl<S: Store> Records<S> {
     }
 
     /// One try to write the end of a claim, which is renewed meanwhile: a large answer may take longer than a lease.
-    async fn end_alive(&self, id: RecordId, settled: &Record) -> Result<bool, StoreError> {
+    async fn end_alive(&self, id: RecordId, settled: &Record) -> Result<Settled, StoreError> {
         tokio::select! {
             biased;
             ended = self.end(id, settled) => ended,
@@ -250,30 +257,49 @@ impl<S: Store> Records<S> {
         }
     }
 
-    /// One try to write the end of a claim; false if the record is another's now.
-    async fn end(&self, id: RecordId, settled: &Record) -> Result<bool, StoreError> {
+    /// One try to write the end of a claim. Never [`Settled::Later`].
+    async fn end(&self, id: RecordId, settled: &Record) -> Result<Settled, StoreError> {
         match self.replace(id, Expect::Held(settled.token), settled).await {
             Ok(Replaced::Applied) => {
                 self.count(settled);
-                Ok(true)
+                Ok(settled_as(settled))
             }
             Ok(Replaced::Restored) => {
                 self.count(settled);
                 self.metrics.records_restored.inc();
                 tracing::warn!(%id, "the store had lost a record that was in flight; it has it back");
-                Ok(true)
+                Ok(settled_as(settled))
             }
-            Ok(Replaced::Stale) => {
-                self.metrics.claims_lost.inc();
-                tracing::warn!(%id, state = settled.state.name(), "the claim was lost before it was settled");
-                Ok(false)
-            }
+            Ok(Replaced::Stale) => Ok(self.lost(id, settled).await),
             Err(StoreError::Unreadable(what)) => {
                 tracing::error!(%id, what, "the end of a claim cannot be written over an unreadable record");
-                Ok(false)
+                Ok(Settled::Lost(State::Unknown))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whose the record is now, for which it looks once.
+    async fn lost(&self, id: RecordId, settled: &Record) -> Settled {
+        let seen = self.look(id).await.ok().flatten();
+        let came_to = settled.state;
+        if let Some(seen) = seen
+            .as_ref()
+            .filter(|seen| overruled(settled, &seen.record))
+        {
+            self.metrics.claims_overruled.inc();
+            let record = seen.state();
+            tracing::info!(%id, state = came_to.name(), record = record.name(), "an operator had settled the claim before its holder did");
+            return Settled::Overruled { came_to, record };
+        }
+        self.metrics.claims_lost.inc();
+        tracing::warn!(%id, state = came_to.name(), "the claim was lost before it was settled");
+        Settled::Lost(match seen.map(|seen| seen.state()) {
+            // That another attempt did nothing says nothing of this one.
+            Some(State::Released) if came_to != State::Released => State::Unknown,
+            Some(state) => state,
+            None => State::Unknown,
+        })
     }
 
     fn count(&self, settled: &Record) {
@@ -285,6 +311,10 @@ impl<S: Store> Records<S> {
     fn took(&self, operation: Operation, began: Instant) {
         self.metrics.store_took(operation, began.elapsed());
     }
+}
+
+fn settled_as(record: &Record) -> Settled {
+    Settled::Done(record.state, record.expires)
 }
 
 /// Doubling waits, never so long that the lease lapses between two tries.

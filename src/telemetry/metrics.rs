@@ -33,6 +33,8 @@ pub struct Metrics {
     pub records_unknown: Counter,
     /// Claims that were lost to another attempt before they were settled.
     pub claims_lost: Counter,
+    /// Claims that an operator settled while their holder was at work.
+    pub claims_overruled: Counter,
     /// Records that the store had lost and a settlement put back.
     pub records_restored: Counter,
     /// Times that the store came back as another one (a restart or a failover).
@@ -72,6 +74,7 @@ impl Metrics {
             store_evicted_keys: Gauge::default(),
             records_unknown: Counter::default(),
             claims_lost: Counter::default(),
+            claims_overruled: Counter::default(),
             records_restored: Counter::default(),
             store_epoch_changes: Counter::default(),
             cookies_without_caller: Counter::default(),
@@ -249,6 +252,11 @@ impl Metrics {
             "claims_lost",
             "Claims lost before they were settled",
             self.claims_lost.clone(),
+        );
+        r.register(
+            "claims_overruled",
+            "Claims that an operator settled over their holder",
+            self.claims_overruled.clone(),
         );
         r.register(
             "records_restored",
@@ -539,6 +547,7 @@ mod tests {
             "idemproxy_store_up 1",
             "idemproxy_records_unknown_total 0",
             "idemproxy_claims_lost_total 0",
+            "idemproxy_claims_overruled_total 0",
             "idemproxy_records_restored_total 0",
             "idemproxy_store_epoch_changes_total 0",
             "idemproxy_cookies_without_caller_total 0",

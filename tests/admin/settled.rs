@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::STORE;
-use crate::support::{Gate, Reply, patiently, post};
+use crate::support::{Gate, Reply, eventually, patiently, post};
 use crate::world::{Says, World};
 
 /// A policy under which nothing is decided by time.
@@ -118,7 +118,8 @@ async fn a_claim_that_was_forced_away_does_not_come_back() {
     let late = first.answer().await;
     assert_eq!(late.text(), "late");
     assert_eq!(late.all("x-idempotency-stored"), ["false"]);
-    assert_eq!(late.all("x-idempotency-state"), ["unknown"]);
+    // As the record is now. That an operator let it come to this can no longer be told from it.
+    assert_eq!(late.all("x-idempotency-state"), ["completed"]);
     assert_eq!(world.proxy.metric("idemproxy_claims_lost_total"), 1.0);
     assert_eq!(world.send(&request).await.text(), "second");
     assert_eq!(world.upstream.executions(), 2);
@@ -141,6 +142,49 @@ async fn a_claim_that_was_forced_away_leaves_the_word_of_the_operator() {
     assert_eq!(late.all("x-idempotency-stored"), ["false"]);
     assert_eq!(world.send(&request).await.text(), "it is there");
     assert_eq!(world.upstream.executions(), 1);
+}
+
+#[tokio::test]
+async fn a_holder_tells_how_an_operator_settled_its_claim_and_counts_none_as_lost() {
+    let world = World::start(STORE, PATIENT).await;
+    let operator = world.operator();
+    let executed = json!({"executed": true, "force": true, "response": {"status": 200, "body": "x"}});
+    let not_executed = json!({"executed": false, "force": true});
+    for (number, status, state, outcome) in [
+        (0, 201, "completed", "executed"),
+        (1, 201, "released", "executed"),
+        (2, 201, "released", "executed"),
+        (3, 201, "released", "executed"),
+        (4, 500, "completed", "released"),
+        (5, 502, "completed", "outcome_unknown"),
+    ] {
+        let counted = format!("idemproxy_requests_total{{route=\"default\",outcome=\"{outcome}\"}}");
+        let before = world.proxy.metric(&counted);
+        let request = post("/orders", &format!("k-{number}"), "a");
+        let gate = Gate::new();
+        world.upstream.next(Reply::new(status).body("late").after(&gate));
+        let mut first = world.begin(&request).await;
+        world.upstream.executed(number + 1).await;
+        let page = operator.told("/v1/keys?state=in-flight").await;
+        let id = page["keys"][0]["id"].as_str().unwrap().to_owned();
+        match number {
+            0 | 4 | 5 => operator.resolve(&id, executed.clone()).await,
+            1 => operator.resolve(&id, not_executed.clone()).await,
+            2 => operator.release(&id, json!({"force": true})).await,
+            _ => operator.delete(&id, json!({"force": true})).await,
+        }
+        .is_done();
+        gate.cancel();
+        let late = first.answer().await;
+        assert_eq!((late.status, &*late.text()), (status, "late"), "{number}");
+        assert_eq!(late.all("x-idempotency-stored"), ["false"], "{number}");
+        assert_eq!(late.all("x-idempotency-state"), [state], "{number}");
+        let overruled = world.proxy.metric("idemproxy_claims_overruled_total");
+        assert_eq!(overruled, f64::from(u32::try_from(number + 1).unwrap()));
+        eventually(|| world.proxy.metric(&counted) == before + 1.0).await;
+    }
+    assert_eq!(world.proxy.metric("idemproxy_claims_lost_total"), 0.0);
+    assert_eq!(world.proxy.metric("idemproxy_records_unknown_total"), 0.0);
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ async fn a_holder_that_slept_through_its_lease_does_not_overwrite_the_next_one()
     gate.cancel();
     let late = first.answer().await;
     assert_eq!(late.text(), "first");
-    late.is_first(201, false, "unknown");
+    late.is_first(201, false, "completed");
     other.send(&request).await.replays(&second);
     world.proxy.send(&request).await.replays(&second);
     assert_eq!(world.upstream.executions(), 2);

@@ -359,7 +359,7 @@ async fn a_holder_that_lost_its_lease_does_not_overwrite_the_next_one() {
     // The first holder wakes up while the second still works.
     first_gate.cancel();
     let late = first.answer().await;
-    late.is_first(201, false, "unknown");
+    late.is_first(201, false, "in-flight");
     assert_eq!(late.text(), "first");
     assert_eq!(world.metric("idemproxy_claims_lost_total"), 1.0);
     world.send(&request).await.is_problem(409, "in-progress");

@@ -96,7 +96,7 @@ impl Change {
         let seen = store.look(id).await.map_err(failed)?;
         let seen = seen.ok_or_else(nothing_there)?;
         self.check_version(&seen.record, if_match)?;
-        let (name, before) = (name(&self.order), entry::shown_of(&seen));
+        let (name, before) = (name(&self.order), seen.state());
         let (expect, record) = ordered(
             Some(&seen),
             store.steady(id),

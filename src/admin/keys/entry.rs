@@ -77,14 +77,6 @@ impl Entry {
     }
 }
 
-/// The state that a duplicate would find.
-pub(super) fn shown_of(seen: &Seen) -> State {
-    match seen.lapse {
-        Lapse::Lapsed if seen.record.state == State::InFlight => State::Unknown,
-        _ => seen.record.state,
-    }
-}
-
 /// A tag of a record: every write but a heartbeat makes another. It is a hash, since tokens are nobody's business.
 pub(super) fn version(record: &Record) -> String {
     let mut hasher = Hasher::new("version of a record");

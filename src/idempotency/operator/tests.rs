@@ -303,3 +303,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_operators_word_over_a_claim_is_known_from_that_of_others() {
+    let claim = settled(1, State::InFlight);
+    let over = |claim: &Record, order: Order| {
+        let seen = Seen {
+            record: claim.clone(),
+            lapse: Lapse::Live,
+            quiet: None,
+        };
+        let (_, record) =
+            ordered(Some(&seen), Duration::ZERO, order, true, NEW, terms(), NOW).unwrap();
+        record
+    };
+    assert!(!overruled(&claim, &claim));
+    for order in orders() {
+        let record = over(&claim, order.clone());
+        assert!(overruled(&claim, &record), "{order:?}");
+        // The next attempt keeps the word until it is settled.
+        let next = attempt(2).claim_over(&record);
+        assert!(!overruled(&claim, &next), "{order:?}");
+        // An operator settled an attempt that had taken over, or one after the record was lost.
+        let taken = attempt(2).claim_over(&claim);
+        assert!(!overruled(&claim, &over(&taken, order.clone())));
+        let mut anew = attempt(2).claim();
+        anew.created = UnixMillis(claim.created.0 + 1);
+        assert!(!overruled(&claim, &over(&anew, order)));
+    }
+}
