@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, Request, StatusCode, Version};
 
 use super::answer::Refusal;
 
@@ -11,14 +11,21 @@ use super::answer::Refusal;
 ///
 /// # Errors
 ///
-/// 421 for a `Host` that is no address, not `localhost` and not among `hosts` (a rebound name); 403 for a page of another
-/// origin.
-pub(super) fn check(headers: &HeaderMap, hosts: &[String]) -> Result<(), Refusal> {
+/// 400 without a `Host`, which only HTTP/1.0 may leave out, or with two (RFC 9112, section 3.2); 421 for one that is no address, not
+/// `localhost` and not among `hosts` (a rebound name), where the authority of the target goes before the header (section 3.2.2); 403 for a
+/// page of another origin.
+pub(super) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refusal> {
+    let headers = request.headers();
     let mut given = headers.get_all(HOST).iter();
-    let host = given.next().map(HeaderValue::as_bytes);
-    // Without a Host it is an old probe and no browser.
-    let host_fits = host.is_none_or(|host| is_ours(host, hosts)) && given.next().is_none();
-    if !host_fits {
+    let named = given.next().map(HeaderValue::as_bytes);
+    let is_old = request.version() < Version::HTTP_11;
+    if (named.is_none() && !is_old) || given.next().is_some() {
+        return Err(Refusal::bad("expected one Host"));
+    }
+    let authority = request.uri().authority().map(|it| it.as_str().as_bytes());
+    let host = authority.or(named);
+    // Without one it is an old probe and no browser.
+    if !host.is_none_or(|host| is_ours(host, hosts)) {
         return Err(Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,
             "the Host is neither an address, localhost nor configured",
@@ -71,11 +78,16 @@ mod tests {
     use super::*;
 
     fn verdict(headers: &[(&'static str, &str)]) -> u16 {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect();
-        check(&headers, &["idemproxy.internal".to_owned()])
+        verdict_of(Version::HTTP_11, "/", headers)
+    }
+
+    fn verdict_of(version: Version, target: &str, headers: &[(&'static str, &str)]) -> u16 {
+        let mut request = Request::builder().version(version).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
+        check(&request, &["idemproxy.internal".to_owned()])
             .map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
     }
 
@@ -102,11 +114,31 @@ mod tests {
         ] {
             assert_eq!(verdict(&[("host", host)]), 421, "{host}");
         }
-        assert_eq!(
-            verdict(&[("host", "localhost"), ("host", "localhost")]),
-            421
-        );
-        assert_eq!(verdict(&[]), 200);
+    }
+
+    #[test]
+    fn one_host_is_needed_and_the_authority_of_the_target_goes_before_it() {
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        let (ours, evil) = (("host", "localhost"), ("host", "evil.example"));
+        for (version, target, headers, status) in [
+            (new, "/", &[][..], 400),
+            (old, "/", &[], 200),
+            (new, "/", &[ours, ours], 400),
+            (old, "/", &[ours, evil], 400),
+            (old, "/", &[evil], 421),
+            (new, "http://localhost/", &[], 400),
+            (new, "http://evil.example/", &[ours], 421),
+            (old, "http://evil.example/", &[], 421),
+            (new, "http://evil.example@localhost/", &[ours], 421),
+            (new, "http://localhost/", &[evil], 200),
+            (new, "http://idemproxy.internal:9090/", &[ours], 200),
+        ] {
+            let told = verdict_of(version, target, headers);
+            assert_eq!(told, status, "{version:?} {target} {headers:?}");
+        }
+        let page = ("origin", "http://evil.example");
+        let target = "http://localhost/";
+        assert_eq!(verdict_of(new, target, &[evil, page]), 403);
     }
 
     #[test]

@@ -26,7 +26,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    guard::check(request.headers(), &admin.hosts)?;
+    guard::check(&request, &admin.hosts)?;
     let path = request.uri().path().to_owned();
     let probe: Option<fn(&Admin, Option<&str>) -> Answer> = match path.as_str() {
         "/" => Some(|_, _| page::answer()),

@@ -85,6 +85,21 @@ async fn an_unknown_outcome_can_be_settled_each_way() {
 }
 
 #[tokio::test]
+async fn what_contradicts_a_release_has_another_code_than_what_is_one() {
+    let desk = Desk::open(STORE).await;
+    let operator = &desk.operator;
+    let id = desk.put(&record(State::Released)).await;
+    for force in [false, true] {
+        let again = operator.release(&id, json!({"force": force})).await;
+        again.is_refused(409, "ALREADY_RELEASED");
+    }
+    let against = json!({"executed": true});
+    operator.resolve(&id, against).await.is_refused(409, "SETTLED_AS_RELEASED");
+    let forced = json!({"executed": true, "force": true});
+    operator.resolve(&id, forced).await.is_done();
+}
+
+#[tokio::test]
 async fn what_is_completed_is_released_by_force_alone() {
     let desk = Desk::open(STORE).await;
     let operator = &desk.operator;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Process, Proxy, Reply, Upstream, eventually, post};
+use crate::support::{Client, Process, Proxy, Reply, Request, Upstream, eventually, post};
 use crate::world::{Backing, Operator, Says, World, configuration};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_idemproxy");
@@ -96,6 +96,38 @@ async fn pages_of_other_origins_and_other_names_are_kept_out_of_every_page() {
         let mut named = change.clone();
         named.fields[0].1 = host.as_bytes().to_vec();
         operator.send(&named).await.is_refused(status, "");
+    }
+}
+
+#[tokio::test]
+async fn the_authority_of_the_target_counts_and_a_host_is_needed() {
+    let (upstream, kept) = (Upstream::start().await, Backing::Memory.open());
+    let config = configuration(&upstream, &kept.url, "hosts = [\"admin.internal\"]", "");
+    let proxy = Proxy::start(&config).await;
+    let ask = |target: &'static str, hosts: &'static [&'static str]| {
+        let mut request = Request::new("GET", target);
+        request.fields.clear();
+        for host in hosts {
+            request = request.field("Host", *host);
+        }
+        let address = proxy.admin();
+        async move { Client::once(address, &request).await }
+    };
+    for (target, hosts, status) in [
+        ("/v1/keys", &[][..], 400),
+        ("/livez", &[], 400),
+        ("http://localhost/v1/keys", &[], 400),
+        ("/v1/keys", &["localhost", "evil.example"], 400),
+        ("/v1/keys", &["localhost", "localhost"], 400),
+        ("http://evil.example/v1/keys", &["localhost"], 421),
+        ("http://evil.example/livez", &["localhost"], 421),
+        ("http://x@localhost/livez", &["localhost"], 421),
+        ("http://localhost/v1/keys", &["evil.example"], 200),
+        ("http://admin.internal/v1/keys", &["admin.internal"], 200),
+        ("/v1/keys", &["localhost"], 200),
+    ] {
+        let answer = ask(target, hosts).await;
+        assert_eq!(answer.status, status, "{target} {hosts:?}: {answer:?}");
     }
 }
 

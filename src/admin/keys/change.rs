@@ -209,7 +209,8 @@ fn refused(why: Refused) -> Refusal {
         Refused::LeaseLive => "LEASE_LIVE",
         Refused::Unwatched(_) => "STORE_UNWATCHED",
         Refused::AlreadySettled(State::Completed) => "ALREADY_COMPLETED",
-        Refused::AlreadySettled(_) | Refused::AlreadyReleased => "ALREADY_RELEASED",
+        Refused::AlreadySettled(_) => "SETTLED_AS_RELEASED",
+        Refused::AlreadyReleased => "ALREADY_RELEASED",
     };
     let mut detail = why.to_string();
     if let Refused::Unwatched(left) = why {

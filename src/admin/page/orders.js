@@ -48,12 +48,12 @@ const RISKS = {
   LEASE_LIVE: 'If you go on, the request may run twice, or have an outcome other than the one you give. Waiting for its end is safe.',
   STORE_UNWATCHED: 'The store was away, and whoever is at work on it may have been unable to say so. If you go on now, the request may run twice. Waiting for one lease is safe.',
   ALREADY_COMPLETED: 'It is completed, and duplicates get what is stored. If you go on, that is written over; a freed key lets the request run a second time.',
-  ALREADY_RELEASED: 'It is released already: it may have been sent again since, or be sent at any moment. If you go on, it cannot run any more.',
+  SETTLED_AS_RELEASED: 'It is released already: it may have been sent again since, or be sent at any moment. If you go on, it cannot run any more.',
 };
 
 /** Whether the same order with force would be carried out. */
-function yieldsToForce(code, order) {
-  return code in RISKS && (code !== 'ALREADY_RELEASED' || order === 'executed');
+function yieldsToForce(code) {
+  return code in RISKS;
 }
 
 /** The answer that is written in the form. */

@@ -122,19 +122,19 @@ async function carryOut() {
     showRecord(now, null, notice('good', `Done: it is ${now.state}. ${ORDERS[name].done(now)}`));
     $('notice').focus();
   } catch (error) {
-    if (record === before && error.status !== 401) await tellRefusal(error, name);
+    if (record === before && error.status !== 401) await tellRefusal(error);
   } finally {
     $('carry-out').disabled = false;
   }
 }
 
-async function tellRefusal(error, name) {
+async function tellRefusal(error) {
   const { status, code } = error;
   const doubtful = status === 0 || status >= 500;
   if (!doubtful && status !== 404 && status !== 412 && code !== 'RECORD_CHANGED') {
     const told = error.message.replace('; `force` overrides that', '');
     $('refused').replaceChildren(notice('fault', `Not done: ${told}.`));
-    tellForce(yieldsToForce(code, name) ? code : null);
+    tellForce(yieldsToForce(code) ? code : null);
     $('refused').scrollIntoView({ block: 'nearest' });
     return;
   }
