@@ -1,13 +1,14 @@
 //! What there is to see.
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
 use hyper::body::Body;
 
 use super::answer::{Answer, Refusal, json, text, typed};
 use super::keys::Caller;
 use super::{Admin, activity, flag, guard, keys, page, reload};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AdminRefusal, Metrics};
 use crate::wire::BoxError;
 
 /// The answer to a request from `caller`.
@@ -26,7 +27,13 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    guard::check(&request, &admin.hosts)?;
+    let refused = |reason| admin.metrics.admin_refused(reason);
+    guard::check(&request, &admin.hosts).inspect_err(|refusal| {
+        refused(match refusal.status {
+            StatusCode::FORBIDDEN => AdminRefusal::Origin,
+            _ => AdminRefusal::Host,
+        });
+    })?;
     let path = request.uri().path().to_owned();
     let probe: Option<fn(&Admin, Option<&str>) -> Answer> = match path.as_str() {
         "/" => Some(|_, _| page::answer()),
@@ -44,6 +51,10 @@ where
         .as_ref()
         .is_none_or(|token| token.admits(request.headers()));
     if !admitted {
+        refused(match request.headers().contains_key(AUTHORIZATION) {
+            true => AdminRefusal::TokenWrong,
+            false => AdminRefusal::TokenMissing,
+        });
         return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
             "expected the token of admin.token_file, as Authorization: Bearer TOKEN",

@@ -50,6 +50,8 @@ pub struct Metrics {
     limit_reached: Family<LimitLabels, Counter>,
     config: Family<ConfigLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
+    admin_changes: Family<AdminChangeLabels, Counter>,
+    admin_refused: Family<AdminRefusedLabels, Counter>,
     last_reload_successful: Gauge,
     last_reload_success: Gauge,
     request_duration: Histogram,
@@ -85,6 +87,8 @@ impl Metrics {
             limit_reached: Family::default(),
             config: Family::default(),
             reloads: Family::default(),
+            admin_changes: Family::default(),
+            admin_refused: Family::default(),
             last_reload_successful: Gauge::default(),
             last_reload_success: Gauge::default(),
             request_duration: Histogram::new(EXCHANGE_SECONDS),
@@ -95,6 +99,16 @@ impl Metrics {
         // A counter that begins when it is first needed shows no increase then.
         for result in ReloadResult::ALL.iter().copied() {
             drop(metrics.reloads.get_or_create(&ReloadLabels { result }));
+        }
+        for order in AdminOrder::ALL.iter().copied() {
+            for outcome in AdminOutcome::ALL.iter().copied() {
+                let labels = AdminChangeLabels { order, outcome };
+                drop(metrics.admin_changes.get_or_create(&labels));
+            }
+        }
+        for reason in AdminRefusal::ALL.iter().copied() {
+            let labels = AdminRefusedLabels { reason };
+            drop(metrics.admin_refused.get_or_create(&labels));
         }
         for limit in Limit::ALL.iter().copied() {
             drop(metrics.limit_reached.get_or_create(&LimitLabels { limit }));
@@ -149,6 +163,18 @@ impl Metrics {
         let applied = result == ReloadResult::Applied;
         self.last_reload_successful.set(applied.into());
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
+    }
+
+    /// Counts an order of an operator.
+    pub fn admin_changed(&self, order: AdminOrder, outcome: AdminOutcome) {
+        let labels = AdminChangeLabels { order, outcome };
+        self.admin_changes.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request that the operators' listener did not let in.
+    pub fn admin_refused(&self, reason: AdminRefusal) {
+        let labels = AdminRefusedLabels { reason };
+        self.admin_refused.get_or_create(&labels).inc();
     }
 
     /// From the head of a request to the head of its answer.
@@ -232,6 +258,16 @@ impl Metrics {
             "config_reloads",
             "Reloads of the configuration",
             self.reloads.clone(),
+        );
+        r.register(
+            "admin_changes",
+            "Orders of operators about records",
+            self.admin_changes.clone(),
+        );
+        r.register(
+            "admin_refused",
+            "Requests that the admin listener did not let in",
+            self.admin_refused.clone(),
         );
         r.register(
             "config_last_reload_successful",
@@ -477,6 +513,57 @@ labels! {
     }
 }
 
+labels! {
+    /// What an operator ordered: label `order`.
+    AdminOrder {
+        /// That it may run again.
+        Release = "release",
+        /// That it may run again, and is forgotten.
+        Delete = "delete",
+        /// That it was carried out.
+        ResolveExecuted = "resolve_executed",
+        /// That it was not.
+        ResolveNotExecuted = "resolve_not_executed",
+    }
+}
+
+labels! {
+    /// What came of an order: label `outcome`.
+    AdminOutcome {
+        /// The record is as ordered.
+        Made = "made",
+        /// The record did not allow it.
+        Refused = "refused",
+        /// The store did not take it, or did not say so.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// Why the operators' listener let a request not in: label `reason`.
+    AdminRefusal {
+        /// No token.
+        TokenMissing = "token_missing",
+        /// Another token than the operators'.
+        TokenWrong = "token_wrong",
+        /// A Host of no name of ours.
+        Host = "host",
+        /// From a page of another origin.
+        Origin = "origin",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdminChangeLabels {
+    order: AdminOrder,
+    outcome: AdminOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AdminRefusedLabels {
+    reason: AdminRefusal,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ConfigLabels {
     hash: String,
@@ -538,6 +625,8 @@ mod tests {
             r#"idemproxy_store_duration_seconds_count{op="insert"} 1"#,
             r#"idemproxy_config_info{hash="4567"} 1"#,
             r#"idemproxy_config_reloads_total{result="refused"} 1"#,
+            r#"idemproxy_admin_changes_total{order="resolve_executed",outcome="made"} 0"#,
+            r#"idemproxy_admin_refused_total{reason="token_wrong"} 0"#,
             "idemproxy_config_last_reload_successful 0",
             "idemproxy_request_duration_seconds_count 1",
             "idemproxy_upstream_duration_seconds_count 0",

@@ -11,6 +11,8 @@ pub mod trace;
 pub use activity::{Activity, Minute};
 pub use event::RequestEvent;
 pub use logs::{LogError, LogFormat, init};
-pub use metrics::{Limit, Metrics, Operation, Outcome, ReloadResult};
+pub use metrics::{
+    AdminOrder, AdminOutcome, AdminRefusal, Limit, Metrics, Operation, Outcome, ReloadResult,
+};
 pub use plain::plain;
 pub use trace::{Span, Traces};

@@ -132,6 +132,70 @@ async fn the_authority_of_the_target_counts_and_a_host_is_needed() {
 }
 
 #[tokio::test]
+async fn orders_and_those_who_are_kept_out_are_counted() {
+    let (directory, upstream) = (TempDir::new().unwrap(), Upstream::start().await);
+    let lines = guarded(&directory, TOKEN);
+    let config = configuration(&upstream, "memory:", &lines, "");
+    let proxy = Proxy::start(&config).await;
+    let operator = Operator::at(proxy.admin());
+    upstream.next(Reply::new(502));
+    let answer = proxy.send(&post("/orders", "k", "a")).await;
+    let id = answer.field("x-idempotency-id").unwrap();
+    let token = format!("Bearer {TOKEN}");
+    let order = |method: &str, path: &str, body: Value| {
+        let target = format!("/v1/keys/{id}{path}");
+        let change = operator.change(method, &target, &body);
+        let change = change.field("Authorization", &token);
+        let operator = operator.clone();
+        async move { operator.send(&change).await.status }
+    };
+    let executed = json!({"executed": true});
+    let not_executed = json!({"executed": false});
+    assert_eq!(order("POST", "/release", json!({})).await, 200);
+    assert_eq!(order("POST", "/release", json!({})).await, 409);
+    assert_eq!(order("POST", "/resolve", executed.clone()).await, 409);
+    assert_eq!(order("POST", "/resolve", not_executed).await, 409);
+    assert_eq!(order("DELETE", "", json!({})).await, 200);
+    assert_eq!(order("DELETE", "", json!({"version": "x"})).await, 412);
+    // No order yet.
+    assert_eq!(order("DELETE", "", executed).await, 400);
+    let keys = operator.request("GET", "/v1/keys");
+    for (name, value) in [
+        ("Accept", "*/*"),
+        ("Authorization", "Bearer wrong"),
+        ("Authorization", "Bearer wrong"),
+        ("Origin", "http://evil.example"),
+    ] {
+        operator.send(&keys.clone().field(name, value)).await;
+    }
+    let mut named = keys.clone();
+    named.fields[0].1 = b"evil.example".to_vec();
+    operator.send(&named).await;
+    for (line, count) in [
+        (r#"changes_total{order="release",outcome="made"}"#, 1.0),
+        (r#"changes_total{order="release",outcome="refused"}"#, 1.0),
+        (
+            r#"changes_total{order="resolve_executed",outcome="refused"}"#,
+            1.0,
+        ),
+        (
+            r#"changes_total{order="resolve_not_executed",outcome="refused"}"#,
+            1.0,
+        ),
+        (r#"changes_total{order="delete",outcome="made"}"#, 1.0),
+        (r#"changes_total{order="delete",outcome="refused"}"#, 1.0),
+        (r#"changes_total{order="delete",outcome="failed"}"#, 0.0),
+        (r#"refused_total{reason="token_missing"}"#, 1.0),
+        (r#"refused_total{reason="token_wrong"}"#, 2.0),
+        (r#"refused_total{reason="origin"}"#, 1.0),
+        (r#"refused_total{reason="host"}"#, 1.0),
+    ] {
+        let line = format!("idemproxy_admin_{line}");
+        assert_eq!(proxy.metric(&line), count, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn the_configuration_is_shown_without_secrets() {
     let (directory, upstream) = (TempDir::new().unwrap(), Upstream::start().await);
     let lines = guarded(&directory, TOKEN);
@@ -235,6 +299,8 @@ async fn while_the_store_is_away_nothing_is_told_and_nothing_changed() {
     ] {
         answer.is_refused(503, "STORE_UNAVAILABLE");
     }
+    let failed = r#"idemproxy_admin_changes_total{order="release",outcome="failed"}"#;
+    assert_eq!(proxy.metric(failed), 1.0);
     assert_eq!(operator.get("/v1/config").await.status, 200);
 }
 

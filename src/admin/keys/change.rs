@@ -14,7 +14,7 @@ use crate::admin::body::Fields;
 use crate::idempotency::operator::{Order, Refused, ordered};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 use crate::store::{Replaced, Store, StoreError};
-use crate::telemetry::plain;
+use crate::telemetry::{AdminOrder, plain};
 
 /// What an operator orders, and why if that is told.
 #[derive(Debug)]
@@ -82,6 +82,16 @@ impl Change {
             reason: reason.map(|reason| plain(reason.chars().take(REASON_MAX))),
             version,
         })
+    }
+
+    /// Its name in the metrics.
+    pub(super) fn order(&self) -> AdminOrder {
+        match self.order {
+            Order::Release => AdminOrder::Release,
+            Order::Delete => AdminOrder::Delete,
+            Order::Executed(_) => AdminOrder::ResolveExecuted,
+            Order::NotExecuted => AdminOrder::ResolveNotExecuted,
+        }
     }
 
     /// Reads the record, checks that it is the one that was shown, and writes over that very one. Tells what it has become.

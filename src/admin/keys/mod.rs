@@ -25,6 +25,7 @@ use super::pages::no_such_page;
 use super::{Admin, Operated};
 use crate::idempotency::{Key, RecordId};
 use crate::store::{AnyStore, Store, StoreError};
+use crate::telemetry::AdminOutcome;
 use crate::wire::BoxError;
 
 use self::change::{Act, Change};
@@ -109,12 +110,20 @@ where
     let if_match = head.headers.get(IF_MATCH).cloned();
     let store = open(&*admin.operated)?;
     let (operated, peer) = (admin.operated.clone(), caller.peer);
-    // On a task of its own: what is written is logged, whether or not the caller stays.
+    let (order, metrics) = (change.order(), admin.metrics.clone());
+    // On a task of its own: what is written is logged and counted, whether or not the caller stays.
     let carried_out = tokio::spawn(async move {
         let if_match = if_match.as_ref().map(HeaderValue::as_bytes);
-        change
+        let done = change
             .carry_out(&*store, &*operated, id, if_match, peer)
-            .await
+            .await;
+        let outcome = match &done {
+            Ok(_) => AdminOutcome::Made,
+            Err(refusal) if refusal.status.is_client_error() => AdminOutcome::Refused,
+            Err(_) => AdminOutcome::Failed,
+        };
+        metrics.admin_changed(order, outcome);
+        done
     });
     let entry = carried_out.await.map_err(|_| {
         Refusal::new(
