@@ -22,6 +22,7 @@ pub(super) struct Condition {
     metrics: Arc<Metrics>,
     /// So many of the store's are counted.
     epoch_changes: AtomicU64,
+    left: AtomicU64,
 }
 
 /// Where a process is in its life.
@@ -42,6 +43,7 @@ impl Condition {
             upstreams,
             metrics,
             epoch_changes: AtomicU64::new(0),
+            left: AtomicU64::new(0),
         }
     }
 
@@ -107,12 +109,15 @@ impl Report for Condition {
         self.metrics.store_up.set(health.up.into());
         let evicted = i64::try_from(health.evicted).unwrap_or(i64::MAX);
         self.metrics.store_evicted_keys.set(evicted);
-        let counted = self
-            .epoch_changes
-            .fetch_max(health.epoch_changes, Ordering::Relaxed);
+        let news = |counted: &AtomicU64, told: u64| {
+            told.saturating_sub(counted.fetch_max(told, Ordering::Relaxed))
+        };
         self.metrics
             .store_epoch_changes
-            .inc_by(health.epoch_changes.saturating_sub(counted));
+            .inc_by(news(&self.epoch_changes, health.epoch_changes));
+        self.metrics
+            .records_unknown
+            .inc_by(news(&self.left, health.left));
     }
 }
 
