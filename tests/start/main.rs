@@ -8,12 +8,12 @@
 #[path = "../support/harness.rs"]
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 
 use support::*;
 
@@ -21,8 +21,9 @@ use support::*;
 async fn a_stop_while_the_store_is_looked_for_is_an_orderly_end() {
     for signal in ["-TERM", "-INT"] {
         let upstream = Upstream::start().await;
-        let store = RedisServer::absent(&[]);
-        let (code, log) = while_starting(&upstream, &store.url(), async |program| {
+        let absent = Upstream::absent();
+        let store = format!("redis://{}", absent.address());
+        let (code, log) = while_starting(&upstream, &store, async |program| {
             program.signal(signal).await;
             true
         })
@@ -35,10 +36,11 @@ async fn a_stop_while_the_store_is_looked_for_is_an_orderly_end() {
 #[tokio::test]
 async fn while_the_store_is_looked_for_the_rest_flows_and_claims_are_refused() {
     let upstream = Upstream::start().await;
-    let absent = RedisServer::absent(&[]);
+    let absent = Upstream::absent();
+    let refusing = format!("redis://{}", absent.address());
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("redis://{}", silent.local_addr().unwrap());
-    for store in [&absent.url(), &silent] {
+    for store in [&refusing, &silent] {
         let (code, log) = while_starting(&upstream, store, async |program| {
             let plain = Client::once(program.clients, &get("/orders")).await;
             assert_eq!(plain.status, 201);
@@ -63,16 +65,18 @@ async fn while_the_store_is_looked_for_the_rest_flows_and_claims_are_refused() {
 async fn a_store_that_may_drop_records_ends_the_start_and_takes_no_claim_before() {
     let upstream = Upstream::start().await;
     let store = RedisServer::with(&["--maxmemory-policy", "allkeys-lru"]);
-    let mut program = Program::start(&upstream, &store.url());
-    patiently(async { while program.page("/livez").await.is_none() {} }).await;
+    let mut program = Program::start(&upstream, &store.url()).await;
     // Until it ends, each of these is refused or finds nobody.
     let mut refused = 0;
-    while program.child.try_wait().unwrap().is_none() {
-        if let Some(answer) = program.try_ask(&post("/orders", "k", "a")).await {
-            assert_eq!(answer.status, 503);
-            refused += 1;
+    let looked = async {
+        while program.child.try_wait().unwrap().is_none() {
+            if let Some(answer) = program.try_ask(&post("/orders", "k", "a")).await {
+                assert_eq!(answer.status, 503);
+                refused += 1;
+            }
         }
-    }
+    };
+    patiently(looked).await;
     println!("{refused} claims were refused before the end");
     let (code, log) = program.ended().await;
     assert_eq!(code, Some(1), "{log}");
@@ -89,8 +93,7 @@ async fn while_starting(
     act: impl AsyncFn(&Program) -> bool,
 ) -> (Option<i32>, String) {
     for _ in 0..20 {
-        let program = Program::start(upstream, store);
-        patiently(async { while program.page("/livez").await != Some(200) {} }).await;
+        let program = Program::start(upstream, store).await;
         if program.starting().await && act(&program).await {
             let (code, log) = program.ended().await;
             if !log.contains("store: redis at") {
@@ -105,15 +108,17 @@ struct Program {
     clients: SocketAddr,
     operators: SocketAddr,
     child: Child,
+    /// Its log up to here, and the rest.
+    log: String,
+    stderr: BufReader<ChildStderr>,
 }
 
 impl Program {
-    fn start(upstream: &Upstream, store: &str) -> Self {
-        let (clients, operators) = (free_address(), free_address());
-        let child = Command::new(env!("CARGO_BIN_EXE_idemproxy"))
+    /// Runs it until it listens.
+    async fn start(upstream: &Upstream, store: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_idemproxy"))
             .args(["run", "--service", "s", "--log-format", "json"])
-            .args(["--listen", &clients.to_string()])
-            .args(["--admin", &operators.to_string()])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--upstream", &upstream.url(), "--store", store])
             .env_clear()
             .stdin(Stdio::null())
@@ -121,10 +126,24 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut log = String::new();
+        let mut listener = async |name: &str| loop {
+            let mut line = String::new();
+            let read = patiently(stderr.read_line(&mut line)).await.unwrap();
+            assert!(read > 0, "it ended:\n{log}");
+            log.push_str(&line);
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if event["message"] == name {
+                break event["address"].as_str().unwrap().parse().unwrap();
+            }
+        };
         Self {
-            clients,
-            operators,
+            clients: listener("listening").await,
+            operators: listener("listening for operators").await,
             child,
+            log,
+            stderr,
         }
     }
 
@@ -134,7 +153,7 @@ impl Program {
         Client::try_once(self.clients, request).await
     }
 
-    /// Status of a page of the operators' listener, once that is there.
+    /// Status of a page of the operators' listener.
     async fn page(&self, path: &str) -> Option<u16> {
         let mut page = get(path);
         let host = self.operators.to_string().into_bytes();
@@ -155,14 +174,10 @@ impl Program {
 
     /// Its exit code and its log, once it has ended by itself.
     async fn ended(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        let mut stderr = self.child.stderr.take().expect("piped");
-        patiently(stderr.read_to_string(&mut log)).await.unwrap();
+        patiently(self.stderr.read_to_string(&mut self.log))
+            .await
+            .unwrap();
         let status = patiently(self.child.wait()).await.unwrap();
-        (status.code(), log)
+        (status.code(), self.log)
     }
-}
-
-fn free_address() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, RedisServer::absent(&[]).port()).into()
 }
