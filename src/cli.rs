@@ -65,7 +65,12 @@ pub(crate) enum Cmd {
     /// Exit with 0 if the proxy is ready, else 1: for images without a shell.
     Healthcheck {
         /// The admin listener, over http.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "IDEMPROXY_ADMIN_URL",
+            default_value = "http://127.0.0.1:9090"
+        )]
         admin: http::Uri,
     },
     /// Print the script by which a shell completes this command line.

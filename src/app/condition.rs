@@ -1,10 +1,11 @@
 //! How the program is: for probes, and for the metrics.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::upstreams::Upstreams;
 use crate::admin::Report;
@@ -14,32 +15,35 @@ use crate::upstream::Contact;
 
 /// How the program is, for probes.
 pub(super) struct Condition {
-    stage: AtomicU8,
+    stage: watch::Sender<Stage>,
     /// Nothing until it is open.
     store: OnceLock<Arc<AnyStore>>,
     upstreams: Arc<ArcSwap<Upstreams>>,
     metrics: Arc<Metrics>,
     /// So many of the store's are counted.
     epoch_changes: AtomicU64,
+    left: AtomicU64,
 }
 
 /// Where a process is in its life.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    Starting = 0,
-    Serving = 1,
-    Draining = 2,
+    /// Whether its store may be used is not known yet.
+    Starting,
+    Serving,
+    Draining,
 }
 
 impl Condition {
     /// Of a program whose store is not open yet.
     pub(super) fn starting(upstreams: Arc<ArcSwap<Upstreams>>, metrics: Arc<Metrics>) -> Self {
         Self {
-            stage: AtomicU8::new(Stage::Starting as u8),
+            stage: watch::Sender::new(Stage::Starting),
             store: OnceLock::new(),
             upstreams,
             metrics,
             epoch_changes: AtomicU64::new(0),
+            left: AtomicU64::new(0),
         }
     }
 
@@ -50,16 +54,24 @@ impl Condition {
     }
 
     pub(super) fn set(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Release);
+        self.stage.send_replace(stage);
+    }
+
+    /// Ready when the start is complete, or nobody is there any more who could complete it. Holds nothing of the program.
+    pub(super) fn started(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stage = self.stage.subscribe();
+        async move {
+            let _ = stage.wait_for(|stage| *stage == Stage::Serving).await;
+        }
     }
 }
 
 impl Report for Condition {
     fn ready(&self) -> Result<(), &'static str> {
-        match self.stage.load(Ordering::Acquire) {
-            1 => Ok(()),
-            0 => Err("starting"),
-            _ => Err("draining"),
+        match *self.stage.borrow() {
+            Stage::Starting => Err("starting"),
+            Stage::Serving => Ok(()),
+            Stage::Draining => Err("draining"),
         }
     }
 
@@ -97,12 +109,15 @@ impl Report for Condition {
         self.metrics.store_up.set(health.up.into());
         let evicted = i64::try_from(health.evicted).unwrap_or(i64::MAX);
         self.metrics.store_evicted_keys.set(evicted);
-        let counted = self
-            .epoch_changes
-            .fetch_max(health.epoch_changes, Ordering::Relaxed);
+        let news = |counted: &AtomicU64, told: u64| {
+            told.saturating_sub(counted.fetch_max(told, Ordering::Relaxed))
+        };
         self.metrics
             .store_epoch_changes
-            .inc_by(health.epoch_changes.saturating_sub(counted));
+            .inc_by(news(&self.epoch_changes, health.epoch_changes));
+        self.metrics
+            .records_unknown
+            .inc_by(news(&self.left, health.left));
     }
 }
 

@@ -1,10 +1,16 @@
 //! Everything wired together: bound, running, drained. The one module that knows every other.
+//!
+//! Clients are served as soon as their listener is bound, also while a store on another machine is still looked for: what needs no
+//! store flows, and claims are refused. Ready, for probes and the service manager, is the program only when that look has ended;
+//! a store that must not be used ends it with the exit code of a failed start.
 
+mod announce;
 #[cfg(feature = "otlp")]
 mod collector;
 mod condition;
 mod demo;
 mod forwarder;
+mod listeners;
 mod notify;
 mod operated;
 mod reload;
@@ -19,18 +25,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Reload, serve_admin};
+use crate::admin::{Admin, Reload};
 use crate::config::{Configuration, LayerSettings, LogSettings, Settings};
 use crate::downstream::{SharedSettings, Shutdown, serve};
-use crate::fault;
 use crate::layer::IdempotencyLayer;
 use crate::proxy::{Idempotency, Setup, Stop};
-use crate::store::{AnyStore, Location, SetupError, Store};
+use crate::store::{AnyStore, SetupError};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::UpstreamSetupError;
 use crate::wire::BoxError;
@@ -38,6 +41,7 @@ use crate::wire::BoxError;
 use self::condition::{Condition, Stage, observe};
 use self::demo::ToyApi;
 use self::forwarder::Forwarder;
+use self::listeners::{Operators, listen};
 use self::operated::Premises;
 use self::reload::Reloader;
 use self::signals::{hangups, reload_at, stop_signals};
@@ -47,23 +51,34 @@ use self::watch::watch;
 /// Runs the proxy until it is told to stop.
 pub fn run(configuration: Configuration) -> ExitCode {
     block_on(&configuration.settings.log.clone(), async move {
+        // First of all: a signal that comes before ends the process, and as process 1 of a container it is lost.
         let hangups = hangups()?;
-        let app = App::bind(configuration).await?;
-        let reloads = tokio::spawn(reload_at(hangups, Arc::downgrade(&app.reloader)));
         let (stop, hurry) = stop_signals()?;
+        let bound = stop.run_until_cancelled(App::bind(configuration)).await;
+        let Some(app) = bound.transpose()? else {
+            tracing::info!("stopped before the store was open");
+            return Ok(());
+        };
+        let started = app.condition.started();
+        let reloader = Arc::downgrade(&app.reloader);
+        let reloads = tokio::spawn(async move {
+            // A manager must not hear of serving before it is so.
+            started.await;
+            reload_at(hangups, reloader).await;
+        });
         let stopped = async {
             stop.cancelled().await;
             // A manager that was told of the drain must not hear of serving again.
             reloads.abort();
         };
-        app.run(stopped, hurry.cancelled()).await;
-        Ok(())
+        Ok(app.run(stopped, hurry.cancelled()).await?)
     })
 }
 
 /// Runs a toy API behind the proxy; the settings' upstream is replaced by it.
 pub fn demo(mut settings: Settings) -> ExitCode {
     block_on(&settings.log.clone(), async move {
+        let (stop, hurry) = stop_signals()?;
         let api = ToyApi::bind().await?;
         settings.upstreams[0].origin = api.origin()?;
         let upstream = settings.upstreams[0].clone();
@@ -71,8 +86,7 @@ pub fn demo(mut settings: Settings) -> ExitCode {
         let address = app.address()?;
         let api = tokio::spawn(api.serve());
         let show = tokio::spawn(async move { demo::show(address, &upstream).await });
-        let (stop, hurry) = stop_signals()?;
-        app.run(stop.cancelled(), hurry.cancelled()).await;
+        app.run(stop.cancelled(), hurry.cancelled()).await?;
         api.abort();
         show.await??;
         Ok(())
@@ -102,7 +116,7 @@ fn block_on(log: &LogSettings, run: impl Future<Output = Result<(), BoxError>>) 
     }
 }
 
-/// A proxy whose store is open and whose listeners are bound.
+/// A proxy whose listeners are bound, and whose store is open or, on another machine, looked for.
 pub struct App {
     clients: TcpListener,
     operators: Option<Operators>,
@@ -116,13 +130,6 @@ pub struct App {
     stop: Stop,
     condition: Arc<Condition>,
     export: traces::Export,
-}
-
-/// The operators' listener, which answers probes from before the store is open to after the last exchange.
-struct Operators {
-    address: SocketAddr,
-    serving: JoinHandle<()>,
-    stop: DropGuard,
 }
 
 /// Why a proxy does not start.
@@ -150,7 +157,8 @@ pub enum StartError {
 }
 
 impl App {
-    /// Binds the listeners and opens the store. Probes are answered from the beginning, clients not before [`App::run`].
+    /// Binds the listeners and opens the store, or begins to look for it. Probes are answered from the beginning, clients not
+    /// before [`App::run`].
     ///
     /// # Errors
     ///
@@ -183,7 +191,7 @@ impl App {
             }
             None => None,
         };
-        let store = Arc::new(AnyStore::open(&settings.store).await?);
+        let store = Arc::new(AnyStore::begin(&settings.store).await?);
         condition.opened(store.clone());
         premises.opened(store.clone());
         let (traces, export) = traces::start(&metrics);
@@ -196,7 +204,11 @@ impl App {
             .forwarding(inner, authorities);
         let server = settings.server.clone().into_shared();
         let store_timeout = settings.store.timeout;
-        announce(settings, &clients, operators.as_ref(), &store);
+        announce::listening(
+            settings,
+            clients.local_addr().ok(),
+            operators.as_ref().map(|operators| operators.address),
+        );
         let reloader = Arc::new(Reloader::new(
             configuration,
             proxy.clone(),
@@ -242,12 +254,19 @@ impl App {
         self.metrics.clone()
     }
 
-    /// Serves until `stop` is ready, then drains: still accepting for `drain_delay`; then nothing new, and up to `drain_timeout` for what
-    /// runs; then what still runs is settled as unknown. `hurry` ends the waiting early.
-    pub async fn run(self, stop: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
+    /// Serves until `stop` is ready, then drains: still accepting for `drain_delay`, unless it was never ready; then nothing new, and
+    /// up to `drain_timeout` for what runs; then what still runs is settled as unknown. `hurry` ends the waiting early.
+    ///
+    /// # Errors
+    ///
+    /// The store was reached, and must not be used: then it drains at once.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<(), StartError> {
         let shutdown = Shutdown::new();
         let observer = tokio::spawn(observe(self.condition.clone()));
-        let watcher = tokio::spawn(watch(self.reloader.clone()));
         let mut clients = tokio::spawn(serve(
             self.clients,
             self.server.clone(),
@@ -255,19 +274,38 @@ impl App {
             shutdown.clone(),
             self.metrics.clone(),
         ));
-        self.condition.set(Stage::Serving);
-        notify::serving();
-        stop.await;
+        tokio::pin!(stop);
+        let checked = tokio::select! {
+            () = &mut stop => None,
+            checked = self.store.checked() => Some(checked),
+        };
+        let mut watcher = None;
+        if let Some(Ok(())) = checked {
+            announce::store(&self.store);
+            watcher = Some(tokio::spawn(watch(self.reloader.clone())));
+            self.condition.set(Stage::Serving);
+            notify::serving();
+            stop.await;
+        }
 
         self.condition.set(Stage::Draining);
-        watcher.abort();
-        let _ = watcher.await;
+        let was_ready = watcher.is_some();
+        if let Some(watcher) = watcher {
+            watcher.abort();
+            let _ = watcher.await;
+        }
         let server = self.server.load_full();
         tracing::info!("draining");
-        let limit = server.drain_delay + server.drain_timeout;
+        // Nobody has to notice the end of what was never ready.
+        let delay = if was_ready {
+            server.drain_delay
+        } else {
+            Duration::ZERO
+        };
+        let limit = delay + server.drain_timeout;
         notify::draining(limit + self.store_timeout * 2 + LAST_WORDS * 4);
         let drained = async {
-            tokio::time::sleep(server.drain_delay).await;
+            tokio::time::sleep(delay).await;
             self.stop.draining.cancel();
             shutdown.drain();
             let _ = (&mut clients).await;
@@ -311,22 +349,7 @@ impl App {
         // What is queued is written when the last who has the store goes.
         drop((self.reloader, self.store));
         tracing::info!("stopped");
-    }
-}
-
-impl Operators {
-    fn serve(address: SocketAddr, admin: Admin) -> Result<Self, StartError> {
-        let failed = |error| StartError::Listen { address, error };
-        let listener = listen(address)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(serve_admin(listener, admin, stopped));
-        Ok(Self {
-            address,
-            serving,
-            stop: stop.drop_guard(),
-        })
+        Ok(checked.transpose().map(drop)?)
     }
 }
 
@@ -342,56 +365,5 @@ fn setup(settings: &Settings, upstreams: &Upstreams) -> Setup<Forwarder> {
     }
 }
 
-fn announce(
-    settings: &Settings,
-    clients: &TcpListener,
-    operators: Option<&Operators>,
-    store: &AnyStore,
-) {
-    if fault::BUILT_IN {
-        tracing::warn!(
-            "THIS BUILD CAN DIE AND GO WRONG ON PURPOSE: it has the feature `faults`, and is for tests only"
-        );
-    }
-    if let Ok(address) = clients.local_addr() {
-        let tls = settings.server.tls.is_some();
-        tracing::info!(%address, tls, upstream = %settings.upstreams[0].origin, "listening");
-    }
-    if let Some(Operators { address, .. }) = operators {
-        tracing::info!(%address, "listening for operators");
-    }
-    for note in store.health().notes {
-        tracing::info!("store: {note}");
-    }
-    if matches!(settings.store.location, Location::Embedded(_)) {
-        tracing::info!("store: embedded, so other replicas do not see these keys");
-    }
-    tracing::info!(
-        routes = settings.routes.all().len(),
-        "routes, the default one included"
-    );
-    for warning in &settings.warnings {
-        tracing::warn!("{warning}");
-    }
-}
-
-/// Connections that wait to be accepted: a fleet that reconnects at once must not be turned away by the kernel.
-const BACKLOG: u32 = 4096;
-
 /// How long a stop waits for the last bytes to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = || {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        // A restart must not wait for the connections of the process before.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    bound().map_err(|error| StartError::Listen { address, error })
-}

@@ -41,12 +41,24 @@ pub enum SetupError {
 }
 
 impl AnyStore {
-    /// Opens the store of these settings.
+    /// Opens the store of these settings, as [`AnyStore::begin`] and [`AnyStore::checked`] do.
     ///
     /// # Errors
     ///
     /// Why it cannot be used.
     pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
+        let store = Self::begin(settings).await?;
+        store.checked().await?;
+        Ok(store)
+    }
+
+    /// Opens the store of these settings; one on another machine is only begun to be looked for, and operations say meanwhile that
+    /// it is away.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub async fn begin(settings: &StoreSettings) -> Result<Self, SetupError> {
         match &settings.location {
             Location::Memory => {
                 let codec = settings.codec.clone();
@@ -61,7 +73,19 @@ impl AnyStore {
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 }
             }
-            Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::connect(url, settings).await?))),
+            Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::begin(url, settings)?))),
+        }
+    }
+
+    /// Waits for a store on another machine, two seconds at most. One that cannot be reached is no error.
+    ///
+    /// # Errors
+    ///
+    /// It was reached, and must not be used. It is asked for no claims then.
+    pub async fn checked(&self) -> Result<(), SetupError> {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => Ok(()),
+            Self::Redis(redis) => Ok(redis.checked().await?),
         }
     }
 }

@@ -145,4 +145,6 @@ pub struct Health {
     pub epoch_changes: u64,
     /// Keys that its servers dropped for want of memory since they started.
     pub evicted: u64,
+    /// Claims that a process which is gone had left, and that became unknown without anybody to say so.
+    pub left: u64,
 }

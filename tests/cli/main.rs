@@ -237,6 +237,26 @@ fn healthcheck_exits_0_exactly_when_the_proxy_is_ready() {
 }
 
 #[test]
+fn healthcheck_finds_the_proxy_by_the_variable_that_keys_has_too() {
+    let (url, server) = answer_once("200 OK");
+    let output = idemproxy(&["healthcheck"], &[("IDEMPROXY_ADMIN_URL", &url)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(server.join().unwrap(), "GET /readyz HTTP/1.1");
+
+    // The flag comes first.
+    let (url, server) = answer_once("200 OK");
+    let output = idemproxy(
+        &["healthcheck", "--admin", &url],
+        &[("IDEMPROXY_ADMIN_URL", "http://127.0.0.1:1")],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    server.join().unwrap();
+
+    let output = idemproxy(&["healthcheck", "--help"], &[]);
+    assert!(stdout(&output).contains("IDEMPROXY_ADMIN_URL"));
+}
+
+#[test]
 fn healthcheck_exits_1_where_nobody_listens_and_2_for_what_is_no_address() {
     // Bound and not listening, so that nobody else can listen there either.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -47,7 +47,10 @@ pub async fn check(store: &Embedded, clients: &mut [Client], sync: Sync) -> Foun
 
 async fn check_key(store: &Embedded, key: &mut Key, sync: Sync, found: &mut Found) {
     let seen = store.look(key.id).await.unwrap().map(|seen| seen.record);
-    let matches = |record: &Record| seen.as_ref() == Some(&afterwards(record));
+    let matches = |record: &Record| {
+        seen.as_ref()
+            .is_some_and(|seen| is_afterwards(record, seen))
+    };
     let stands = key.doubts.iter().any(matches);
     let id = key.id;
     match &key.known {
@@ -88,11 +91,16 @@ async fn check_key(store: &Embedded, key: &mut Key, sync: Sync, found: &mut Foun
     }
 }
 
-/// As a record is found by the next process.
-pub fn afterwards(record: &Record) -> Record {
-    let mut record = record.clone();
+/// Whether `seen` is `record` as the next process finds it: a claim is unknown then, and tells when that was found, and why.
+pub fn is_afterwards(record: &Record, seen: &Record) -> bool {
+    let mut expected = record.clone();
     if record.state == State::InFlight {
-        record.state = State::Unknown;
+        expected.state = State::Unknown;
+        expected.error = Some("the proxy stopped while the request was running".to_owned());
+        expected.settled = seen.settled.filter(|settled| *settled > record.created);
+        if expected.settled.is_none() {
+            return false;
+        }
     }
-    record
+    expected == *seen
 }

@@ -7,7 +7,7 @@ use idemproxy::store::{OpenError, Store};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
-use crate::check::afterwards;
+use crate::check::is_afterwards;
 use crate::disk::Disk;
 use crate::mishap::Mood;
 use crate::records::{claim, completed, create, fresh_id};
@@ -97,11 +97,14 @@ async fn lie(mood: Mood, chance: &mut Chance, sum: &mut Sum) {
                 let seen = store.look(id).await.unwrap().map(|seen| seen.record);
                 if let Some(seen) = &seen {
                     assert!(
-                        records.iter().any(|record| *seen == afterwards(record)),
+                        records.iter().any(|record| is_afterwards(record, seen)),
                         "half a record"
                     );
                 }
-                lost |= seen != records.last().map(afterwards);
+                lost |= match (&seen, records.last()) {
+                    (Some(seen), Some(last)) => !is_afterwards(last, seen),
+                    (seen, last) => seen.is_some() != last.is_some(),
+                };
             }
             *if lost {
                 &mut sum.silent

@@ -57,5 +57,5 @@ macro_rules! suite {
 }
 
 suite!(memory, Memory);
-suite!(embedded, Embedded, killed);
+suite!(embedded, Embedded, killed, left_behind);
 suite!(redis, Redis, killed, waits_elsewhere);

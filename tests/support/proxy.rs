@@ -40,16 +40,18 @@ impl Proxy {
     async fn run(configuration: Configuration) -> Self {
         let app = App::bind(configuration).await.unwrap();
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-        Self {
+        let proxy = Self {
             address: app.address().unwrap(),
             admin: app.admin_address().expect("an admin listener"),
             metrics: app.metrics(),
             stop: stop.clone(),
             hurry: hurry.clone(),
             running: tokio::spawn(async move {
-                app.run(stop.cancelled(), hurry.cancelled()).await;
+                app.run(stop.cancelled(), hurry.cancelled()).await.unwrap();
             }),
-        }
+        };
+        patiently(async { while proxy.page("/readyz").await.status != 200 {} }).await;
+        proxy
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -42,7 +42,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use self::frame::{Answer, Start};
 use self::seal::{SEAL, TAG};
-use crate::idempotency::{Record, RecordId};
+use crate::idempotency::{Record, RecordId, State};
 
 pub(in crate::store) use self::head::head_of;
 pub use self::head::{Head, HeadError, decode_head};
@@ -164,6 +164,15 @@ impl Codec {
         }
         Ok(record)
     }
+}
+
+/// The state of the record in a frame, of which nothing else is read; nothing if this version does not know it.
+pub(in crate::store) fn state_of(frame: &[u8]) -> Option<State> {
+    frame.starts_with(header::MAGIC).then_some(())?;
+    frame
+        .get(header::VERSION)
+        .filter(|version| header::VERSIONS.contains(version))?;
+    State::from_byte(*frame.get(header::STATE)?)
 }
 
 /// Writes a record as a frame in clear.

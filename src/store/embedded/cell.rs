@@ -62,7 +62,7 @@ impl Cell {
 
     /// Its bytes.
     pub(super) fn to_bytes(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(24 + self.frame.len());
+        let mut bytes = BytesMut::with_capacity(HEAD + self.frame.len());
         bytes.put_u64(self.expiry);
         bytes.put_slice(&self.owner);
         bytes.put_slice(&self.frame);
@@ -99,6 +99,8 @@ impl Witness {
         let dead = owner != self.owner && !seeded(Seeded::DeadClaimsLive);
         if record.state == State::InFlight && dead {
             record.state = State::Unknown;
+            record.settled = Some(self.clock.opened());
+            record.error = Some(STOPPED.to_owned());
         } else if record.state == State::InFlight
             && let Some(lease) = self.leases.of(id, record.token)
         {
@@ -141,3 +143,8 @@ pub(super) fn standing(seen: &Seen) -> Standing {
         lapsed: seen.lapse == Lapse::Lapsed,
     }
 }
+
+/// Bytes before the frame.
+pub(super) const HEAD: usize = 24;
+/// What went wrong with a claim that is left by a process that is gone.
+const STOPPED: &str = "the proxy stopped while the request was running";

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::idempotency::UnixMillis;
+
 /// Milliseconds since 1970, never running back.
 ///
 /// Read once when the store opens: the later of the wall clock and the time last written into the file; from there on monotonic. So a wall clock
@@ -25,6 +27,11 @@ impl Clock {
             base: wall.max(last),
             opened: Instant::now(),
         }
+    }
+
+    /// When the store was opened.
+    pub(super) fn opened(&self) -> UnixMillis {
+        UnixMillis(self.base)
     }
 
     /// Since the store was opened.

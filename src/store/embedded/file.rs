@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use super::tables::{self, Usage};
+use crate::idempotency::RecordId;
 
 /// The directory of an embedded store, locked for this process, and how the file in it is opened.
 pub(super) struct RecordFile {
@@ -72,6 +73,8 @@ pub(super) struct Opened {
     /// The store's time as it was noted last.
     pub(super) time: u64,
     pub(super) usage: Usage,
+    /// Claims of processes that are gone.
+    pub(super) left: Vec<RecordId>,
 }
 
 impl RecordFile {
@@ -170,7 +173,7 @@ impl RecordFile {
 
     fn read(&self) -> Result<Opened, OpenError> {
         let file = self.handle(&self.path)?;
-        let (database, time, usage) = self
+        let (database, time, (usage, left)) = self
             .guarded(|| {
                 let (mut database, repaired) = (self.open)(file).map_err(redb::Error::from)?;
                 // With two-phase commits it never falls back: what it mends is its own accounts of pages.
@@ -182,16 +185,16 @@ impl RecordFile {
                 let (format, time) =
                     tables::about(&database)?.ok_or_else(|| corrupted("it holds other tables"))?;
                 // What another format means by its tables is not for this version to read.
-                let usage = if format == tables::FORMAT {
-                    tables::usage(&database)?
+                let found = if format == tables::FORMAT {
+                    tables::survey(&database)?
                 } else {
-                    Usage::default()
+                    Default::default()
                 };
-                Ok((database, (format, time), usage))
+                Ok((database, (format, time), found))
             })
-            .and_then(|(database, (format, time), usage)| {
+            .and_then(|(database, (format, time), found)| {
                 if format == tables::FORMAT {
-                    return Ok((database, time, usage));
+                    return Ok((database, time, found));
                 }
                 let path = self.path.clone();
                 Err(OpenError::Newer { path, format })
@@ -200,6 +203,7 @@ impl RecordFile {
             database,
             time,
             usage,
+            left,
         })
     }
 

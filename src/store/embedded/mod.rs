@@ -14,7 +14,8 @@
 //! # Leases
 //!
 //! Only this process holds claims on its file, so heartbeats are kept in memory (`leases`). Each record carries which opening of the store
-//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once. A process that stood still finds its own
+//! wrote it: one in flight under another is left by a process that is gone, and is unknown at once. The opening writes that down and counts
+//! it (`left`). A process that stood still finds its own
 //! leases lapsed: it is not steady (`status`) until they had time to be renewed.
 //!
 //! # Listings
@@ -41,6 +42,7 @@ mod clock;
 mod file;
 mod headroom;
 mod leases;
+mod left;
 mod listing;
 mod slot;
 mod status;
@@ -133,7 +135,7 @@ impl Embedded {
         let (slot, database) = watch::channel(Slot::Open(Arc::new(opened.database)));
         let name = format!("embedded: {}", file.dir().display());
         let now = Instant::now();
-        let writer = Writer {
+        let mut writer = Writer {
             file,
             headroom,
             slot,
@@ -154,6 +156,7 @@ impl Embedded {
             failures: 0,
             unmended: 0,
         };
+        writer.settle_left(&opened.left);
         writer.publish();
         let (queue, requests) = mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
@@ -360,6 +363,7 @@ impl Store for Embedded {
         let Statistics {
             records,
             file_bytes,
+            left,
             trouble,
             ..
         } = self.statistics();
@@ -372,6 +376,7 @@ impl Store for Embedded {
         Health {
             up,
             notes,
+            left,
             ..Health::default()
         }
     }

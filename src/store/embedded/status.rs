@@ -15,6 +15,8 @@ pub struct Statistics {
     pub commits: u64,
     /// Operations in them: over `commits`, the size of a group.
     pub operations: u64,
+    /// Claims that were left by a process that is gone, and found unknown when the store was opened.
+    pub left: u64,
     /// Why no new claims are taken, if none are.
     pub trouble: Option<String>,
 }
@@ -25,6 +27,7 @@ pub(super) struct Status {
     told: Mutex<Statistics>,
     commits: AtomicU64,
     operations: AtomicU64,
+    left: AtomicU64,
     pulse: Mutex<Pulse>,
 }
 
@@ -78,6 +81,11 @@ impl Status {
             .fetch_add(operations as u64, Ordering::Relaxed);
     }
 
+    /// So many claims more of a process that is gone were found.
+    pub(super) fn found_left(&self, count: u64) {
+        self.left.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// How the file is now.
     pub(super) fn publish(&self, records: u64, file_bytes: u64, trouble: Option<String>) {
         let mut told = self.told();
@@ -91,6 +99,7 @@ impl Status {
         Statistics {
             commits: self.commits.load(Ordering::Relaxed),
             operations: self.operations.load(Ordering::Relaxed),
+            left: self.left.load(Ordering::Relaxed),
             ..self.told().clone()
         }
     }

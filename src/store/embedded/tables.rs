@@ -7,8 +7,9 @@ use redb::{
     TableDefinition, TableError, WriteTransaction,
 };
 
-use super::cell::Cell;
-use crate::idempotency::RecordId;
+use super::cell::{self, Cell};
+use crate::idempotency::{RecordId, State};
+use crate::store::codec::state_of;
 
 /// Id → cell.
 const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
@@ -111,15 +112,19 @@ pub(super) fn about(database: &Database) -> Result<Option<(u64, u64)>, redb::Err
     Ok(format.map(|format| (format, time)))
 }
 
-/// Reads every record, to see that it can be read, and adds up what they take.
-pub(super) fn usage(database: &Database) -> Result<Usage, redb::Error> {
+/// Reads every record, to see that it can be read, and adds up what they take. Brings back, too, which are in flight.
+pub(super) fn survey(database: &Database) -> Result<(Usage, Vec<RecordId>), redb::Error> {
     let txn = database.begin_read()?;
     let records = txn.open_table(RECORDS)?;
-    let mut usage = Usage::default();
+    let (mut usage, mut in_flight) = (Usage::default(), Vec::new());
     for entry in records.iter()? {
-        let (_, value) = entry?;
-        expiry(value.value())?;
-        usage.more(value.value().len());
+        let (id, value) = entry?;
+        let value = value.value();
+        expiry(value)?;
+        usage.more(value.len());
+        if state_of(&value[cell::HEAD..]) == Some(State::InFlight) {
+            in_flight.push(RecordId::from_bytes(*id.value()));
+        }
     }
     let expiries = txn.open_table(EXPIRIES)?.len()?;
     if expiries != usage.records {
@@ -128,7 +133,7 @@ pub(super) fn usage(database: &Database) -> Result<Usage, redb::Error> {
             "{records} records with {expiries} expiries"
         )));
     }
-    Ok(usage)
+    Ok((usage, in_flight))
 }
 
 /// What is at `id` in what was committed last.
@@ -203,7 +208,7 @@ fn cell(value: &[u8]) -> Result<Cell, redb::Error> {
 }
 
 fn expiry(value: &[u8]) -> Result<u64, redb::Error> {
-    let expiry = value.first_chunk().filter(|_| value.len() >= 24);
+    let expiry = value.first_chunk().filter(|_| value.len() >= cell::HEAD);
     expiry
         .map(|bytes| u64::from_be_bytes(*bytes))
         .ok_or_else(short)

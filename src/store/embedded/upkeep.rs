@@ -235,7 +235,10 @@ impl Writer {
     }
 
     /// Writes something that nobody waits for.
-    fn aside(&mut self, work: impl FnOnce(&mut Self, &Database) -> Result<(), redb::Error>) {
+    pub(super) fn aside(
+        &mut self,
+        work: impl FnOnce(&mut Self, &Database) -> Result<(), redb::Error>,
+    ) {
         if !self.resting()
             && let Some(database) = self.database()
             && let Err(error) = guarded(|| work(self, &database))

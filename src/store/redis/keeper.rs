@@ -201,6 +201,7 @@ impl Keeper {
             notes,
             epoch_changes: known.epoch_changes(),
             evicted: known.evicted(),
+            left: 0,
         }
     }
 

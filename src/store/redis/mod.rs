@@ -118,24 +118,43 @@ impl Redis {
         transport::is_tls(url)
     }
 
-    /// Sets up the store at `url`. A server that cannot be reached is no error: it is looked for from then on. This waits for it two
-    /// seconds at most.
+    /// Sets up the store at `url`, as [`Redis::begin`] and [`Redis::checked`] do.
     ///
     /// # Errors
     ///
-    /// A malformed URL, or a server that may evict records where that is not allowed.
+    /// Those of both.
     pub async fn connect(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
-        let store = Self {
+        let store = Self::begin(url, settings)?;
+        store.checked().await?;
+        Ok(store)
+    }
+
+    /// Begins to look for the server at `url`, and waits for nothing. A server that cannot be reached is no error: it is looked for
+    /// from then on.
+    ///
+    /// # Errors
+    ///
+    /// A malformed URL.
+    pub fn begin(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
+        Ok(Self {
             servers: Servers::find(url, settings)?,
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
             codec: settings.codec.clone(),
             listings: Semaphore::new(LISTINGS),
-        };
-        store.servers.settled(SETUP).await;
-        match store.servers.evicts() {
+        })
+    }
+
+    /// Waits for the server, two seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// It may evict records where that is not allowed. It is asked for no claims then.
+    pub async fn checked(&self) -> Result<(), SetupError> {
+        self.servers.settled(SETUP).await;
+        match self.servers.evicts() {
             Some(policy) => Err(SetupError::Evicts(policy)),
-            None => Ok(store),
+            None => Ok(()),
         }
     }
 

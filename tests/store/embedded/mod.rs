@@ -157,3 +157,52 @@ async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires
     assert_eq!((listing.records.len(), listing.unreadable), (0, 0));
     create(&store, id, &claim()).await;
 }
+
+#[tokio::test]
+async fn what_a_process_left_in_flight_is_counted_once_and_says_so() {
+    for sync in [Sync::Always, Sync::Never] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            sync,
+            ..settings(dir.path())
+        };
+        let store = Embedded::open(dir.path(), &settings).unwrap();
+        assert_eq!(store.health().left, 0);
+        // More than are written in one transaction; and one is settled.
+        let claims: Vec<_> = (0..600).map(|_| (fresh_id(), claim())).collect();
+        let made = claims.iter().map(|(id, claim)| create(&store, *id, claim));
+        futures_util::future::join_all(made).await;
+        let (settled_id, settled_claim) = &claims[0];
+        let answer = completed(settled_claim, vec![1]);
+        store
+            .replace(*settled_id, Expect::Held(settled_claim.token), &answer)
+            .await
+            .unwrap();
+        drop(store);
+
+        let store = Embedded::open(dir.path(), &settings).unwrap();
+        assert_eq!(store.health().left, 599);
+        let mut found = Vec::new();
+        for (id, claim) in &claims[1..] {
+            let seen = store.look(*id).await.unwrap().unwrap();
+            assert_eq!(seen.record.state, State::Unknown);
+            assert_eq!(seen.record.token, claim.token);
+            assert_eq!(
+                seen.record.error.as_deref(),
+                Some("the proxy stopped while the request was running")
+            );
+            assert!(seen.record.settled >= Some(claim.created));
+            found.push(seen.record);
+        }
+        drop(store);
+
+        let store = Embedded::open(dir.path(), &settings).unwrap();
+        assert_eq!(store.health().left, 0);
+        for ((id, _), record) in claims[1..].iter().zip(found) {
+            assert_eq!(store.look(*id).await.unwrap().unwrap().record, record);
+        }
+        let kept = store.look(*settled_id).await.unwrap().unwrap();
+        assert_eq!(kept.record, answer);
+        assert_eq!(store.statistics().records, 600);
+    }
+}

@@ -238,6 +238,7 @@ impl Inquiry {
             notes,
             epoch_changes: known.epoch_changes(),
             evicted,
+            left: 0,
         }
     }
 

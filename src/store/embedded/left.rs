@@ -1,0 +1,59 @@
+//! Claims that a process left behind: it was killed, or stopped before they were settled.
+
+use super::cell::Cell;
+use super::tables::Tables;
+use super::transaction::Transaction;
+use super::writer::Writer;
+use crate::idempotency::{RecordId, State};
+
+impl Writer {
+    /// Writes that these claims are unknown, and counts them: so no later opening counts them again. Where it cannot be written they
+    /// are seen as unknown all the same. Their expiry stays: what is known of the last heartbeat goes by it.
+    pub(super) fn settle_left(&mut self, left: &[RecordId]) {
+        let mut found = 0;
+        for some in left.chunks(TOGETHER) {
+            self.aside(|writer, database| {
+                let txn = writer.begin(database)?;
+                let mut tables = Tables::open(&txn, writer.usage)?;
+                for &id in some {
+                    let Some(cell) = tables.get(id)? else {
+                        continue;
+                    };
+                    let (expiry, owner) = (cell.expiry, cell.owner);
+                    let seen = match writer.witness.view(id, cell) {
+                        Ok(Some(seen)) if seen.record.state == State::Unknown => seen,
+                        // It has expired, or this version does not read it.
+                        _ => continue,
+                    };
+                    found += 1;
+                    if let Ok(frame) = writer.witness.codec.encode(id, &seen.record) {
+                        let cell = Cell {
+                            expiry,
+                            owner,
+                            frame,
+                        };
+                        tables.put(id, &cell)?;
+                    }
+                }
+                let usage = tables.usage;
+                drop(tables);
+                writer.commit(txn)?;
+                writer.settled(&Transaction {
+                    usage,
+                    ..Transaction::default()
+                });
+                Ok(())
+            });
+        }
+        if found > 0 {
+            self.status.found_left(found);
+            tracing::warn!(
+                count = found,
+                "requests ran when the proxy before stopped: their outcome is unknown"
+            );
+        }
+    }
+}
+
+/// Most records written in one transaction.
+const TOGETHER: usize = 512;
