@@ -337,11 +337,11 @@ impl Store for Embedded {
         let mut after = after;
         loop {
             let slice = self.in_time(self.read_slice(after)).await?;
-            for found in slice.found {
-                if page.full() {
+            for (id, found) in slice.found {
+                if page.done() {
                     return Ok(page.end(true));
                 }
-                page.take(found)?;
+                page.take(id, found)?;
             }
             match slice.last {
                 Some(last) => after = Some(last),
