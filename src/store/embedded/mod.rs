@@ -80,6 +80,9 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 pub use file::OpenError;
 pub use status::Statistics;
 
+/// The records, in the directory of the store.
+pub(super) const FILE: &str = "records.redb";
+
 /// Records in a file of this process alone.
 ///
 /// Dropping it answers what is queued, writes it, and closes the file; that blocks for about one sync.
