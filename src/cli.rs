@@ -103,7 +103,7 @@ const VERSION: &str = if cfg!(feature = "faults") {
 /// Flag, its variable, what it takes, help.
 type Flag = (&'static str, &'static str, &'static str, &'static str);
 
-const FLAGS: [Flag; 7] = [
+const FLAGS: [Flag; 8] = [
     (
         "listen",
         "IDEMPROXY_LISTEN",
@@ -133,6 +133,12 @@ const FLAGS: [Flag; 7] = [
         "IDEMPROXY_ADMIN",
         "ADDR|off",
         "Where operators connect [default: 127.0.0.1:9090]",
+    ),
+    (
+        "admin-token-file",
+        "IDEMPROXY_ADMIN_TOKEN_FILE",
+        "FILE",
+        "Holds the token that operators have to bring; required where --admin is no loopback address",
     ),
     (
         "log",
@@ -178,6 +184,7 @@ impl FromArgMatches for Flags {
             store: given("store"),
             service: given("service"),
             admin: given("admin"),
+            admin_token_file: given("admin-token-file"),
             log: given("log"),
             log_format: given("log-format"),
         }))

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::keys::Caller;
 use super::{Admin, pages};
+use crate::wire::{Paced, Unaccepted};
 
 /// Answers operators at `listener` until `shutdown` ends, and returns when every connection is finished.
 ///
@@ -24,6 +25,7 @@ pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Fut
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let turns = Arc::new(Semaphore::new(MAX_CHANGES));
+    let mut unaccepted = Unaccepted::new("operators");
     let mut shutdown = pin!(shutdown);
     loop {
         // Beyond the limit they wait in the backlog.
@@ -42,8 +44,7 @@ pub async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: impl Fut
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no admin connection can be accepted");
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    unaccepted.rest_after(&error).await;
                 }
             },
         }
@@ -64,6 +65,8 @@ async fn connection(socket: TcpStream, caller: Caller, admin: Admin, stop: Cance
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD);
+    // A reader that stopped reading must not keep a place from a probe.
+    let socket = Paced::new(socket, WRITE_TIMEOUT);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(socket), service));
     // How a connection of an operator ends is nobody's concern.
     tokio::select! {
@@ -78,4 +81,4 @@ const MAX_CHANGES: usize = 8;
 const MAX_HEAD: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_secs(1);
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,10 +9,12 @@ mod announce;
 mod collector;
 mod condition;
 mod demo;
+mod files;
 mod forwarder;
 mod listeners;
 mod notify;
 mod operated;
+mod place;
 mod reload;
 mod signals;
 mod traces;
@@ -166,6 +168,8 @@ impl App {
     pub async fn bind(configuration: impl Into<Configuration>) -> Result<Self, StartError> {
         let configuration = configuration.into();
         let settings = &configuration.settings;
+        files::make_room(settings);
+        place::tell(&configuration);
         let upstreams = Upstreams::new(&settings.upstreams, None)?;
         let clients = listen(settings.listen)?;
         let (metrics, tasks, stop) = (

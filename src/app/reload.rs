@@ -72,6 +72,9 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Self {
         metrics.configured(&configuration.hash());
+        for route in routes(&configuration) {
+            metrics.expect_route(&route);
+        }
         Self {
             proxy,
             server,
@@ -175,6 +178,9 @@ impl Reloader {
         self.metrics.configured(&reloaded.hash);
         let left = routes(&running.configuration);
         let stay = routes(&configuration);
+        for route in &stay {
+            self.metrics.expect_route(route);
+        }
         // What runs of the one before may still count; of the one before that hardly anything does.
         for route in &running.left {
             if !stay.contains(route) && !left.contains(route) {

@@ -54,6 +54,9 @@ impl Display for Description<'_> {
         }
         line(f, "service", &settings.service)?;
         line(f, "store", format_args!("{:?}", settings.store.location))?;
+        if let Some(file) = settings.store.location.file() {
+            line(f, "records", file.display())?;
+        }
         if settings.reload.watch {
             line(f, "reload", "whenever the content changes")?;
         }

@@ -88,7 +88,7 @@ fn read_admin(
     public: (SocketAddr, Option<Spot>),
 ) -> Option<AdminSettings> {
     let listen = table.get_over("listen", over.admin.as_ref(), address_or_off);
-    let token = table.get("token_file", token);
+    let token = table.get_over("token_file", over.admin_token_file.as_ref(), token);
     let hosts = table.get("hosts", list(0, host_name)).unwrap_or_default();
     let listen = listen.unwrap_or(Some(defaults::ADMIN))?;
     let spot = || table.spot_over("listen", over.admin.as_ref());

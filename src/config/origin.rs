@@ -90,6 +90,9 @@ impl Origin {
             content
         };
         let text = self.path.as_deref().and_then(&mut part);
+        if let Some(token) = &self.overrides.admin_token_file {
+            part(Path::new(&token.value));
+        }
         if let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok()) {
             for file in Written::new(String::new(), text).files() {
                 part(&file);
@@ -118,10 +121,19 @@ impl Configuration {
             store: _,
             service,
             admin,
+            admin_token_file,
             log,
             log_format,
         } = &self.origin.overrides;
-        for given in [listen, upstream, service, admin, log, log_format] {
+        for given in [
+            listen,
+            upstream,
+            service,
+            admin,
+            admin_token_file,
+            log,
+            log_format,
+        ] {
             let value = given.as_ref().map_or("", |given| given.value.as_str());
             hasher.part(value.as_bytes());
         }

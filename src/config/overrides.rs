@@ -15,6 +15,8 @@ pub struct Overrides {
     pub service: Option<Given>,
     /// `admin.listen`
     pub admin: Option<Given>,
+    /// `admin.token_file`
+    pub admin_token_file: Option<Given>,
     /// The log filter, which no file sets.
     pub log: Option<Given>,
     /// The log format, `text` or `json`, which no file sets.

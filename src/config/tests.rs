@@ -363,6 +363,23 @@ fn keys_are_logged_if_asked_for_and_that_is_told_and_warned_about() {
 }
 
 #[test]
+fn keys_that_are_taken_for_longer_than_they_are_known_are_warned_about() {
+    let warned = |policy: &str| {
+        let settings = good(&format!("[policy]\n{policy}"));
+        let warnings = settings.warnings.iter();
+        warnings
+            .filter(|warning| warning.contains("uuid7_max_age"))
+            .count()
+    };
+    let uuid7 = "key_format = \"uuid7\"";
+    assert_eq!(warned(""), 0);
+    assert_eq!(warned(uuid7), 1);
+    assert_eq!(warned(&format!("{uuid7}\nretention = \"7d\"")), 1);
+    assert_eq!(warned(&format!("{uuid7}\nretention = \"7d 1m\"")), 0);
+    assert_eq!(warned(&format!("{uuid7}\nuuid7_max_age = \"23h\"")), 0);
+}
+
+#[test]
 fn a_fingerprint_fits_into_a_record() {
     let header = |length| {
         format!(

@@ -4,7 +4,7 @@ use http::Method;
 use http::header::AUTHORIZATION;
 
 use super::settings::LogSettings;
-use crate::idempotency::{Finality, ResponseRule, Template, built_in};
+use crate::idempotency::{Finality, KeyFormat, ResponseRule, Template, built_in};
 use crate::proxy::Routes;
 use crate::proxy::jwt::TokenVerifier;
 use crate::proxy::policy::{
@@ -225,6 +225,13 @@ const OF_POLICY: &[Weakness<Policy>] = &[
             })
         },
         "fingerprint_ignore has a place that a key comes from: where an earlier source has the key, another value there is not noticed",
+    ),
+    (
+        |policy| {
+            let taken = policy.uuid7.max_age.saturating_add(policy.uuid7.max_future);
+            policy.key_format == KeyFormat::Uuid7 && taken > policy.retention
+        },
+        "uuid7_max_age and uuid7_max_future together are longer than retention: a key is still taken when its record is gone, and its request runs again",
     ),
     (
         |policy| policy.unknown_outcome == UnknownOutcome::Retry,

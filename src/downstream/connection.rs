@@ -22,11 +22,11 @@ use super::farewell::{LINGER, SHORT_LINGER, farewell, last_message};
 use super::handshake::{HandshakeError, handshake};
 use super::io::{ClientIo, Leftover};
 use super::link::Link;
-use super::paced::Paced;
 use super::socket::Socket;
 use super::streams::Streams;
 use super::{Phase, ServerSettings, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
+use crate::wire::Paced;
 use crate::wire::{BoxError, Code, Problem, Voice};
 
 /// What every connection of a listener is served with.

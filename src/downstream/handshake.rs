@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::farewell::{SHORT_LINGER, farewell, last_message};
-use super::paced::Paced;
+use crate::wire::Paced;
 use crate::wire::{Code, Problem, Voice};
 
 /// Why a connection did not become TLS.

@@ -26,10 +26,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ServerSettings;
-use super::deadline::Deadline;
 use super::head::HeadScan;
 use super::link::Link;
 use crate::fault::{self, Place};
+use crate::wire::Deadline;
 
 /// A client's socket, with `P` released when it closes.
 pub(super) struct ClientIo<T, P> {

@@ -9,14 +9,12 @@
 
 mod body;
 mod connection;
-mod deadline;
 mod exchange;
 mod farewell;
 mod handshake;
 mod head;
 mod io;
 mod link;
-mod paced;
 mod sanity;
 mod serve;
 mod settings;

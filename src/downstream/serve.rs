@@ -1,7 +1,6 @@
 //! The listener.
 
 use std::convert::Infallible;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +20,7 @@ use super::connection::Connections;
 use super::farewell::{SHORT_LINGER, farewell, last_message};
 use super::{Phase, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics};
-use crate::wire::{BoxError, Code, Problem, Voice};
+use crate::wire::{BoxError, Code, Problem, Unaccepted, Voice};
 
 /// Answers every request that comes in at `listener` with `service`.
 ///
@@ -47,6 +46,7 @@ pub async fn serve<S, B>(
     let mut connections =
         Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
     let tasks = TaskTracker::new();
+    let mut unaccepted = Unaccepted::new("clients");
     let mut stopped = pin!(shutdown.reached(Phase::Draining));
     loop {
         let (socket, addr) = tokio::select! {
@@ -55,7 +55,7 @@ pub async fn serve<S, B>(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    rest_after(&error).await;
+                    unaccepted.rest_after(&error).await;
                     continue;
                 }
             },
@@ -79,18 +79,6 @@ pub async fn serve<S, B>(
     drop(listener);
     tasks.close();
     tasks.wait().await;
-}
-
-/// Waits before the next accept if this one failed for want of something, such as file descriptors.
-async fn rest_after(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    if !matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    ) {
-        tracing::warn!(%error, "no connection can be accepted");
-        tokio::time::sleep(ACCEPT_REST).await;
-    }
 }
 
 /// Has answers leave at once, and the system ask a silent client whether it is still there.
@@ -135,7 +123,6 @@ impl Drop for Counted {
 
 /// Connections beyond the limit that are told so at once; more of them are only closed.
 const REFUSALS: usize = 128;
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Silence after which the system asks, how often, and how many questions may go unanswered.
 const PROBED_AFTER: Duration = Duration::from_secs(60);
 const PROBED_EVERY: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::paced::Paced;
+use crate::wire::Paced;
 
 /// A client's socket, with TLS or without.
 pub(super) enum Socket {

@@ -190,5 +190,5 @@ fn ask(
 const STRANGE: &str = "this is not the answer of an admin listener of idemproxy";
 /// The largest page that the API gives.
 const PAGE: usize = 1_000;
-/// Longer than a store may need to look through what it has.
+/// Longer than a store needs for a page: it tells what it has after a while, and goes on from there.
 const TIMEOUT: Duration = Duration::from_secs(60);

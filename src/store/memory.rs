@@ -150,10 +150,10 @@ impl Store for Memory {
                 rest.collect()
             };
             for (id, cell) in &slice {
-                if page.full() {
+                if page.done() {
                     return Ok(page.end(true));
                 }
-                page.take(cell.listed(*id, now))?;
+                page.take(*id, cell.listed(*id, now))?;
             }
             match slice.last() {
                 Some((last, _)) if slice.len() == SLICE => after = Bound::Excluded(*last),

@@ -63,8 +63,9 @@ pub trait Store: Send + std::marker::Sync + 'static {
     /// A record that is there throughout is found, and no id is told twice over all pages, whatever is written meanwhile. Pages hold on
     /// to nothing in the store, so that another process on the same store can go on.
     ///
-    /// It reads in small steps beside claims, each within the store's timeout. How long all of them take is not bounded: there is no
-    /// index, and `wanted` may take few of many. It holds no answer's body in memory, a few megabytes of ids at most, and the page.
+    /// It reads in small steps beside claims, each within the store's timeout. There is no index, and `wanted` may take few of many: after
+    /// two seconds of reading it tells what it has, maybe nothing, and [`Listing::next`] where to go on; Redis goes through its keys
+    /// before. It holds no answer's body in memory, a few megabytes of ids at most, and the page.
     fn list(
         &self,
         after: Option<RecordId>,

@@ -1,8 +1,9 @@
 //! What the operator decides about the store.
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::time::Duration;
 
+use super::embedded::FILE;
 use super::redis::record_key;
 use super::{Codec, Redis};
 use crate::idempotency::{RecordId, Secret};
@@ -59,6 +60,14 @@ impl Location {
     /// Whether another server takes over by itself where one fails.
     pub fn fails_over(&self) -> bool {
         matches!(self, Self::Redis(url) if url.starts_with("redis+") || url.starts_with("rediss+"))
+    }
+
+    /// The file of the records, as it is found from any directory; nothing where they are in none.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Embedded(dir) => path::absolute(dir.join(FILE)).ok(),
+            Self::Memory | Self::Redis(_) => None,
+        }
     }
 
     /// Whether it is spoken to over TLS.

@@ -134,6 +134,17 @@ impl Metrics {
             .inc();
     }
 
+    /// Shows what alerts ask of this route, before there is any of it: a counter that begins when it is first needed shows no increase
+    /// then.
+    pub fn expect_route(&self, route: &str) {
+        for outcome in ALERTED {
+            drop(self.requests.get_or_create(&RequestLabels {
+                route: route.to_owned(),
+                outcome,
+            }));
+        }
+    }
+
     /// Counts no more under a route that is gone, so that the names of routes that come and go do not add up.
     pub fn forget_route(&self, route: &str) {
         for outcome in Outcome::ALL {
@@ -331,6 +342,17 @@ impl Metrics {
         );
     }
 }
+
+/// What the shipped alerts ask for by name.
+const ALERTED: [Outcome; 7] = [
+    Outcome::ForwardedWithoutGuarantee,
+    Outcome::OutcomeUnknown,
+    Outcome::Overloaded,
+    Outcome::StoreError,
+    Outcome::UpstreamFailed,
+    Outcome::UpstreamTimeout,
+    Outcome::UpstreamUnreachable,
+];
 
 /// Declares an enum whose variants are label values.
 macro_rules! labels {

@@ -1,15 +1,18 @@
 //! HTTP vocabulary that the client's side, the path and the operator's side share.
 //!
 //! [`Problem`] is every answer that idemproxy makes itself, [`Voice`] the words and headers that it is told in; the status codes of
-//! refusals are in [`Code`] and nowhere else.
+//! refusals are in [`Code`] and nowhere else. And what both listeners do about sockets: `paced` gives a write up, `unaccepted` rests.
 
 mod body;
 mod code;
 mod cors;
+mod deadline;
 mod error_body;
 pub mod names;
+mod paced;
 mod peer;
 mod problem;
+mod unaccepted;
 mod voice;
 
 pub use body::{Body, BoxError, after, empty, full, holding, with_trailers};
@@ -20,3 +23,7 @@ pub use names::HeaderNames;
 pub use peer::Peer;
 pub use problem::Problem;
 pub use voice::Voice;
+
+pub(crate) use deadline::Deadline;
+pub(crate) use paced::Paced;
+pub(crate) use unaccepted::Unaccepted;

@@ -14,6 +14,8 @@ mod desk;
 mod guarded;
 mod literal;
 mod page;
+mod paged;
+mod unread;
 mod world;
 
 /// What holds in every store.

@@ -135,6 +135,96 @@ fn a_sidecar_outlives_the_api_beside_it() {
 }
 
 #[test]
+fn a_change_of_the_configuration_arrives_in_running_pods() {
+    for manifest in manifests() {
+        assert!(manifest.settings.reload.watch, "{}", manifest.path);
+    }
+}
+
+#[test]
+fn a_sidecars_pod_is_ready_when_the_api_answers_through_the_proxy() {
+    let manifests = manifests();
+    let sidecar = manifests
+        .iter()
+        .find(|manifest| manifest.path.ends_with("sidecar.yaml"))
+        .unwrap();
+    let api = &list(&sidecar.pod["containers"])[0];
+    for probe in ["startupProbe", "readinessProbe"] {
+        let port = api[probe]["httpGet"]["port"].as_i64();
+        assert_eq!(port, Some(sidecar.settings.listen.port().into()), "{probe}");
+    }
+}
+
+#[test]
+fn only_prometheus_may_connect_to_the_port_of_operators() {
+    for Manifest { path, .. } in manifests() {
+        let documents = documents(&path);
+        let of_kind = |kind: &str| {
+            let mut found = documents
+                .iter()
+                .filter(|document| document["kind"].as_str() == Some(kind));
+            found.next().unwrap_or_else(|| panic!("{path}: no {kind}"))
+        };
+        let policy = &of_kind("NetworkPolicy")["spec"];
+        assert!(texts(&policy["policyTypes"]).contains(&"Ingress"), "{path}");
+        let labels = &of_kind("Deployment")["spec"]["template"]["metadata"]["labels"];
+        let name = "app.kubernetes.io/name";
+        assert!(labels[name].as_str().is_some(), "{path}");
+        assert_eq!(
+            policy["podSelector"]["matchLabels"][name], labels[name],
+            "{path}"
+        );
+        let mut admin = 0;
+        for rule in list(&policy["ingress"]) {
+            let ports = list(&rule["ports"]);
+            // A rule without ports is one for all of them.
+            assert!(!ports.is_empty(), "{path}");
+            if ports
+                .iter()
+                .any(|port| port["port"].as_str() == Some("admin"))
+            {
+                assert_eq!(list(&rule["from"]).len(), 1, "{path}");
+                admin += 1;
+            }
+        }
+        assert_eq!(admin, 1, "{path}");
+    }
+}
+
+#[test]
+fn the_monitors_find_each_proxy_and_its_port() {
+    let monitors = documents("config/kubernetes/podmonitors.yaml");
+    let manifests = manifests();
+    assert_eq!(monitors.len(), manifests.len());
+    for Manifest {
+        path, container, ..
+    } in &manifests
+    {
+        let documents = documents(path);
+        let mut deployments = documents
+            .iter()
+            .filter(|document| document["kind"].as_str() == Some("Deployment"));
+        let labels = &deployments.next().unwrap()["spec"]["template"]["metadata"]["labels"];
+        let name = "app.kubernetes.io/name";
+        let monitor = monitors
+            .iter()
+            .find(|monitor| monitor["spec"]["selector"]["matchLabels"][name] == labels[name])
+            .unwrap_or_else(|| panic!("{path}: nobody scrapes it"));
+        let endpoint = &list(&monitor["spec"]["podMetricsEndpoints"])[0];
+        assert_eq!(endpoint["path"].as_str(), Some("/metrics"));
+        let mut ports = list(&container["ports"]).iter();
+        assert!(ports.any(|port| port["name"] == endpoint["port"]), "{path}");
+        // The alert that it is gone goes by this.
+        assert!(
+            monitor["metadata"]["name"]
+                .as_str()
+                .unwrap()
+                .contains("idemproxy")
+        );
+    }
+}
+
+#[test]
 fn redis_keeps_every_record_that_it_acknowledged() {
     let documents = documents("config/kubernetes/redis.yaml");
     let set = documents

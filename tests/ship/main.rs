@@ -6,6 +6,7 @@ mod compose;
 mod kubernetes;
 mod manual;
 mod notify;
+mod started;
 mod unit;
 mod yaml;
 

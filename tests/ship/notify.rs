@@ -87,7 +87,8 @@ fn told_all(manager: &UnixDatagram, socket: &str) {
     assert_eq!(service.child.wait().unwrap().code(), Some(0));
 }
 
-struct Service {
+/// The program, as it runs. Killed when dropped.
+pub(crate) struct Service {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
     admin: Option<String>,
@@ -95,7 +96,8 @@ struct Service {
 
 impl Service {
     fn start(socket: &str) -> Self {
-        let mut child = idemproxy()
+        let mut command = idemproxy();
+        command
             .args([
                 "run",
                 "--upstream",
@@ -111,10 +113,12 @@ impl Service {
                 "--log-format",
                 "json",
             ])
-            .env("NOTIFY_SOCKET", socket)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("NOTIFY_SOCKET", socket);
+        Self::of(&mut command)
+    }
+
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self {
             child,
@@ -124,7 +128,7 @@ impl Service {
     }
 
     /// Its log from here to a line that `is_last`.
-    fn log_until(&mut self, is_last: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn log_until(&mut self, is_last: impl Fn(&str) -> bool) -> String {
         let mut log = String::new();
         loop {
             let mut line = String::new();
@@ -141,6 +145,16 @@ impl Service {
                 return log;
             }
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it, and waits for its end.
+    pub(crate) fn stop(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn is_ready(&self) -> bool {

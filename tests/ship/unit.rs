@@ -26,6 +26,7 @@ fn the_service_is_told_what_the_program_tells_and_takes() {
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("KillSignal", "SIGTERM"),
         ("RestartPreventExitStatus", "2"),
+        ("StartLimitIntervalSec", "0"),
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("CapabilityBoundingSet", ""),

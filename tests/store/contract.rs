@@ -33,6 +33,7 @@ macro_rules! contract {
             a_large_answer_comes_back_whole,
             a_look_never_tells_of_more_quiet_than_there_was,
             a_page_holds_its_limit_and_no_id_is_told_twice,
+            a_page_whose_time_is_up_tells_where_to_go_on,
             a_listing_tells_all_but_the_answer,
             a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not,
             what_stands_is_found_once_while_others_come_and_go,

@@ -30,6 +30,24 @@ fn like(record: &Record) -> Record {
     }
 }
 
+/// A page, and what its time was too short for.
+async fn page(
+    store: &impl Store,
+    after: Option<RecordId>,
+    limit: usize,
+    wanted: &(impl Fn(&Listed) -> bool + Send + Sync),
+) -> Listing {
+    let mut page = store.list(after, limit, wanted).await.unwrap();
+    while page.records.len() < limit && page.next.is_some() {
+        let rest = limit - page.records.len();
+        let next = store.list(page.next, rest, wanted).await.unwrap();
+        page.records.extend(next.records);
+        page.next = next.next;
+        page.unreadable += next.unreadable;
+    }
+    page
+}
+
 /// Every page, one after another.
 async fn pages(
     store: &impl Store,
@@ -38,9 +56,9 @@ async fn pages(
 ) -> Vec<Listing> {
     let mut pages: Vec<Listing> = Vec::new();
     loop {
-        let after = pages.last().map(|page| page.records.last().unwrap().id);
-        let page = store.list(after, limit, &wanted).await.unwrap();
-        let more = page.more && !page.records.is_empty();
+        let after = pages.last().and_then(|page| page.next);
+        let page = page(store, after, limit, &wanted).await;
+        let more = page.next.is_some();
         pages.push(page);
         if !more {
             return pages;
@@ -87,10 +105,10 @@ pub(crate) async fn a_page_holds_its_limit_and_no_id_is_told_twice(store: Arc<im
     for limit in [1, 7, 24, 25, 26, 1000] {
         let pages = pages(&*store, limit, own).await;
         let (last, full) = pages.split_last().unwrap();
-        assert!(!last.more || last.records.is_empty());
+        assert_eq!(last.next, None);
         for page in full {
             assert_eq!(page.records.len(), limit);
-            assert!(page.more);
+            assert!(page.next.is_some());
         }
         let told: Vec<RecordId> = pages
             .iter()
@@ -99,9 +117,29 @@ pub(crate) async fn a_page_holds_its_limit_and_no_id_is_told_twice(store: Arc<im
         // Ascending, and so once each.
         assert_eq!(told, Vec::from_iter(ids.iter().copied()), "{limit}");
     }
-    let none = store.list(ids.last().copied(), 5, &own).await.unwrap();
-    assert_eq!((none.records.len(), none.more), (0, false));
+    let none = page(&*store, ids.last().copied(), 5, &own).await;
+    assert_eq!((none.records.len(), none.next), (0, None));
     assert_eq!(store.list(None, 0, &own).await.unwrap().records, []);
+}
+
+pub(crate) async fn a_page_whose_time_is_up_tells_where_to_go_on(store: Arc<impl Store>) {
+    let record = of_this_test();
+    let ids = create_all(&store, &record, 3).await;
+    let asked = AtomicU64::new(0);
+    let slow = |listed: &Listed| {
+        if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            // Longer than a page takes.
+            std::thread::sleep(Duration::from_millis(2_100));
+        }
+        listed.record.origin.route == record.origin.route
+    };
+    let first = store.list(None, 100, &slow).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert!(first.records.len() <= 1);
+    assert!(first.next.is_some());
+    let rest = page(&*store, first.next, 100, &slow).await;
+    let told = first.records.iter().chain(&rest.records);
+    assert!(told.map(|listed| listed.id).eq(ids));
 }
 
 pub(crate) async fn a_listing_tells_all_but_the_answer(store: Arc<impl Store>) {
@@ -142,7 +180,7 @@ pub(crate) async fn a_listing_tells_all_but_the_answer(store: Arc<impl Store>) {
     expected.sort_by_key(|(id, ..)| *id);
 
     let own = |listed: &Listed| listed.record.origin.route == claim.origin.route;
-    let listing = store.list(None, 100, &own).await.unwrap();
+    let listing = page(&*store, None, 100, &own).await;
     assert_eq!(listing.records.len(), expected.len());
     for (listed, (id, record, body)) in listing.records.iter().zip(expected) {
         let ttl = record.ttl;
@@ -179,15 +217,15 @@ pub(crate) async fn a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not(
         move |listed: &Listed| listed.record.origin.route == route && listed.state() == state
     };
     eventually("its lease lapses", || async {
-        let listing = store.list(None, 9, &wants(State::Unknown)).await.unwrap();
+        let listing = page(&*store, None, 9, &wants(State::Unknown)).await;
         listing.records.iter().any(|it| it.id == second)
     })
     .await;
-    let unknown = store.list(None, 9, &wants(State::Unknown)).await.unwrap();
+    let unknown = page(&*store, None, 9, &wants(State::Unknown)).await;
     assert_eq!(unknown.records.len(), 1);
     assert!(unknown.records[0].lapsed);
     assert_eq!(unknown.records[0].record, short, "it is told as it stands");
-    let running = store.list(None, 9, &wants(State::InFlight)).await.unwrap();
+    let running = page(&*store, None, 9, &wants(State::InFlight)).await;
     assert_eq!(running.records.len(), 1);
     assert_eq!(running.records[0].id, first);
     // Its holder was slow, and not gone.
@@ -196,7 +234,7 @@ pub(crate) async fn a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not(
         Ok(Replaced::Applied)
     );
     let own = |listed: &Listed| listed.record.origin.route == route;
-    let listing = store.list(None, 9, &own).await.unwrap();
+    let listing = page(&*store, None, 9, &own).await;
     let seen = store.look(second).await.unwrap().unwrap();
     let listed = listing.records.iter().find(|it| it.id == second).unwrap();
     assert!(!listed.lapsed || seen.lapse == Lapse::Lapsed);
@@ -263,11 +301,11 @@ pub(crate) async fn a_listing_that_stands_still_holds_up_no_claim(store: Arc<imp
     let record = of_this_test();
     create_all(&store, &record, 1000).await;
     let own = |listed: &Listed| listed.record.origin.route == record.origin.route;
-    let mut listing = pin!(store.list(None, usize::MAX, &own));
+    let mut listing = pin!(page(&*store, None, usize::MAX, &own));
     let mut claims = 0;
     let listing = loop {
         match poll_fn(|context| Poll::Ready(listing.as_mut().poll(context))).await {
-            Poll::Ready(listing) => break listing.unwrap(),
+            Poll::Ready(listing) => break listing,
             Poll::Pending => {
                 let (id, claim) = (scattered_id(), claim());
                 create(&*store, id, &claim).await;

@@ -54,6 +54,27 @@ fn dashboard_and_alerts_ask_for_labels_that_there_are() {
 }
 
 #[tokio::test]
+async fn what_alerts_ask_of_a_route_is_on_the_page_before_there_is_any() {
+    let world = World::start("[[route]]\nname = \"orders\"\npath = \"/orders\"\n", &[]).await;
+    let page = world.proxy.page("/metrics").await.text();
+    let rules = read("config/prometheus/idemproxy.rules.yml");
+    let matcher = Regex::new(r#"\boutcome=~?"([a-z_|]+)""#).unwrap();
+    let mut asked = 0;
+    for found in matcher.captures_iter(&rules) {
+        for outcome in found[1].split('|') {
+            for route in ["default", "orders"] {
+                let line = format!(
+                    "idemproxy_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}} 0"
+                );
+                assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 10, "only {asked} were asked for");
+}
+
+#[tokio::test]
 async fn the_readme_tells_of_each_metric() {
     let page = page().await;
     let on_page: BTreeSet<&str> = page.lines().filter_map(family).collect();

@@ -60,9 +60,8 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result<Answer, R
         .list(query.after, query.limit, &|listed| query.wants(listed))
         .await
         .map_err(failed)?;
-    let last = listing.records.last().map(|listed| listed.id);
     let page = Page {
-        cursor: last.filter(|_| listing.more).map(|id| id.to_string()),
+        cursor: listing.next.map(|id| id.to_string()),
         keys: listing
             .records
             .iter()

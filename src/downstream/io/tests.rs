@@ -1,8 +1,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::link::Open;
-use super::super::paced::Paced;
 use super::*;
+use crate::wire::Paced;
 
 struct Fixture {
     io: ClientIo<Paced<DuplexStream>, ()>,

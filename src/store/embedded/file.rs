@@ -122,7 +122,7 @@ impl RecordFile {
         }
         let file = Self {
             dir: dir.to_owned(),
-            path: dir.join("records.redb"),
+            path: dir.join(super::FILE),
             open: Box::new(move |file| {
                 let repaired = Arc::new(AtomicBool::new(false));
                 let seen = Arc::clone(&repaired);

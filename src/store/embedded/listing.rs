@@ -12,7 +12,7 @@ use crate::store::listing::Listed;
 /// A few records in a row, without their answers.
 pub(super) struct Slice {
     /// By ascending id.
-    pub(super) found: Vec<Result<Option<Listed>, StoreError>>,
+    pub(super) found: Vec<(RecordId, Result<Option<Listed>, StoreError>)>,
     /// The last id that was read, if there may be others.
     pub(super) last: Option<RecordId>,
 }
@@ -26,7 +26,7 @@ impl Slice {
     ) -> Result<Self, redb::Error> {
         let mut found = Vec::new();
         let last = tables::range(database, after, (RECORDS, BYTES), |id, value| {
-            found.push(listed(witness, id, value));
+            found.push((id, listed(witness, id, value)));
         })?;
         Ok(Self { found, last })
     }

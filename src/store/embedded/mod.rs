@@ -82,6 +82,9 @@ use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
 pub use file::OpenError;
 pub use status::Statistics;
 
+/// The records, in the directory of the store.
+pub(super) const FILE: &str = "records.redb";
+
 /// Records in a file of this process alone.
 ///
 /// Dropping it answers what is queued, writes it, and closes the file; that blocks for about one sync.
@@ -340,11 +343,11 @@ impl Store for Embedded {
         let mut after = after;
         loop {
             let slice = self.in_time(self.read_slice(after)).await?;
-            for found in slice.found {
-                if page.full() {
+            for (id, found) in slice.found {
+                if page.done() {
                     return Ok(page.end(true));
                 }
-                page.take(found)?;
+                page.take(id, found)?;
             }
             match slice.last {
                 Some(last) => after = Some(last),

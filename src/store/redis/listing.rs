@@ -3,7 +3,8 @@
 //! A page goes through all keys (`SCAN`, a slice at a time) and keeps the ids above its cursor, which are 16 bytes each and of
 //! which it keeps the lowest [`IDS`] at most: where there are more, it goes through the keys again for the next. It then reads, in
 //! ascending order, what stands before each record's body, [`WINDOW`] at a time, until the page is full. All of it travels on the bulk
-//! connection, apart from claims; two pages at a time are made, others wait.
+//! connection, apart from claims; two pages at a time are made, others wait. A page that ends before its ids do leaves them for the next one
+//! (`rest`), which then need not go through the keys again.
 //!
 //! `SCAN` finds every key that is there throughout, as long as the same process is asked: over a new session it begins anew, once.
 //!
@@ -19,6 +20,7 @@ use super::answer::{Beginning, began, scanned};
 use super::failure::Failure;
 use super::line::Patience;
 use super::node::Node;
+use super::rest::Ids;
 use super::session::Session;
 use super::{Manner, Redis, record_key};
 use crate::idempotency::RecordId;
@@ -34,32 +36,45 @@ impl Redis {
     ) -> Result<Listing, StoreError> {
         let closed = |_| StoreError::Refused("the store is closed".to_owned());
         let _permit = self.listings.acquire().await.map_err(closed)?;
+        let mut ids = match after.and_then(|after| self.rests.take(after)) {
+            Some(rest) => rest,
+            None => self.ids(after).await?,
+        };
+        // Its time begins here: going through the keys cannot be broken off and gone on with.
         let mut page = Page::new(limit, wanted);
-        let mut after = after;
         loop {
-            let ids = self.ids(after).await?;
             let Some(last) = ids.lowest.last().copied() else {
                 return Ok(page.end(false));
             };
-            let mut records = stream::iter(ids.lowest)
-                .map(|id| self.listed(id))
+            let mut records = stream::iter(ids.lowest.iter().copied())
+                .map(|id| async move { (id, self.listed(id).await) })
                 .buffered(WINDOW);
-            while let Some(found) = records.next().await {
-                if page.full() {
-                    return Ok(page.end(true));
+            let mut done = false;
+            while let Some((id, found)) = records.next().await {
+                done = page.done();
+                if done {
+                    break;
                 }
-                page.take(found)?;
+                page.take(id, found)?;
             }
-            if !ids.others {
-                return Ok(page.end(false));
+            drop(records);
+            if done {
+                let listing = page.end(true);
+                if let Some(next) = listing.next {
+                    self.rests.leave(next, ids);
+                }
+                return Ok(listing);
             }
-            after = Some(last);
+            if !ids.others || page.done() {
+                return Ok(page.end(ids.others));
+            }
+            ids = self.ids(Some(last)).await?;
         }
     }
 
     /// The lowest ids above `after`.
     async fn ids(&self, after: Option<RecordId>) -> Result<Ids, Failure> {
-        let mut ids = Ids::default();
+        let mut ids = Ids::new();
         let mut nodes = self.servers.all(Patience::of(self.timeout)).await?;
         let rounds = if nodes.len() > 1 { 2 } else { 1 };
         for round in 0..rounds {
@@ -159,31 +174,6 @@ impl Redis {
     }
 }
 
-/// The lowest of the ids that were added.
-#[derive(Default)]
-struct Ids {
-    lowest: Vec<RecordId>,
-    /// Whether higher ones were left out.
-    others: bool,
-}
-
-impl Ids {
-    fn add(&mut self, id: RecordId) {
-        if self.lowest.len() >= 2 * IDS {
-            self.keep_the_lowest();
-        }
-        self.lowest.push(id);
-    }
-
-    /// Sorts them, once each, and leaves out the highest of too many.
-    fn keep_the_lowest(&mut self) {
-        self.lowest.sort_unstable();
-        self.lowest.dedup();
-        self.others |= self.lowest.len() > IDS;
-        self.lowest.truncate(IDS);
-    }
-}
-
 /// A pattern of `SCAN` that means this text.
 fn literally(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
@@ -196,39 +186,7 @@ fn literally(text: &str) -> String {
     pattern
 }
 
-/// Ids kept in memory at a time; while they are gathered, twice as many.
-const IDS: usize = 1 << 17;
 /// Records that are asked for at a time.
 const WINDOW: usize = 64;
 /// Bytes of a record that are asked for at first: most have no more before their body.
 const HEAD: usize = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(number: u128) -> RecordId {
-        RecordId::from_bytes(number.to_be_bytes())
-    }
-
-    #[test]
-    fn the_lowest_ids_are_kept_once_each_and_that_there_are_others_is_known() {
-        let mut ids = Ids::default();
-        let many = 3 * IDS as u128;
-        // In an order of its own, each twice.
-        for number in (0..many).chain(0..many) {
-            ids.add(id(number.wrapping_mul(1_000_003) % many));
-        }
-        ids.keep_the_lowest();
-        assert!(ids.others);
-        let kept: Vec<_> = (0..IDS as u128).map(id).collect();
-        assert!(ids.lowest == kept);
-
-        let mut few = Ids::default();
-        for number in [2, 1, 2] {
-            few.add(id(number));
-        }
-        few.keep_the_lowest();
-        assert_eq!((few.lowest, few.others), (vec![id(1), id(2)], false));
-    }
-}

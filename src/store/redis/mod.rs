@@ -39,6 +39,7 @@ mod listing;
 mod locator;
 mod node;
 mod replicated;
+mod rest;
 mod script;
 mod sentinel;
 mod servers;
@@ -56,6 +57,7 @@ use self::cluster::Cluster;
 use self::failure::Failure;
 use self::line::Patience;
 use self::locator::Locator;
+use self::rest::Rests;
 use self::servers::Servers;
 use self::session::Session;
 use self::transport::{Transport, in_the_clear};
@@ -70,6 +72,7 @@ pub struct Redis {
     codec: Codec,
     /// Bounds the pages that are made at a time, and so their memory.
     listings: Semaphore,
+    rests: Rests,
 }
 
 /// A record, as it is called on the server, and how it is read.
@@ -142,6 +145,7 @@ impl Redis {
             timeout: settings.timeout,
             codec: settings.codec.clone(),
             listings: Semaphore::new(LISTINGS),
+            rests: Rests::default(),
         })
     }
 

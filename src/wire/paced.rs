@@ -13,14 +13,14 @@ use super::deadline::Deadline;
 
 /// A socket on which a write that moves nothing for too long fails.
 #[derive(Debug)]
-pub(super) struct Paced<T> {
-    pub(super) inner: T,
+pub(crate) struct Paced<T> {
+    pub(crate) inner: T,
     patience: Duration,
     write: Deadline,
 }
 
 impl<T> Paced<T> {
-    pub(super) fn new(inner: T, patience: Duration) -> Self {
+    pub(crate) fn new(inner: T, patience: Duration) -> Self {
         Self {
             inner,
             patience,

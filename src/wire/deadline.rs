@@ -8,28 +8,28 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A point in time whose timer is made when somebody first waits for it, and kept for the next one.
 #[derive(Debug, Default)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
-    pub(super) fn at(at: Instant) -> Self {
+    pub(crate) fn at(at: Instant) -> Self {
         Self {
             at: Some(at),
             timer: None,
         }
     }
 
-    pub(super) fn set(&mut self, wait: Option<Duration>) {
+    pub(crate) fn set(&mut self, wait: Option<Duration>) {
         self.at = wait.map(|wait| Instant::now() + wait);
     }
 
-    pub(super) fn set_if_none(&mut self, wait: Duration) {
+    pub(crate) fn set_if_none(&mut self, wait: Duration) {
         self.at.get_or_insert_with(|| Instant::now() + wait);
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else {
             return Poll::Pending;
         };
