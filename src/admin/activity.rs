@@ -36,6 +36,7 @@ struct Shown {
     refused: u64,
     released: u64,
     unknown: u64,
+    without_guarantee: u64,
 }
 
 impl From<Minute> for Shown {
@@ -47,6 +48,7 @@ impl From<Minute> for Shown {
             refused: minute.refused,
             released: minute.released,
             unknown: minute.unknown,
+            without_guarantee: minute.without_guarantee,
         }
     }
 }

@@ -88,7 +88,13 @@ impl Account {
 
     fn write_at(&self, outcome: Outcome, status: Option<StatusCode>, answered: Instant) {
         let took = answered.saturating_duration_since(self.began);
-        self.metrics.request(&self.policy.route, outcome);
+        // The drain breaks an exchange off before it is noted that the upstream was asked, and has another status.
+        let refused = self.trail.upstream().is_none() && status == Some(StatusCode::CONFLICT);
+        let route = &self.policy.route;
+        match outcome {
+            Outcome::OutcomeUnknown if refused => self.metrics.duplicate_of_unknown(route),
+            _ => self.metrics.request(route, outcome),
+        }
         self.metrics.request_took(took);
         let event = RequestEvent {
             route: &self.policy.route,

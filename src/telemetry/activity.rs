@@ -16,6 +16,7 @@ pub struct Activity {
     refused: AtomicU64,
     released: AtomicU64,
     unknown: AtomicU64,
+    without_guarantee: AtomicU64,
     /// At most [`MINUTES`], one after the other without a gap.
     minutes: Mutex<VecDeque<Minute>>,
 }
@@ -25,16 +26,18 @@ pub struct Activity {
 pub struct Minute {
     /// When it begins.
     pub start: SystemTime,
-    /// Sent to the upstream, and its answer kept.
+    /// Sent to the upstream, and done by what it answered; that answer is kept, but where it is too large or not to be kept.
     pub executed: u64,
     /// Answered from the store, after waiting or at once.
     pub replayed: u64,
-    /// Not sent to the upstream, and answered with an error; but for what is unknown.
+    /// Not sent to the upstream, and answered with an error; duplicates of what is unknown among them.
     pub refused: u64,
     /// Not carried out, by what the upstream said or since it was not reached: the key may be used again.
     pub released: u64,
-    /// No answer came back, or to an earlier one of the same key: nobody knows what became of it. It may have had no key.
+    /// Sent to the upstream, and its answer was lost or leaves it open: nobody knows what became of it. It may have had no key.
     pub unknown: u64,
+    /// Sent to the upstream without a claim, since the store was away: it may be carried out twice.
+    pub without_guarantee: u64,
 }
 
 impl Activity {
@@ -59,9 +62,15 @@ impl Activity {
             Outcome::OutcomeUnknown | Outcome::UpstreamFailed | Outcome::UpstreamTimeout => {
                 &self.unknown
             }
+            Outcome::ForwardedWithoutGuarantee => &self.without_guarantee,
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a duplicate that was refused since what became of the first is unknown: that one is counted.
+    pub fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Puts what was counted since the last time into the minute of `now`.
@@ -87,6 +96,7 @@ impl Activity {
             minute.refused += self.refused.swap(0, Ordering::Relaxed);
             minute.released += self.released.swap(0, Ordering::Relaxed);
             minute.unknown += self.unknown.swap(0, Ordering::Relaxed);
+            minute.without_guarantee += self.without_guarantee.swap(0, Ordering::Relaxed);
         }
     }
 
@@ -106,6 +116,7 @@ impl Minute {
             refused: 0,
             released: 0,
             unknown: 0,
+            without_guarantee: 0,
         }
     }
 }
@@ -137,6 +148,8 @@ mod tests {
         activity.count(Outcome::KeyReused);
         activity.count(Outcome::Released);
         activity.count(Outcome::UpstreamTimeout);
+        activity.count(Outcome::ForwardedWithoutGuarantee);
+        activity.count_refused();
         activity.count(Outcome::Bypassed);
         activity.count(Outcome::ObservedExecuted);
         activity.sample(at(6_059));
@@ -147,9 +160,10 @@ mod tests {
             start: at(6_000),
             executed: 2,
             replayed: 1,
-            refused: 1,
+            refused: 2,
             released: 1,
             unknown: 1,
+            without_guarantee: 1,
         };
         assert_eq!(activity.minutes()[0], first);
         assert_eq!(activity.minutes()[3].start, at(6_180));

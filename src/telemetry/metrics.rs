@@ -119,6 +119,16 @@ impl Metrics {
     /// Counts a request that is answered.
     pub fn request(&self, route: &str, outcome: Outcome) {
         self.activity.count(outcome);
+        self.count(route, outcome);
+    }
+
+    /// Counts a duplicate that is refused since what became of the first is unknown.
+    pub fn duplicate_of_unknown(&self, route: &str) {
+        self.activity.count_refused();
+        self.count(route, Outcome::OutcomeUnknown);
+    }
+
+    fn count(&self, route: &str, outcome: Outcome) {
         self.requests
             .get_or_create(&RequestLabels {
                 route: route.to_owned(),
