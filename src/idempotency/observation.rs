@@ -4,7 +4,7 @@
 //! with it. It asks nobody but the store, and what it writes holds no answer.
 
 use super::expect::Expect;
-use super::record::StoredResponse;
+use super::record::{Record, StoredResponse};
 use super::transition::{Refusal, Verdict};
 
 /// What enforcement would do about the record that an observed request met.
@@ -48,6 +48,27 @@ pub fn unsaid(status: u16) -> StoredResponse {
         trailers: Vec::new(),
     }
 }
+
+/// The record of an observation, which says so to operators where it says what went wrong: no request that is enforced ever meets it.
+#[must_use]
+pub fn marked(mut record: Record) -> Record {
+    if !is_marked(&record) {
+        let error = record.error.take();
+        record.error = Some(match error {
+            None => MARK.to_owned(),
+            Some(error) => format!("{MARK}: {error}"),
+        });
+    }
+    record
+}
+
+/// Whether it says that it is the record of an observation.
+pub fn is_marked(record: &Record) -> bool {
+    let error = record.error.as_deref();
+    error.is_some_and(|error| error.starts_with(MARK))
+}
+
+const MARK: &str = "only observed";
 
 #[cfg(test)]
 mod tests {
@@ -127,6 +148,18 @@ mod tests {
             ended(released, "b"),
             Observed::Executes(Some(Expect::Released(_)))
         ));
+    }
+
+    #[test]
+    fn the_record_of_an_observation_says_so_once_and_what_went_wrong() {
+        let mut record = crate::idempotency::sample::in_flight(1);
+        assert!(!is_marked(&record));
+        let claim = marked(marked(record.clone()));
+        assert_eq!(claim.error.as_deref(), Some("only observed"));
+        record.error = Some("lost".to_owned());
+        let settled = marked(record);
+        assert_eq!(settled.error.as_deref(), Some("only observed: lost"));
+        assert!(is_marked(&claim) && is_marked(&settled));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::source::{self, BodySoFar, Sought};
 use super::tap::{End, Sight};
 use super::trail::Trail;
 use super::{Forward, Shared, scope};
-use crate::idempotency::observation::{Observed, observed};
+use crate::idempotency::observation::{Observed, marked, observed};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
     Attempt, Expect, Fingerprint, Origin, Record, RecordId, Refusal, State, Token, decide, settle,
@@ -118,7 +118,13 @@ impl<F: Forward, S: Store> Observation<F, S> {
             (ended, retention) = (cut(&policy), None);
         }
         let terms = policy.terms().keeping(&ended, retention);
-        let settled = settle(&claim, terms, ended, fingerprint, proxy.records.now());
+        let settled = marked(settle(
+            &claim,
+            terms,
+            ended,
+            fingerprint,
+            proxy.records.now(),
+        ));
         let outcome = match settled.state {
             _ if too_large => Outcome::ObservedBodyTooLarge,
             State::Completed | State::InFlight => Outcome::ObservedExecuted,
@@ -254,7 +260,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 Some(seen) => seen,
                 None if matches!(attempt.payload, Payload::Consumed(_)) => break,
                 None => {
-                    let record = attempt.claim();
+                    let record = marked(attempt.claim());
                     match records.insert(id, &record).await {
                         Ok(Inserted::Created) => return Ok(record),
                         Ok(Inserted::Occupied(seen)) => seen,
@@ -264,7 +270,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                                 let ended = released("the store did not acknowledge the claim");
                                 let record =
                                     settle(&record, policy.terms(), ended, None, records.now());
-                                *untold = Some((id, record));
+                                *untold = Some((id, marked(record)));
                             }
                             return Err(failed(error));
                         }
@@ -275,7 +281,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
             match observed(verdict) {
                 Observed::Executes(None) => return Ok(met.record),
                 Observed::Executes(Some(expect)) => {
-                    let record = attempt.claim_over(&met.record);
+                    let record = marked(attempt.claim_over(&met.record));
                     if records.replace(id, expect, &record).await.map_err(failed)?
                         != Replaced::Stale
                     {
