@@ -23,6 +23,8 @@ mod token;
 
 use std::sync::{Arc, OnceLock};
 
+use serde::Serialize;
+
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Key, Terms};
 use crate::store::AnyStore;
@@ -57,6 +59,9 @@ pub trait Operated: Send + Sync {
     /// How long the records of the route of this name are kept; of the default one, if it is gone.
     fn terms(&self, route: &str) -> Terms;
 
+    /// What duplicates meet on the route of this name; nothing where there is none.
+    fn handling(&self, route: &str) -> Option<Handling>;
+
     /// What a record holds of a key.
     fn digest(&self, key: &Key) -> Digest;
 
@@ -65,6 +70,15 @@ pub trait Operated: Send + Sync {
 
     /// The effective settings, for `/v1/config`; no secret.
     fn settings(&self) -> serde_json::Value;
+}
+
+/// What duplicates meet on a route, in the words of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Handling {
+    /// Of the route's settings, `mode`: on one that only observes, every request passes, whatever its record says.
+    pub mode: &'static str,
+    /// Of the route's settings, `unknown_outcome`.
+    pub unknown_outcome: &'static str,
 }
 
 /// How the program is. Called for each probe, so it must not wait.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use serde_json::json;
 
-use crate::admin::Operated;
+use crate::admin::{Handling, Operated};
 use crate::config::Settings;
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Key, Secret, Terms};
@@ -70,6 +70,16 @@ impl Operated for Premises {
         let policies = present.routes.all();
         let named = policies.iter().find(|policy| policy.route == route);
         named.unwrap_or(&policies[0]).terms()
+    }
+
+    fn handling(&self, route: &str) -> Option<Handling> {
+        let present = self.present.load();
+        let policies = present.routes.all();
+        let policy = policies.iter().find(|policy| policy.route == route)?;
+        Some(Handling {
+            mode: policy.mode.name(),
+            unknown_outcome: policy.unknown_outcome.name(),
+        })
     }
 
     fn digest(&self, key: &Key) -> Digest {

@@ -156,15 +156,7 @@ fn describe(f: &mut Formatter<'_>, policy: &Policy) -> fmt::Result {
             line(f, "wait_timeout", short(policy.wait_timeout))?;
         }
     }
-    line(
-        f,
-        "unknown_outcome",
-        match policy.unknown_outcome {
-            UnknownOutcome::Reject => "reject",
-            UnknownOutcome::Retry => "retry",
-            UnknownOutcome::Probe => "probe",
-        },
-    )?;
+    line(f, "unknown_outcome", policy.unknown_outcome.name())?;
     line(
         f,
         "cut_upload",

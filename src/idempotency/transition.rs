@@ -79,6 +79,17 @@ pub enum UnknownOutcome {
     Probe,
 }
 
+impl UnknownOutcome {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Retry => "retry",
+            Self::Probe => "probe",
+        }
+    }
+}
+
 /// A record that a request met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {

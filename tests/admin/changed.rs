@@ -34,6 +34,22 @@ async fn a_live_lease_is_respected_unless_forced() {
 }
 
 #[tokio::test]
+async fn force_for_one_refusal_overrides_no_other() {
+    let desk = Desk::open(STORE).await;
+    let operator = &desk.operator;
+    let id = desk.put(&record(State::InFlight)).await;
+    for other in ["STORE_UNWATCHED", "ALREADY_COMPLETED"] {
+        let answer = operator.release(&id, json!({"force": other})).await;
+        answer.is_refused(409, "LEASE_LIVE");
+    }
+    let entry = operator.release(&id, json!({"force": "LEASE_LIVE"})).await.is_done();
+    assert_eq!(entry["state"], "released");
+    // Nor is it held against an order that needs none.
+    let gone = operator.delete(&id, json!({"force": "LEASE_LIVE"})).await.is_done();
+    assert_eq!(gone["path"], "");
+}
+
+#[tokio::test]
 async fn a_lapsed_claim_is_released_without_force() {
     let desk = Desk::open(STORE).await;
     let id = desk

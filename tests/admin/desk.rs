@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use idemproxy::admin::{Admin, Operated, Report, serve_admin};
+use idemproxy::admin::{Admin, Handling, Operated, Report, serve_admin};
 use idemproxy::config::{self, Overrides};
 use idemproxy::idempotency::digest::{Digest, Hasher};
 use idemproxy::idempotency::{
@@ -47,6 +47,13 @@ impl Operated for Program {
             failed_retention: Duration::from_secs(3_600),
             unknown_retention: Duration::from_secs(86_400),
         }
+    }
+
+    fn handling(&self, _: &str) -> Option<Handling> {
+        Some(Handling {
+            mode: "enforce",
+            unknown_outcome: "retry",
+        })
     }
 
     fn digest(&self, key: &Key) -> Digest {

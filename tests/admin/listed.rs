@@ -71,6 +71,9 @@ async fn each_state_is_listed_and_shown_without_what_is_nobodys_business() {
                 "status": settled.then_some(201),
                 "error": null,
                 "response_bytes": (state == State::Completed).then_some(11),
+                "observed": false,
+                "mode": "enforce",
+                "unknown_outcome": "retry",
             })
         );
     }

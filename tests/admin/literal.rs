@@ -281,7 +281,7 @@ async fn bodies_are_objects_and_faults_are_told_in_words() {
         (
             &release,
             r#"{"force": "yes"}"#,
-            "force: expected true or false",
+            "force: expected true, false or the code of a refusal that it overrides",
         ),
         (&release, r#"{"reason": 7}"#, "reason: expected a text"),
         (&release, r#"{"reason": " "}"#, "reason: expected "),

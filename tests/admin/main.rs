@@ -40,7 +40,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use idemproxy::admin::{Admin, Operated, Report, serve_admin};
+use idemproxy::admin::{Admin, Handling, Operated, Report, serve_admin};
 use idemproxy::idempotency::digest::Digest;
 use idemproxy::idempotency::{Key, Terms};
 use idemproxy::store::AnyStore;
@@ -83,6 +83,10 @@ impl Operated for Nothing {
 
     fn terms(&self, _: &str) -> Terms {
         unreachable!("there is no record")
+    }
+
+    fn handling(&self, _: &str) -> Option<Handling> {
+        None
     }
 
     fn digest(&self, _: &Key) -> Digest {

@@ -11,6 +11,7 @@ use super::{failed, nothing_there};
 use crate::admin::Operated;
 use crate::admin::answer::Refusal;
 use crate::admin::body::Fields;
+use crate::idempotency::json::Json;
 use crate::idempotency::operator::{Order, Refused, ordered};
 use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
 use crate::store::{Replaced, Store, StoreError};
@@ -20,10 +21,19 @@ use crate::telemetry::{AdminOrder, plain};
 #[derive(Debug)]
 pub(super) struct Change {
     order: Order,
-    force: bool,
+    force: Force,
     reason: Option<String>,
     /// The record has to be this one.
     version: Option<String>,
+}
+
+/// What an order overrides.
+#[derive(Debug)]
+enum Force {
+    Nothing,
+    Everything,
+    /// The refusal of this code, which is what the operator saw and agreed to; no other that came about since.
+    One(String),
 }
 
 /// Which order it is, by method and path.
@@ -48,7 +58,18 @@ impl Change {
         if reason.is_some_and(str::is_empty) {
             return Err(fields.fault("reason", "why it is done, which is logged, or none"));
         }
-        let force = fields.flag("force")?.unwrap_or(false) || force;
+        let force = match fields.take("force") {
+            Some(Json::String(code)) if FORCED.contains(&&*code) => Force::One(code),
+            Some(Json::Bool(true)) => Force::Everything,
+            None | Some(Json::Bool(false)) if force => Force::Everything,
+            None | Some(Json::Bool(false)) => Force::Nothing,
+            Some(_) => {
+                return Err(fields.fault(
+                    "force",
+                    "true, false or the code of a refusal that it overrides",
+                ));
+            }
+        };
         let version = fields.text("version")?;
         let executed = fields.flag("executed")?;
         let response = fields.fields("response", "response.")?;
@@ -107,16 +128,19 @@ impl Change {
         let seen = seen.ok_or_else(nothing_there)?;
         self.check_version(&seen.record, if_match)?;
         let (name, before) = (name(&self.order), seen.state());
-        let (expect, record) = ordered(
-            Some(&seen),
-            store.steady(id),
-            self.order,
-            self.force,
-            Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
-            operated.terms(&seen.record.origin.route),
-            entry::now(),
-        )
-        .map_err(refused)?;
+        let route = &seen.record.origin.route;
+        let (steady, terms, now) = (store.steady(id), operated.terms(route), entry::now());
+        let token = Token::from_bytes(uuid::Uuid::now_v7().into_bytes());
+        let order = |force| {
+            let order = self.order.clone();
+            ordered(Some(&seen), steady, order, force, token, terms, now)
+        };
+        let forced = match &self.force {
+            Force::Nothing => false,
+            Force::Everything => true,
+            Force::One(agreed) => order(false).is_err_and(|why| code(why) == agreed),
+        };
+        let (expect, record) = order(forced).map_err(refused)?;
         let replaced = write(store, id, expect, &record).await;
         let outcome = match &replaced {
             Ok(Replaced::Stale) => return Err(changed()),
@@ -127,7 +151,7 @@ impl Change {
         tracing::info!(
             %id,
             order = name,
-            forced = self.force,
+            forced,
             reason = self.reason.as_deref().unwrap_or("none given"),
             %peer,
             route = record.origin.route,
@@ -141,7 +165,7 @@ impl Change {
             quiet: Some(Duration::ZERO),
             record,
         };
-        Ok(Entry::seen(id, &written, entry::now()))
+        Ok(Entry::seen(id, &written, entry::now()).under(operated))
     }
 
     fn check_version(&self, record: &Record, if_match: Option<&[u8]>) -> Result<(), Refusal> {
@@ -213,15 +237,22 @@ fn changed() -> Refusal {
     )
 }
 
-fn refused(why: Refused) -> Refusal {
-    let code = match why {
-        Refused::NothingThere => return nothing_there(),
+/// For programs; those that yield to force are [`FORCED`].
+fn code(why: Refused) -> &'static str {
+    match why {
+        Refused::NothingThere => "",
         Refused::LeaseLive => "LEASE_LIVE",
         Refused::Unwatched(_) => "STORE_UNWATCHED",
         Refused::AlreadySettled(State::Completed) => "ALREADY_COMPLETED",
         Refused::AlreadySettled(_) => "SETTLED_AS_RELEASED",
         Refused::AlreadyReleased => "ALREADY_RELEASED",
-    };
+    }
+}
+
+fn refused(why: Refused) -> Refusal {
+    if why == Refused::NothingThere {
+        return nothing_there();
+    }
     let mut detail = why.to_string();
     if let Refused::Unwatched(left) = why {
         detail += &format!("; wait for {} s", left.as_secs() + 1);
@@ -229,7 +260,7 @@ fn refused(why: Refused) -> Refusal {
     if why.yields_to_force() {
         detail += "; `force` overrides that";
     }
-    Refusal::coded(StatusCode::CONFLICT, code, detail)
+    Refusal::coded(StatusCode::CONFLICT, code(why), detail)
 }
 
 /// How large the body of a change may be: an answer as base64 or escaped, and some more.
@@ -237,6 +268,12 @@ pub(super) fn body_max(max_response: u64) -> u64 {
     max_response.saturating_mul(2).saturating_add(BODY_ROOM)
 }
 
+const FORCED: [&str; 4] = [
+    "LEASE_LIVE",
+    "STORE_UNWATCHED",
+    "ALREADY_COMPLETED",
+    "SETTLED_AS_RELEASED",
+];
 const BODY_ROOM: u64 = 64 << 10;
 /// Further tries to write what the store did not acknowledge.
 const TRIES: u32 = 2;

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::admin::{Handling, Operated};
 use crate::idempotency::digest::Hasher;
+use crate::idempotency::observation::is_marked;
 use crate::idempotency::{Lapse, Record, RecordId, Seen, State, UnixMillis};
 use crate::store::Listed;
 
@@ -31,6 +33,11 @@ pub(super) struct Entry {
     error: Option<String>,
     /// Bytes of the body that duplicates get; nothing where no answer is kept.
     response_bytes: Option<u64>,
+    /// Whether it is of a request that was only observed, and so holds no duplicate.
+    observed: bool,
+    /// What duplicates meet, as its route is configured now; nothing where there is no such route any more.
+    #[serde(flatten)]
+    handling: Option<Handling>,
 }
 
 impl Entry {
@@ -56,7 +63,15 @@ impl Entry {
             status: record.status,
             error: record.error.clone(),
             response_bytes: listed.response_bytes,
+            observed: is_marked(record),
+            handling: None,
         }
+    }
+
+    /// Tells what duplicates meet, too.
+    pub(super) fn under(mut self, operated: &dyn Operated) -> Self {
+        self.handling = operated.handling(&self.route);
+        self
     }
 
     pub(super) fn seen(id: RecordId, seen: &Seen, now: UnixMillis) -> Self {

@@ -65,7 +65,7 @@ pub(super) async fn list(admin: &Admin, query: Option<&str>) -> Result<Answer, R
         keys: listing
             .records
             .iter()
-            .map(|listed| Entry::listed(listed, now))
+            .map(|listed| Entry::listed(listed, now).under(&*admin.operated))
             .collect(),
         unreadable: listing.unreadable,
     };
@@ -137,6 +137,7 @@ async fn show(admin: &Admin, id: RecordId) -> Result<Answer, Refusal> {
     let store = open(&*admin.operated)?;
     let seen = store.look(id).await.map_err(failed)?;
     let entry = Entry::seen(id, &seen.ok_or_else(nothing_there)?, entry::now());
+    let entry = entry.under(&*admin.operated);
     Ok(json(&entry, Some(&entry.version)))
 }
 

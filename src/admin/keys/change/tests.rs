@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::admin::Handling;
 use crate::idempotency::sample;
 use crate::idempotency::{Key, Terms, digest::Digest};
 use crate::store::{AnyStore, Health, Inserted, Listing, Wanted};
@@ -182,6 +183,10 @@ impl Operated for Bare {
             failed_retention: Duration::from_secs(60),
             unknown_retention: Duration::from_secs(60),
         }
+    }
+
+    fn handling(&self, _: &str) -> Option<Handling> {
+        None
     }
 
     fn digest(&self, _: &Key) -> Digest {
