@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class Upstream:
-    """Answers 201; 502 where the path has `lost`; where it has `hold`, not before it is let go."""
+    """Answers 201; 502 where the path has `lost`, 402 where it has `declined`; where it has `hold`, not before it is let go."""
 
     def __init__(self):
         self.executions = 0
@@ -30,7 +30,7 @@ class Upstream:
                     upstream.held.set()
                     upstream.gate.wait(120)
                 body = b'{"made": %d}' % upstream.executions
-                self.send_response(502 if "lost" in self.path else 201)
+                self.send_response(502 if "lost" in self.path else 402 if "declined" in self.path else 201)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -53,7 +53,7 @@ class Upstream:
 class World:
     """The proxy, in a process of its own. Ends with the `with`."""
 
-    def __init__(self, binary, token=None):
+    def __init__(self, binary, token=None, policy=""):
         self.upstream = Upstream()
         self.token = token
         self.directory = tempfile.TemporaryDirectory()
@@ -65,7 +65,7 @@ class World:
         (here / "idemproxy.toml").write_text(
             f'listen = "127.0.0.1:0"\nupstream = "http://127.0.0.1:{self.upstream.port}"\n'
             f'[admin]\nlisten = "127.0.0.1:0"\n{admin}[store]\nurl = "memory:"\n'
-            '[policy]\nclient_timeout = "60s"\n[[route]]\nname = "orders"\npath = "/orders/{*rest}"\n'
+            f'[policy]\nclient_timeout = "60s"\n{policy}[[route]]\nname = "orders"\npath = "/orders/{{*rest}}"\n'
         )
         self.process = subprocess.Popen(
             [binary, "run", "--config", here / "idemproxy.toml"], stderr=subprocess.PIPE, text=True

@@ -13,7 +13,7 @@ class Refusal extends Error {
 
 /** Asks the API. A `body` is sent as JSON. */
 async function ask(method, path, body) {
-  const headers = {};
+  const [headers, used] = [{}, token];
   if (token !== null) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response, document;
@@ -23,13 +23,15 @@ async function ask(method, path, body) {
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(PATIENCE),
     });
+    heedClock(response.headers.get('Date'));
     document = await response.json();
   } catch (error) {
     if (response && !response.ok) throw new Refusal(response.status, {});
     throw new Refusal(0, { detail: error.name === 'TimeoutError' ? 'No answer in time.' : 'The proxy cannot be reached.' });
   }
   if (response.ok) return document;
-  if (response.status === 401) askForToken();
+  // One that was asked under a token that is no longer held says nothing of the present one.
+  if (response.status === 401 && used === token) askForToken();
   throw new Refusal(response.status, document);
 }
 
@@ -49,7 +51,7 @@ $('token-form').addEventListener('submit', (event) => {
   // What cannot stand in a header is no token, and would be told as a broken line.
   token = $('token').value.trim().replace(/[^\x21-\x7e]/g, '?');
   $('token').value = '';
-  begin();
+  refresh();
 });
 
 /** Milliseconds; a store may take its time. */

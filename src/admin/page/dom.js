@@ -35,13 +35,27 @@ function when(iso) {
   return element;
 }
 
+/** A time for a sentence, to the minute. */
+function absolute(iso) {
+  return new Date(iso).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+}
+
 /** Tells all times within anew. */
 function retell(root) {
   for (const element of root.querySelectorAll('time')) element.textContent = fromNow(element.dateTime);
 }
 
+/** By how many milliseconds the proxy's clock is ahead of this one's, where that is more than a moment. Records have times of the proxy. */
+let ahead = 0;
+
+/** Heeds the `Date` of an answer, which has whole seconds. */
+function heedClock(date) {
+  const difference = Date.parse(date) + 500 - Date.now();
+  ahead = Math.abs(difference) > 2_000 ? difference : 0;
+}
+
 function fromNow(iso) {
-  const seconds = Math.round((Date.now() - Date.parse(iso)) / 1000);
+  const seconds = Math.round((Date.now() + ahead - Date.parse(iso)) / 1000);
   const length = span(Math.abs(seconds), seconds < 0 ? Math.round : Math.floor);
   return seconds < 0 ? `in ${length}` : `${length} ago`;
 }

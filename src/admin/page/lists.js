@@ -76,10 +76,11 @@ class List {
 }
 
 const COLUMNS = {
-  request: { head: 'Request', cell: (key) => [opener(key), ...(key.error ? [noteOf(key)] : [])] },
+  request: { head: 'Request', cell: (key) => [opener(key), ...[key.error, exceptionOf(key)].filter(Boolean).map(noteOf)] },
   route: { head: 'Route', cell: (key) => [key.route] },
   state: { head: 'State', cell: (key) => [make('span', `state-${key.state}`, key.state)] },
   seen: { head: 'First seen', cell: (key) => (key.created ? [when(key.created)] : []) },
+  until: { head: 'Ends', cell: (key) => (key.expires ? [when(key.expires)] : []) },
   tries: { head: 'Tries', cell: (key) => [`${key.attempts}`] },
   status: { head: 'Status', cell: (key) => [key.status === null ? '–' : `${key.status}`] },
   id: { head: 'Id', cell: (key) => [key.id.slice(0, 8)] },
@@ -94,9 +95,9 @@ function opener(key) {
   return open;
 }
 
-function noteOf(key) {
-  const note = make('span', 'note', key.error);
-  note.title = key.error;
+function noteOf(text) {
+  const note = make('span', 'note', text);
+  note.title = text;
   return note;
 }
 
@@ -109,7 +110,8 @@ async function fetchPage({ text, ...query }) {
   const id = /^[0-9a-f]{32}$/i.test(text || '') && !query.cursor ? await ask('GET', `/v1/keys/${text}`).catch(goneIsNull) : null;
   if (text) query.key = text;
   const page = await ask('GET', `/v1/keys?${new URLSearchParams(query)}`);
-  if (id && !page.keys.some((key) => key.id === id.id)) page.keys.unshift(id);
+  const fits = id && (!query.state || id.state === query.state) && (!query.route || id.route === query.route);
+  if (fits && !page.keys.some((key) => key.id === id.id)) page.keys.unshift(id);
   return page;
 }
 
@@ -120,7 +122,7 @@ function goneIsNull(error) {
 
 let sought = null;
 const LISTS = [
-  new List('unknown', ['request', 'route', 'seen', 'tries', 'status', 'id'], 'Nothing is unknown: nobody is needed.', () => ({ state: 'unknown' })),
+  new List('unknown', ['request', 'route', 'seen', 'until', 'tries', 'status', 'id'], 'Nothing is unknown: nobody is needed.', () => ({ state: 'unknown' })),
   new List('running', ['request', 'route', 'seen', 'tries', 'id'], 'Nothing is running.', () => ({ state: 'in-flight' })),
   new List('found', ['request', 'route', 'state', 'seen', 'tries', 'status', 'id'], 'There is no such record.', () => sought),
 ];

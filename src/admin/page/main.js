@@ -3,25 +3,33 @@
 
 let timer = 0;
 let refreshing = false;
+let again = false;
 
 async function refresh() {
   clearTimeout(timer);
-  const waitsForToken = !$('token-form').hidden && token === null;
-  if (document.hidden || $('record').open || refreshing || waitsForToken) return;
+  again = refreshing;
+  if (document.hidden || $('record').open || refreshing || waitsForToken()) return;
   refreshing = true;
   const began = performance.now();
   await attempt(async () => {
     await showHealth();
     await showActivity();
+    const first = $('content').hidden;
     $('token-form').hidden = true;
     $('content').hidden = false;
+    if (first) followFragment();
     for (const list of LISTS) await list.refresh();
   });
   refreshing = false;
   const took = performance.now() - began;
   clearTimeout(timer);
+  if (again) refresh();
   // Without the token there is nothing to ask for.
-  if ($('token-form').hidden) timer = setTimeout(refresh, Math.max(EVERY, took * 20));
+  else if (!waitsForToken()) timer = setTimeout(refresh, Math.max(EVERY, took * 20));
+}
+
+function waitsForToken() {
+  return !$('token-form').hidden && token === null;
 }
 
 /** Does it, and says in the header how that went. */
@@ -59,20 +67,17 @@ async function showHealth() {
   }));
 }
 
-async function begin() {
-  await refresh();
-  followFragment();
-}
-
 /** A link to a record is the page with its id as fragment. */
 function followFragment() {
   const id = location.hash.slice(1);
-  if ($('token-form').hidden && /^[0-9a-f]{32}$/.test(id)) openRecord(id);
+  if (!$('content').hidden && /^[0-9a-f]{32}$/.test(id)) openRecord(id);
 }
 
 document.addEventListener('visibilitychange', refresh);
 window.addEventListener('hashchange', followFragment);
-begin();
+// The ages in a dialog that stays open.
+setInterval(() => retell($('record')), 10_000);
+refresh();
 
 /** Milliseconds. */
 const EVERY = 4_000;

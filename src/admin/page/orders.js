@@ -1,35 +1,35 @@
 
 // What a person can order, and what follows from it, in plain words.
 
-const AGAIN = 'If it was carried out after all, it is carried out twice.';
+const AGAIN = (key) => (key.state === 'completed' ? twice(key) : 'If it was carried out after all, it is carried out twice.');
 const ORDERS = {
   executed: {
     label: 'It was carried out…', act: 'Resolve as executed', grave: false,
     title: 'You say that it was carried out',
-    means: () => ($('with-answer').checked
-      ? 'It will not run again. Duplicates get the answer below, as a replay, until its retention is over.'
-      : 'It will not run again. Duplicates get 409 response-not-stored: they learn that it was carried out, and not what came of it.'),
+    means: () => `It does not run again as long as the record is kept; until when, is told once it is done. ${$('with-answer').checked
+      ? 'Duplicates get the answer below, as a replay of the API\'s own: give what the API answered, or would have.'
+      : 'Duplicates get 409 response-not-stored: they learn that it was carried out, and not what came of it.'}`,
     send: (id, body) => ['POST', `/v1/keys/${id}/resolve`, { ...body, executed: true, ...($('with-answer').checked && { response: givenAnswer() }) }],
-    done: (key) => (key.response_bytes === null ? 'Duplicates get 409 response-not-stored.' : 'Duplicates get your answer.'),
+    done: (key) => `${key.response_bytes === null ? 'Duplicates get 409 response-not-stored' : 'Duplicates get your answer'}${untilEnd(key)}.`,
   },
   notExecuted: {
     label: 'It was not carried out…', act: 'Resolve as not executed', grave: true,
     title: 'You say that it was not carried out, by none of its attempts',
-    means: () => `The key is free: the next duplicate is sent to the API and runs. ${AGAIN}`,
+    means: (key) => `The key is free: the next duplicate is sent to the API and runs. ${AGAIN(key)}`,
     send: (id, body) => ['POST', `/v1/keys/${id}/resolve`, { ...body, executed: false }],
     done: () => 'The next duplicate runs.',
   },
   release: {
     label: 'Release…', act: 'Release', grave: true,
     title: 'Release the key, whatever became of the request',
-    means: () => `The next duplicate is sent to the API and runs. ${AGAIN}`,
+    means: (key) => `The next duplicate is sent to the API and runs. ${AGAIN(key)}`,
     send: (id, body) => ['POST', `/v1/keys/${id}/release`, body],
     done: () => 'The next duplicate runs.',
   },
   remove: {
     label: 'Delete…', act: 'Delete', grave: true,
     title: 'Forget the request',
-    means: () => `Its path, fingerprint, credentials and stored answer are forgotten, and the key may be used for anything: the next request with it runs. ${AGAIN}`,
+    means: (key) => `Its path, fingerprint, credentials and stored answer are forgotten, and the key may be used for anything: the next request with it runs. ${AGAIN(key)}`,
     send: (id, body) => ['DELETE', `/v1/keys/${id}`, body],
     done: () => 'The next request with this key runs.',
   },
@@ -51,9 +51,14 @@ const RISKS = {
   SETTLED_AS_RELEASED: 'It is released already: it may have been sent again since, or be sent at any moment. If you go on, it cannot run any more.',
 };
 
-/** Whether the same order with force would be carried out. */
-function yieldsToForce(code) {
-  return code in RISKS;
+/** What it takes a word for though the API takes none. */
+function riskOf(name, key) {
+  return name === 'remove' && key.state === 'completed' ? twice(key) : null;
+}
+
+function twice(key) {
+  const done = key.status >= 400 && !settledByOperator(key) ? `It is settled: the API answered ${key.status}` : 'It was carried out';
+  return `${done}; the next request with this key runs it again.`;
 }
 
 /** The answer that is written in the form. */

@@ -3,19 +3,37 @@
 
 let record = null;
 let order = null;
+/** The code of the refusal that the form asks a word for, which is all that this word counts for. */
+let risk = null;
+/** Whether an order is on its way. The dialog stays until it is known what became of it. */
+let pending = false;
+/** Counts what was opened, so that a late answer does not take the place of what was opened since. */
+let opened = 0;
 
 async function openRecord(id) {
+  if (pending) {
+    history.replaceState(null, '', `#${record.id}`);
+    return;
+  }
+  const turn = ++opened;
+  let key, fault;
   try {
-    showRecord(await ask('GET', `/v1/keys/${id}`));
+    key = await ask('GET', `/v1/keys/${id}`);
   } catch (error) {
-    if (error.status === 401) return;
+    fault = error;
+  }
+  if (turn !== opened || fault?.status === 401) return;
+  $('order').reset();
+  if (key) {
+    showRecord(key);
+  } else {
     record = null;
     $('record-title').textContent = 'Not to be shown';
     $('meaning').textContent = '';
     $('facts').replaceChildren();
     $('orders').replaceChildren();
     leaveOrder();
-    $('notice').replaceChildren(notice('fault', error.message));
+    $('notice').replaceChildren(notice('fault', fault.message));
   }
   if (!$('record').open) $('record').showModal();
   history.replaceState(null, '', `#${id}`);
@@ -45,15 +63,41 @@ function showRecord(key, before = null, ...notices) {
 function meaning(key) {
   switch (key.state) {
     case 'unknown': {
-      const why = key.lapsed ? 'Whoever was at work on it was not heard of for a whole lease' : 'It reached the API and no answer came back';
-      return `${why}: it may have been carried out or not. Duplicates get 409. Look into the API, by what the request would have made, and say what became of it.`;
+      const why = key.lapsed ? 'Whoever was at work on it was not heard of for a whole lease' : 'It was sent to the API, and its answer was lost or leaves it open';
+      const end = key.expires ? absolute(key.expires) : 'its time is over';
+      const duplicates = exceptionOf(key) || `Duplicates get 409 until somebody settles it, or until ${end}: then the key is new, and the next request with it runs`;
+      return `${why}: it may have been carried out or not. ${duplicates}. Look into the API, by what the request would have made, and say what became of it.`;
     }
-    case 'in-flight': return 'Somebody is at work on it. Duplicates wait, or get 409.';
-    case 'completed': return key.response_bytes === null
-      ? 'It was carried out, and its answer is not kept. Duplicates get 409.'
-      : 'It was carried out. Duplicates get the stored answer.';
+    case 'in-flight': return `Somebody is at work on it. ${observed(key) || 'Duplicates wait, or get 409'}.`;
+    case 'completed': {
+      const by = settledByOperator(key) ? 'An operator said that it was carried out' : key.status === null ? 'It was carried out' : `The API answered ${key.status}`;
+      if (observed(key)) return `${by}. ${observed(key)}.`;
+      return key.response_bytes === null
+        ? `${by}; the answer is not kept, and duplicates get 409${untilEnd(key)}.`
+        : `${by}${settledByOperator(key) ? ', and gave an answer' : ''}; that answer is kept and replayed${untilEnd(key)}.`;
+    }
     default: return 'It may run again: the next request with this key is sent to the API.';
   }
+}
+
+function settledByOperator(key) {
+  return key.error === 'resolved as executed by an operator';
+}
+
+/** What duplicates of something unknown meet, where that is not 409, as the route is configured now. */
+function exceptionOf(key) {
+  if (observed(key) || key.state !== 'unknown') return observed(key);
+  if (key.mode === undefined) return 'Its route is gone: what duplicates meet is up to the one that takes them now';
+  return { retry: 'Its route lets the next duplicate run', probe: 'Its route has the API asked by the next duplicate, which runs or not by what it says' }[key.unknown_outcome] || '';
+}
+
+function observed(key) {
+  if (key.observed && key.mode !== 'observe') return 'It was only observed: no duplicate meets this record, and the next one may run';
+  return { observe: 'Its route only observes: every duplicate passes to the API', off: 'Its route is off: every duplicate passes to the API' }[key.mode] || '';
+}
+
+function untilEnd(key) {
+  return key.expires ? ` until ${absolute(key.expires)}; then the key is new` : '';
 }
 
 /** Name, class, text, and the time if it is one. */
@@ -79,28 +123,32 @@ function chooseOrder(name) {
   $('order-title').textContent = chosen.title;
   // What is not shown is not checked either.
   $('answer').hidden = $('answer').disabled = name !== 'executed';
-  $('with-answer').checked = true;
   $('carry-out').className = chosen.grave ? 'grave' : 'primary';
   $('orders').hidden = true;
   $('order').hidden = false;
   $('refused').replaceChildren();
-  tellForce(null);
+  tellRisk(riskOf(name, record));
   tellConsequence();
   $('order-title').focus();
   $('order').scrollIntoView({ block: 'nearest' });
 }
 
 function tellConsequence() {
-  $('answer-fields').hidden = $('answer-status').disabled = !$('with-answer').checked;
-  $('consequence').textContent = ORDERS[order].means();
+  const given = $('with-answer').checked;
+  $('answer-fields').hidden = $('answer-status').disabled = !given;
+  $('answer-empty').hidden = !given || $('answer-body').value !== '' || $('answer-status').value === '204';
+  const passes = observed(record);
+  $('consequence').textContent = `${ORDERS[order].means(record)}${passes && ` ${passes}, whatever is said here.`}`;
 }
 
-function tellForce(code) {
+/** Asks for a word on what may go wrong; `code` is that of the refusal which says so, if one does. */
+function tellRisk(text, code = null) {
+  risk = code;
   $('carry-out').textContent = code === null ? ORDERS[order].act : `${ORDERS[order].act} by force`;
   $('force').checked = false;
-  $('force').required = code !== null;
-  $('force-field').hidden = code === null;
-  $('force-risk').textContent = code === null ? '' : RISKS[code];
+  $('force').required = text !== null;
+  $('force-field').hidden = text === null;
+  $('force-risk').textContent = text ?? '';
 }
 
 function leaveOrder() {
@@ -110,22 +158,39 @@ function leaveOrder() {
 }
 
 async function carryOut() {
-  const body = { reason: $('reason').value.trim(), version: record.version };
-  if ($('force').checked) body.force = true;
-  $('refused').replaceChildren();
-  $('carry-out').disabled = true;
+  if (pending) return;
   const [name, before] = [order, record];
+  const body = { reason: $('reason').value.trim(), version: before.version };
+  if (risk !== null) body.force = risk;
+  $('refused').replaceChildren();
+  let request;
   try {
-    const now = await ask(...ORDERS[name].send(record.id, body));
-    if (record !== before) return;
-    $('reason').value = '';
+    request = ORDERS[name].send(before.id, body);
+  } catch (error) {
+    $('refused').replaceChildren(notice('fault', `Not sent: ${error.message}.`));
+    return;
+  }
+  holdOpen(true);
+  try {
+    const now = await ask(...request);
+    $('order').reset();
     showRecord(now, null, notice('good', `Done: it is ${now.state}. ${ORDERS[name].done(now)}`));
     $('notice').focus();
   } catch (error) {
-    if (record === before && error.status !== 401) await tellRefusal(error);
+    if (error.status === 401) $('token-fault').textContent = 'That is not the token: nothing was done.';
+    else await tellRefusal(error);
   } finally {
-    $('carry-out').disabled = false;
+    holdOpen(false);
+    if (!$('order').hidden) $(risk ? 'force' : 'carry-out').focus();
   }
+}
+
+/** While an order is on its way nothing else can be chosen, and nothing that is opened takes the place of the record. */
+function holdOpen(held) {
+  pending = held;
+  opened += 1;
+  for (const id of ['carry-out', 'back', 'close']) $(id).disabled = held;
+  $('pending').textContent = held ? 'Sent. What becomes of it is told here.' : '';
 }
 
 async function tellRefusal(error) {
@@ -134,7 +199,8 @@ async function tellRefusal(error) {
   if (!doubtful && status !== 404 && status !== 412 && code !== 'RECORD_CHANGED') {
     const told = error.message.replace('; `force` overrides that', '');
     $('refused').replaceChildren(notice('fault', `Not done: ${told}.`));
-    tellForce(yieldsToForce(code) ? code : null);
+    if (code in RISKS) tellRisk(RISKS[code], code);
+    else tellRisk(riskOf(order, record));
     $('refused').scrollIntoView({ block: 'nearest' });
     return;
   }
@@ -147,9 +213,9 @@ async function tellRefusal(error) {
       ? 'The record is gone: its retention is over.'
       : `${error.message} ${doubtful ? 'Whether it was done is not known' : 'Nothing was done'}, and how the record is now cannot be seen.`;
     $('refused').replaceChildren(notice('fault', told));
+    if (failed.status === 401) $('token-fault').textContent += ` ${told}`;
     return;
   }
-  if (record !== before) return;
   const same = now.version === before.version;
   const told = doubtful
     ? `${error.message} Whether it was done was not said. ${same ? 'The record is as it was.' : 'The record is another now, as shown below.'}`
@@ -162,18 +228,26 @@ $('order').addEventListener('submit', (event) => {
   event.preventDefault();
   carryOut();
 });
-$('with-answer').addEventListener('change', tellConsequence);
+$('answer').addEventListener('input', tellConsequence);
 $('back').addEventListener('click', () => {
   const from = order;
   leaveOrder();
   $(`order-${from}`)?.focus();
 });
 $('close').addEventListener('click', () => $('record').close());
+$('record').addEventListener('cancel', (event) => {
+  if (pending) event.preventDefault();
+});
 $('record').addEventListener('close', () => {
+  // Browsers let nobody be held by one that cancels twice.
+  if (pending) {
+    $('record').showModal();
+    return;
+  }
   const id = record?.id;
   record = null;
-  $('reason').value = '';
-  $('answer-body').value = '';
+  opened += 1;
+  $('order').reset();
   history.replaceState(null, '', location.pathname);
   if (id) document.querySelector(`[data-focus="${id}"]`)?.focus();
   refresh();
