@@ -524,6 +524,26 @@ def pages_follow_each_other_and_no_record_is_on_two(stage):
 
 
 @scenario
+def a_look_that_is_not_finished_goes_on_and_does_not_say_that_there_is_nothing(stage):
+    with stage.world() as world:
+        record = world.unknown("k-1")
+        asked = []
+
+        def a_little_at_a_time(route):
+            asked.append(route.request.url)
+            cursor = f"{len(asked):032x}"
+            route.fulfill(json={"keys": [], "cursor": cursor}) if len(asked) < 4 else route.continue_(url=route.request.url.split("&cursor")[0])
+
+        def before(page):
+            page.route("**/v1/keys?state=unknown*", a_little_at_a_time)
+
+        with stage.page(world.url, before) as page:
+            expect(page.locator("#unknown .open")).to_have_attribute("data-focus", record)
+            assert "cursor=" not in asked[0] and all(f"cursor={number:032x}" in asked[number] for number in [1, 2, 3]), asked
+            expect(page.locator("#unknown .count")).to_have_text("1")
+
+
+@scenario
 def records_are_found_by_key_by_id_by_route_and_by_state(stage):
     with stage.world() as world:
         lost = world.unknown("k 1+&")

@@ -25,7 +25,7 @@ class List {
     const page = await fetchPage({ ...query, limit: ROWS, ...(cursor && { cursor }) });
     if (cursor !== this.cursors.at(-1)) return;
     // The records of a later page may all be gone by now.
-    if (cursor && page.keys.length === 0) return this.restart();
+    if (cursor && page.keys.length === 0 && !page.cursor) return this.restart();
     this.show(page);
   }
 
@@ -39,7 +39,8 @@ class List {
     if (now === this.shown) return retell(this.place);
     this.shown = now;
     const focused = this.place.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
-    const parts = keys.length ? [this.table(keys)] : [make('p', 'empty', this.empty)];
+    const none = () => (cursor ? notice('warning', 'None was found so far, and not all records were looked at: go on by Next.') : make('p', 'empty', this.empty));
+    const parts = [keys.length ? this.table(keys) : none()];
     if (unreadable) parts.push(notice('warning', `${unreadable} records cannot be read by this version, and are not shown.`));
     if (cursor || before) parts.push(this.pager(before, keys.length, cursor));
     this.place.replaceChildren(...parts);
@@ -109,7 +110,15 @@ function requestOf(key) {
 async function fetchPage({ text, ...query }) {
   const id = /^[0-9a-f]{32}$/i.test(text || '') && !query.cursor ? await ask('GET', `/v1/keys/${text}`).catch(goneIsNull) : null;
   if (text) query.key = text;
+  const began = performance.now();
   const page = await ask('GET', `/v1/keys?${new URLSearchParams(query)}`);
+  // The API looks for a short while at a time: a page that is not full says nothing of what is left.
+  while (page.cursor && page.keys.length < query.limit && performance.now() - began < PATIENCE) {
+    const more = await ask('GET', `/v1/keys?${new URLSearchParams({ ...query, limit: query.limit - page.keys.length, cursor: page.cursor })}`);
+    page.keys.push(...more.keys);
+    page.cursor = more.cursor;
+    page.unreadable = (page.unreadable || 0) + (more.unreadable || 0) || undefined;
+  }
   const fits = id && (!query.state || id.state === query.state) && (!query.route || id.route === query.route);
   if (fits && !page.keys.some((key) => key.id === id.id)) page.keys.unshift(id);
   return page;
