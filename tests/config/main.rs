@@ -1,4 +1,4 @@
-//! What users copy from: every configuration in the tree, and every one in the README, is one that the program takes.
+//! What users copy from: every configuration in the tree, and every one in the README and docs/, is one that the program takes.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/authority.rs"]
@@ -28,14 +28,16 @@ fn every_configuration_in_the_tree_is_valid() {
 }
 
 #[test]
-fn every_configuration_in_the_readme_is_valid() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let snippets: Vec<&str> = readme
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
+fn every_configuration_in_the_readme_and_the_docs_is_valid() {
+    let pages = pages();
+    let snippets: Vec<(&str, &str)> = pages
+        .iter()
+        .flat_map(|(name, text)| {
+            let rests = text.split("```toml\n").skip(1);
+            rests.filter_map(|rest| Some((name.as_str(), rest.split("```").next()?)))
+        })
         .collect();
-    assert!(!snippets.is_empty());
+    assert!(snippets.len() >= 5, "{snippets:?}");
     // A snippet shows what it is about, so the upstream may be missing.
     let upstream = Overrides {
         upstream: Some(Given::new("the test", "http://127.0.0.1:3000")),
@@ -49,40 +51,83 @@ fn every_configuration_in_the_readme_is_valid() {
     authority
         .issue("server", &["server"])
         .issue("proxy", &["proxy"]);
-    for snippet in snippets {
+    for (name, snippet) in snippets {
         let mut snippet = snippet.replace("jwks.json", keys.to_str().unwrap());
-        for name in ["server.pem", "server.key", "proxy.pem", "proxy.key"] {
+        for file in ["server.pem", "server.key", "proxy.pem", "proxy.key"] {
             snippet = snippet.replace(
-                &format!("\"{name}\""),
-                &format!("\"{}\"", authority.file(name)),
+                &format!("\"{file}\""),
+                &format!("\"{}\"", authority.file(file)),
             );
         }
-        for name in ["clients.pem", "api-ca.pem", "redis-ca.pem"] {
+        for file in ["clients.pem", "api-ca.pem", "redis-ca.pem"] {
             snippet = snippet.replace(
-                &format!("\"{name}\""),
+                &format!("\"{file}\""),
                 &format!("\"{}\"", authority.file("ca.pem")),
             );
         }
         let snippet = &snippet;
-        if let Err(faults) = config::from_toml("README.md", snippet, &upstream) {
+        if let Err(faults) = config::from_toml(name, snippet, &upstream) {
             panic!("{faults}\nin\n{snippet}");
         }
     }
 }
 
 #[test]
-fn every_file_that_the_readme_links_to_is_there() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let links: Vec<&str> = readme
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', '#']).next())
-        .filter(|link| !link.is_empty() && !link.contains("://"))
-        .collect();
-    assert!(!links.is_empty());
-    for link in links {
-        assert!(root().join(link).exists(), "README.md links to {link}");
+fn every_link_of_the_readme_and_the_docs_leads_somewhere() {
+    let mut followed = 0;
+    for (name, text) in pages() {
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => root().join(&name),
+                _ => root().join(&name).parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{name} links to {link}");
+            if !anchor.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target).unwrap());
+                let is_there = anchors.iter().any(|there| there == anchor);
+                assert!(is_there, "{name} links to {link}, of {anchors:?}");
+            }
+            followed += 1;
+        }
     }
+    assert!(followed > 30, "only {followed} links");
+}
+
+/// The README and docs/*.md, by their paths in the tree.
+fn pages() -> Vec<(String, String)> {
+    let docs = fs::read_dir(root().join("docs")).unwrap();
+    let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().display()));
+    ["README.md".to_owned()]
+        .into_iter()
+        .chain(docs.filter(|name| name.ends_with(".md")))
+        .map(|name| {
+            let text = fs::read_to_string(root().join(&name)).unwrap();
+            (name, text)
+        })
+        .collect()
+}
+
+/// What a link may name in a page: its headings, as GitHub spells them.
+fn anchors(page: &str) -> Vec<String> {
+    // A line of a code block may begin with # as well, and is no heading.
+    let prose = page.split("```").step_by(2);
+    prose
+        .flat_map(str::lines)
+        .filter(|line| line.starts_with('#'))
+        .map(|heading| {
+            let words = heading.trim_start_matches('#').trim().to_lowercase();
+            words
+                .chars()
+                .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter))
+                .map(|letter| if letter == ' ' { '-' } else { letter })
+                .collect()
+        })
+        .collect()
 }
 
 fn toml_files(folder: &str) -> Vec<PathBuf> {

@@ -1,4 +1,4 @@
-//! The names of metrics: on the page, in the dashboard, in the alerts and in the README.
+//! The names of metrics: on the page, in the dashboard, in the alerts and in the docs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -75,12 +75,12 @@ async fn what_alerts_ask_of_a_route_is_on_the_page_before_there_is_any() {
 }
 
 #[tokio::test]
-async fn the_readme_tells_of_each_metric() {
+async fn the_docs_tell_of_each_metric() {
     let page = page().await;
     let on_page: BTreeSet<&str> = page.lines().filter_map(family).collect();
     assert!(on_page.len() > 15, "{on_page:?}");
-    let readme = read("README.md");
-    let rows: String = readme
+    let docs = read("docs/operations.md");
+    let rows: String = docs
         .lines()
         .filter(|line| line.starts_with("| `idemproxy_"))
         .collect();
@@ -91,7 +91,7 @@ async fn the_readme_tells_of_each_metric() {
         };
         assert!(
             told.iter().any(is_told),
-            "README.md does not tell of {name}"
+            "docs/operations.md does not tell of {name}"
         );
     }
     let samples: BTreeSet<&str> = page.lines().filter_map(sample).collect();
@@ -100,8 +100,13 @@ async fn the_readme_tells_of_each_metric() {
         let there = samples.contains(&**name) || samples.contains(&*histogram);
         assert!(
             there,
-            "README.md tells of {name}, which is not on the page:\n{page}"
+            "docs/operations.md tells of {name}, which is not on the page:\n{page}"
         );
+    }
+    let alerts = names(&read("README.md"));
+    assert!(alerts.len() >= 5, "{alerts:?}");
+    for name in &alerts {
+        assert!(told.contains(name), "README.md tells of {name}");
     }
 }
 

@@ -290,10 +290,14 @@ fn the_schema_is_one_and_takes_every_configuration_in_the_tree() {
         }
     }
     assert!(files > 0);
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let snippets = readme.split("```toml\n").skip(1);
-    for snippet in snippets.filter_map(|rest| rest.split("```").next()) {
-        is_valid(&validator, snippet);
+    let docs = fs::read_dir(root.join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    for page in docs.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(page).unwrap();
+        let snippets = text.split("```toml\n").skip(1);
+        for snippet in snippets.filter_map(|rest| rest.split("```").next()) {
+            is_valid(&validator, snippet);
+        }
     }
 }
 
