@@ -31,6 +31,7 @@
 //! telemetry      wire      tls
 //! idempotency    the core: pure, time is an argument
 //! fault          deaths and faults on purpose, in builds for tests
+//! lanes          threads that serve side by side
 //! ```
 //!
 //! # Where to start reading
@@ -48,6 +49,8 @@ pub mod downstream;
 mod fault;
 #[doc(hidden)]
 pub mod idempotency;
+#[doc(hidden)]
+pub mod lanes;
 mod layer;
 #[doc(hidden)]
 pub mod proxy;

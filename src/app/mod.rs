@@ -32,7 +32,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Reload};
 use crate::config::{Configuration, LayerSettings, LogSettings, Settings};
-use crate::downstream::{SharedSettings, Shutdown, serve};
+use crate::downstream::{SharedSettings, Shutdown, serve_on};
+use crate::lanes::{Lanes, Threads};
 use crate::layer::IdempotencyLayer;
 use crate::proxy::{Idempotency, Setup, Stop};
 use crate::store::{AnyStore, SetupError};
@@ -56,7 +57,9 @@ pub fn run(configuration: Configuration) -> ExitCode {
         // First of all: a signal that comes before ends the process, and as process 1 of a container it is lost.
         let hangups = hangups()?;
         let (stop, hurry) = stop_signals()?;
-        let bound = stop.run_until_cancelled(App::bind(configuration)).await;
+        let threads = Threads::start(threads(), LAST_WORDS)?;
+        let bound = App::bind_on(configuration, threads.lanes());
+        let bound = stop.run_until_cancelled(bound).await;
         let Some(app) = bound.transpose()? else {
             tracing::info!("stopped before the store was open");
             return Ok(());
@@ -73,8 +76,15 @@ pub fn run(configuration: Configuration) -> ExitCode {
             // A manager that was told of the drain must not hear of serving again.
             reloads.abort();
         };
-        Ok(app.run(stopped, hurry.cancelled()).await?)
+        app.run(stopped, hurry.cancelled()).await?;
+        threads.stop();
+        Ok(())
     })
+}
+
+/// As many as there are processors for this process.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs a toy API behind the proxy; the settings' upstream is replaced by it.
@@ -100,7 +110,8 @@ fn block_on(log: &LogSettings, run: impl Future<Output = Result<(), BoxError>>) 
         eprintln!("idemproxy: {error}");
         return ExitCode::from(2);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // What serves clients has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let ended = runtime.map_err(BoxError::from).and_then(|runtime| {
@@ -120,6 +131,7 @@ fn block_on(log: &LogSettings, run: impl Future<Output = Result<(), BoxError>>) 
 
 /// A proxy whose listeners are bound, and whose store is open or, on another machine, looked for.
 pub struct App {
+    lanes: Lanes,
     clients: TcpListener,
     operators: Option<Operators>,
     proxy: Idempotency<Forwarder, AnyStore>,
@@ -166,11 +178,24 @@ impl App {
     ///
     /// What keeps it from starting.
     pub async fn bind(configuration: impl Into<Configuration>) -> Result<Self, StartError> {
-        let configuration = configuration.into();
+        Self::bind_on(configuration, Lanes::default()).await
+    }
+
+    /// The same, with clients served on these lanes.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn bind_on(
+        configuration: impl Into<Configuration>,
+        lanes: Lanes,
+    ) -> Result<Self, StartError> {
+        let mut configuration = configuration.into();
+        configuration.settings.store.lanes = lanes.clone();
         let settings = &configuration.settings;
         files::make_room(settings);
         place::tell(&configuration);
-        let upstreams = Upstreams::new(&settings.upstreams, None)?;
+        let upstreams = Upstreams::new(&settings.upstreams, None, lanes.count())?;
         let clients = listen(settings.listen)?;
         let (metrics, tasks, stop) = (
             Arc::new(Metrics::new()),
@@ -224,6 +249,7 @@ impl App {
         // Set once, by whoever made it.
         let _ = reload.set(Arc::new(reloader.clone()) as Arc<dyn Reload>);
         Ok(Self {
+            lanes,
             clients,
             operators,
             proxy,
@@ -271,13 +297,19 @@ impl App {
     ) -> Result<(), StartError> {
         let shutdown = Shutdown::new();
         let observer = tokio::spawn(observe(self.condition.clone()));
-        let mut clients = tokio::spawn(serve(
-            self.clients,
-            self.server.clone(),
-            self.proxy,
-            shutdown.clone(),
-            self.metrics.clone(),
-        ));
+        let (server, metrics, draining) =
+            (self.server.clone(), self.metrics.clone(), shutdown.clone());
+        let mut clients = tokio::spawn(async move {
+            serve_on(
+                &self.lanes,
+                self.clients,
+                server,
+                self.proxy,
+                draining,
+                metrics,
+            )
+            .await;
+        });
         tokio::pin!(stop);
         let checked = tokio::select! {
             () = &mut stop => None,

@@ -31,6 +31,8 @@ pub(super) struct Reloader {
     /// What there was to read when it was last tried.
     tried: Mutex<Digest>,
     watch: AtomicBool,
+    /// How many lanes keep connections to the upstreams.
+    lanes: usize,
 }
 
 /// What the proxy runs with.
@@ -81,6 +83,7 @@ impl Reloader {
             upstreams,
             premises,
             metrics,
+            lanes: configuration.settings.store.lanes.count(),
             watch: AtomicBool::new(configuration.settings.reload.watch),
             tried: Mutex::new(configuration.content),
             running: Mutex::new(Running {
@@ -163,8 +166,12 @@ impl Reloader {
             return Err(Refused::ForgetsKeys(faults));
         }
         let settings = &configuration.settings;
-        let upstreams = Upstreams::new(&settings.upstreams, Some(&self.upstreams.load()))
-            .map_err(Refused::Unusable)?;
+        let upstreams = Upstreams::new(
+            &settings.upstreams,
+            Some(&self.upstreams.load()),
+            self.lanes,
+        )
+        .map_err(Refused::Unusable)?;
 
         self.proxy.replace(setup(settings, &upstreams));
         self.server.store(Arc::new(settings.server.clone()));

@@ -24,16 +24,19 @@ impl Upstreams {
     pub(super) fn new(
         settings: &[UpstreamSettings],
         before: Option<&Self>,
+        lanes: usize,
     ) -> Result<Self, StartError> {
         let make = |settings: &UpstreamSettings| {
             let files = files(settings);
             let same = |made: &&Made| made.settings == *settings && made.files == files;
             let upstream = match before.and_then(|before| before.0.iter().find(same)) {
                 Some(made) => made.upstream.clone(),
-                None => Upstream::new(settings).map_err(|error| StartError::Upstream {
-                    origin: settings.origin.clone(),
-                    error: Box::new(error),
-                })?,
+                None => {
+                    Upstream::with_lanes(settings, lanes).map_err(|error| StartError::Upstream {
+                        origin: settings.origin.clone(),
+                        error: Box::new(error),
+                    })?
+                }
             };
             Ok(Made {
                 settings: settings.clone(),

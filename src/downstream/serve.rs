@@ -19,6 +19,7 @@ use super::body::ClientBody;
 use super::connection::Connections;
 use super::farewell::{SHORT_LINGER, farewell, last_message};
 use super::{Phase, SharedSettings, Shutdown};
+use crate::lanes::{Lanes, PerLane};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{BoxError, Code, Problem, Unaccepted, Voice};
 
@@ -41,7 +42,35 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let open = Arc::new(AtomicUsize::new(0));
+    serve_on(
+        &Lanes::default(),
+        listener,
+        settings,
+        service,
+        shutdown,
+        metrics,
+    )
+    .await;
+}
+
+/// The same, with each connection on one of these lanes.
+pub async fn serve_on<S, B>(
+    lanes: &Lanes,
+    listener: TcpListener,
+    settings: SharedSettings,
+    service: S,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+) where
+    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let open: Open = Arc::new(PerLane::new(lanes.count(), |_| AtomicUsize::new(0)));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let mut connections =
         Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
@@ -64,9 +93,23 @@ pub async fn serve<S, B>(
         connections.catch_up();
         let present = settings.load();
         // Nobody else adds to them.
-        if open.load(Ordering::Acquire) < present.max_connections {
+        if total(&open) < present.max_connections {
             let counted = Counted::new(open.clone(), metrics.clone());
-            tasks.spawn(connections.clone().run(socket, addr, counted));
+            let runtime = lanes.runtime(counted.lane);
+            let connections = connections.clone();
+            let Some(runtime) = runtime else {
+                tasks.spawn(connections.run(socket, addr, counted));
+                continue;
+            };
+            // One that cannot be handed over is closed.
+            if let Ok(socket) = socket.into_std() {
+                let served = async move {
+                    if let Ok(socket) = TcpStream::from_std(socket) {
+                        connections.run(socket, addr, counted).await;
+                    }
+                };
+                tasks.spawn_on(served, runtime);
+            }
         } else {
             metrics.limit_reached(Limit::MaxConnections);
             // Over TLS it could be told only after a handshake, and that costs more than it is worth: closed before it, nothing was sent.
@@ -100,23 +143,44 @@ async fn refuse(socket: TcpStream, voice: Arc<Voice>, _refusal: OwnedSemaphorePe
     farewell(socket, &last_message(problem, &voice), SHORT_LINGER).await;
 }
 
+/// How many connections each lane has.
+type Open = Arc<PerLane<AtomicUsize>>;
+
+fn total(open: &Open) -> usize {
+    open.iter().map(|lane| lane.load(Ordering::Acquire)).sum()
+}
+
 /// A place among the connections, seen on the metrics page.
 struct Counted {
-    open: Arc<AtomicUsize>,
+    open: Open,
+    /// The one that has fewest.
+    lane: usize,
     metrics: Arc<Metrics>,
 }
 
 impl Counted {
-    fn new(open: Arc<AtomicUsize>, metrics: Arc<Metrics>) -> Self {
-        open.fetch_add(1, Ordering::AcqRel);
+    fn new(open: Open, metrics: Arc<Metrics>) -> Self {
+        let fewest = |(_, connections): &(usize, &AtomicUsize)| connections.load(Ordering::Acquire);
+        let (lane, connections) = open
+            .iter()
+            .enumerate()
+            .min_by_key(fewest)
+            .expect("there is one lane at least");
+        connections.fetch_add(1, Ordering::AcqRel);
         metrics.connections.inc();
-        Self { open, metrics }
+        Self {
+            lane,
+            open,
+            metrics,
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        if let Some(connections) = self.open.iter().nth(self.lane) {
+            connections.fetch_sub(1, Ordering::AcqRel);
+        }
         self.metrics.connections.dec();
     }
 }

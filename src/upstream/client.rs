@@ -69,6 +69,17 @@ impl Upstream {
     /// # Errors
     /// An origin that is not http or https, or certificate files that cannot be used.
     pub fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
+        Self::with_lanes(settings, 1)
+    }
+
+    /// The same for so many lanes, each with connections of its own.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_lanes(
+        settings: &UpstreamSettings,
+        lanes: usize,
+    ) -> Result<Self, UpstreamSetupError> {
         let connector = Connector::new(settings)?;
         let authority = settings
             .origin
@@ -79,7 +90,7 @@ impl Upstream {
                 authority: authority.rsplit('@').next().unwrap_or(authority).to_owned(),
                 connect_timeout: settings.connect_timeout,
                 connector,
-                pool: Pool::new(settings),
+                pool: Pool::new(settings, lanes),
                 contact: AtomicU8::new(Contact::None as u8),
             }),
         })
@@ -157,9 +168,9 @@ impl Upstream {
             };
         }
         pool.make_room();
-        let connected = connector
-            .connect(permit, Instant::now() + *connect_timeout, pool)
-            .await;
+        // Put aside, since most requests come not here.
+        let connecting = connector.connect(permit, Instant::now() + *connect_timeout, pool);
+        let connected = Box::pin(connecting).await;
         let came_of_it = match connected {
             Ok(_) => Contact::Made,
             Err(_) => Contact::Failed,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::client::Reuse;
 use super::patience::Patience;
 use super::settings::UpstreamSettings;
 use super::socket::{Occupancy, Socket};
+use crate::lanes::PerLane;
 
 /// The connections to one upstream. A permit stands for a connection in use; idle ones make room for a new one.
 pub(super) struct Pool {
@@ -22,29 +24,26 @@ pub(super) struct Pool {
     max_connections: usize,
     idle_timeout: Duration,
     permits: Arc<Semaphore>,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// The back was used last.
-    idle: VecDeque<Connection>,
-    patience: Patience,
-    reaping: bool,
+    /// Of each lane those that it opened; the back was used last. A lane takes another's only where it may open none of its own.
+    idle: PerLane<Mutex<VecDeque<Connection>>>,
+    /// How many are idle, on all lanes.
+    idles: AtomicUsize,
+    patience: Mutex<Patience>,
+    reaping: AtomicBool,
 }
 
 impl Pool {
-    pub(super) fn new(settings: &UpstreamSettings) -> Arc<Self> {
+    pub(super) fn new(settings: &UpstreamSettings, lanes: usize) -> Arc<Self> {
         let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Arc::new(Self {
             max_idle: settings.max_idle,
             max_connections,
             idle_timeout: settings.idle_timeout,
             permits: Arc::new(Semaphore::new(max_connections)),
-            state: Mutex::new(State {
-                idle: VecDeque::new(),
-                patience: Patience::default(),
-                reaping: false,
-            }),
+            idle: PerLane::new(lanes, |_| Mutex::default()),
+            idles: AtomicUsize::new(0),
+            patience: Mutex::default(),
+            reaping: AtomicBool::new(false),
         })
     }
 
@@ -58,61 +57,85 @@ impl Pool {
 
     /// Takes the idle connection that was used last, if `reuse` allows it, and says how long it was idle.
     pub(super) fn take(&self, reuse: Reuse) -> Option<(Connection, Duration)> {
+        let mine = self.idle.mine();
+        self.take_of(mine, reuse).or_else(|| {
+            let others = self.idle.iter().filter(|lane| !std::ptr::eq(*lane, mine));
+            let mut others = others.take_while(|_| self.is_full());
+            others.find_map(|lane| self.take_of(lane, reuse))
+        })
+    }
+
+    fn take_of(
+        &self,
+        lane: &Mutex<VecDeque<Connection>>,
+        reuse: Reuse,
+    ) -> Option<(Connection, Duration)> {
         let now = Instant::now();
-        let mut state = self.lock();
-        if !state.patience.is_trusted()
-            && let Some(oldest) = state.idle.front()
+        // Always in this order.
+        let mut idle = lock(lane);
+        let mut patience = lock(&self.patience);
+        if !patience.is_trusted()
+            && let Some(oldest) = idle.front()
             && oldest.is_alive()
         {
             let age = oldest.age(now);
-            state.patience.survived(age, now);
+            patience.survived(age, now);
         }
-        while let Some(connection) = state.idle.pop_back() {
+        while let Some(connection) = idle.pop_back() {
             let age = connection.age(now);
             let limit = match reuse {
                 Reuse::Any => self.idle_timeout.min(connection.lifetime),
-                Reuse::OnlyYoung => state
-                    .patience
+                Reuse::OnlyYoung => patience
                     .limit(now)
                     .min(self.idle_timeout)
                     .min(connection.lifetime / 2),
             };
             if age >= limit {
-                state.idle.push_back(connection);
+                idle.push_back(connection);
                 return None;
             }
+            self.idles.fetch_sub(1, Ordering::Relaxed);
             if connection.is_alive() {
                 return Some((connection, age));
             }
-            state.patience.closed(age, now);
+            patience.closed(age, now);
         }
         None
     }
 
+    /// Whether one more connection needs the place of an idle one. The caller holds a permit for it.
+    fn is_full(&self) -> bool {
+        let in_use = self.max_connections - self.permits.available_permits();
+        in_use + self.idles.load(Ordering::Relaxed) > self.max_connections
+    }
+
     /// Closes idle connections until one more may be opened. The caller holds a permit for it.
     pub(super) fn make_room(&self) {
-        let mut state = self.lock();
-        let in_use = self.max_connections - self.permits.available_permits();
-        while in_use + state.idle.len() > self.max_connections
-            && let Some(oldest) = state.idle.pop_front()
-        {
-            oldest.socket.set(Occupancy::Retired);
+        for lane in self.idle.iter() {
+            let mut idle = lock(lane);
+            while self.is_full()
+                && let Some(oldest) = idle.pop_front()
+            {
+                self.retire(&oldest);
+            }
         }
     }
 
     /// The upstream closed a connection that had been in the pool `since` then.
     pub(super) fn closed_while_idle(&self, since: Instant) {
-        let mut state = self.lock();
-        state.patience.closed(since.elapsed(), Instant::now());
-        state
-            .idle
-            .retain(|connection| !connection.sender.is_closed());
+        lock(&self.patience).closed(since.elapsed(), Instant::now());
+        for lane in self.idle.iter() {
+            let mut idle = lock(lane);
+            let before = idle.len();
+            idle.retain(|connection| !connection.sender.is_closed());
+            self.idles.fetch_sub(before - idle.len(), Ordering::Relaxed);
+        }
     }
 
     /// A connection that had been idle for `age` was found closed as it was used again, by a request or in time.
     fn died_in_reuse(&self, age: Duration, in_doubt: bool) {
         let now = Instant::now();
-        let patience = &mut self.lock().patience;
+        let mut patience = lock(&self.patience);
         if in_doubt {
             patience.cost_a_request(age, now);
         } else {
@@ -123,21 +146,24 @@ impl Pool {
     fn put(self: &Arc<Self>, connection: Connection) {
         let now = Instant::now();
         let permit = connection.socket.set(Occupancy::Idle(now));
-        let mut state = self.lock();
         if connection.sender.is_closed() {
-            state.patience.closed(Duration::ZERO, now);
+            lock(&self.patience).closed(Duration::ZERO, now);
             return;
         }
-        state.idle.push_back(connection);
-        if state.idle.len() > self.max_idle
-            && let Some(oldest) = state.idle.pop_front()
+        let mut idle = lock(self.idle.mine());
+        idle.push_back(connection);
+        if self.idles.fetch_add(1, Ordering::Relaxed) >= self.max_idle
+            && let Some(oldest) = idle.pop_front()
         {
-            oldest.socket.set(Occupancy::Retired);
+            self.retire(&oldest);
         }
-        if !state.idle.is_empty() && !std::mem::replace(&mut state.reaping, true) {
+        drop(idle);
+        if !self.reaping.load(Ordering::Relaxed)
+            && self.idles.load(Ordering::Relaxed) > 0
+            && !self.reaping.swap(true, Ordering::Relaxed)
+        {
             tokio::spawn(reap(Arc::downgrade(self), self.idle_timeout));
         }
-        drop(state);
         // Only now: a waiter that this wakes shall find the connection.
         drop(permit);
     }
@@ -145,28 +171,40 @@ impl Pool {
     /// Closes what has been idle for too long; says whether anything is left.
     fn expire(&self) -> bool {
         let now = Instant::now();
-        let mut state = self.lock();
-        while let Some(oldest) = state.idle.front()
-            && oldest.age(now) >= self.idle_timeout
-        {
-            oldest.socket.set(Occupancy::Retired);
-            state.idle.pop_front();
+        for lane in self.idle.iter() {
+            let mut idle = lock(lane);
+            while let Some(oldest) = idle.front()
+                && oldest.age(now) >= self.idle_timeout
+                && let Some(oldest) = idle.pop_front()
+            {
+                self.retire(&oldest);
+            }
         }
-        state.reaping = !state.idle.is_empty();
-        state.reaping
+        self.idles.load(Ordering::Relaxed) > 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives up a connection that was taken out of the idle ones.
+    fn retire(&self, connection: &Connection) {
+        self.idles.fetch_sub(1, Ordering::Relaxed);
+        connection.socket.set(Occupancy::Retired);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs while there are idle connections.
 async fn reap(pool: Weak<Pool>, idle_timeout: Duration) {
     loop {
         sleep(idle_timeout.max(SHORTEST_REAPING) / 2).await;
-        if !pool.upgrade().is_some_and(|pool| pool.expire()) {
-            return;
+        let Some(pool) = pool.upgrade() else { return };
+        if !pool.expire() {
+            pool.reaping.store(false, Ordering::Relaxed);
+            // One that was put back in between has nobody who looks after it.
+            if !pool.expire() || pool.reaping.swap(true, Ordering::Relaxed) {
+                return;
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Source, sources};
 
 /// From the top; modules of one floor are strangers to each other.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["main"],
     &["app"],
     &["layer"],
@@ -19,6 +19,7 @@ const FLOORS: [&[&str]; 9] = [
     &["telemetry", "wire", "tls"],
     &["idempotency"],
     &["fault"],
+    &["lanes"],
 ];
 
 /// Modules of the program and not of the library; together one floor.

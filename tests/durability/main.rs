@@ -57,6 +57,7 @@ fn settings(dir: &Path) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
+        lanes: Default::default(),
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn settings() -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
+        lanes: Default::default(),
     }
 }
 
@@ -60,9 +61,9 @@ pub(crate) fn claim() -> Record {
         fingerprint: None,
         credentials: None,
         origin: Origin {
-            route: "r".to_owned(),
-            method: "POST".to_owned(),
-            path: "/a".to_owned(),
+            route: "r".into(),
+            method: "POST".into(),
+            path: "/a".into(),
             key: [7; 16],
         },
         status: None,

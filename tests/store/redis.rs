@@ -29,5 +29,6 @@ pub(crate) fn settings(server: &RedisServer) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
+        lanes: Default::default(),
     }
 }

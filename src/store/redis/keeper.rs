@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::{Cmd, cmd};
+use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -19,6 +20,7 @@ use super::line::{Line, Patience};
 use super::locator::Locator;
 use super::session::Session;
 use super::target::Target;
+use crate::lanes::Lanes;
 use crate::store::{Health, StoreError, StoreSettings};
 
 /// Keeps a session with the server, and what is known of that.
@@ -27,6 +29,7 @@ pub(super) struct Keeper {
     timeout: Duration,
     wait_replicas: u32,
     allow_eviction: bool,
+    lanes: Lanes,
     probe: Mutex<Arc<Cmd>>,
     /// Whether the server is one of several, and slots may leave it.
     clustered: bool,
@@ -55,6 +58,7 @@ impl Keeper {
             timeout: settings.timeout,
             wait_replicas: settings.wait_replicas,
             allow_eviction: settings.allow_eviction,
+            lanes: settings.lanes.clone(),
             // What a heartbeat needs, asked of a key that is not there: it is refused where a heartbeat would be.
             probe: Mutex::new(Arc::new(heartbeat(&format!("{}:probe", settings.prefix)))),
             clustered: false,
@@ -209,7 +213,12 @@ impl Keeper {
         let found = self.locator.find().await?;
         let bound = self.timeout.max(CONNECT);
         let sent = Instant::now();
-        let opening = Session::open(&found.target, self.wait_replicas, Patience::of(bound));
+        let opening = Session::open(
+            &found.target,
+            &self.lanes,
+            self.wait_replicas,
+            Patience::of(bound),
+        );
         match timeout(bound, opening).await {
             Ok(Ok((_, facts))) if !found.is(&facts) => Err(STRANGER.to_owned()),
             Ok(Ok((session, facts))) => {
@@ -229,8 +238,8 @@ impl Keeper {
         tokio::select! {
             biased;
             () = session.retired() => "a command found it broken".to_owned(),
-            why = self.attend(&session.express, heartbeat, |sent, heard| self.note(sent, heard)) => why,
-            why = self.attend(&session.front, ping, |_, _| ()) => why,
+            why = first(session.express.iter().map(|line| self.attend(line, heartbeat, |sent, heard| self.note(sent, heard)))) => why,
+            why = first(session.front.iter().map(|line| self.attend(line, ping, |_, _| ()))) => why,
             why = self.attend(&session.bulk, ping, |_, _| ()) => why,
             why = self.inquire(session) => why,
             why = self.locator.moved(&session.target) => why,
@@ -358,6 +367,11 @@ enum Heard {
     Slow,
     Silence,
     Broken(String),
+}
+
+/// What the first of them comes to.
+async fn first(attending: impl Iterator<Item = impl Future<Output = String>>) -> String {
+    select_all(attending.map(Box::pin)).await.0
 }
 
 fn heartbeat(key: &str) -> Cmd {

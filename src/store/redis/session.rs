@@ -1,6 +1,6 @@
-//! Three connections to one server, and the operations over them.
+//! The connections to one server, and the operations over them.
 //!
-//! Bodies go apart from claims:
+//! Bodies go apart from claims, and each lane has a front and an express of its own:
 //!
 //! - *front* carries `SET … NX GET PX …`, whose answers may be large;
 //! - *express* carries what is small both ways: heartbeats, settlements without a large body, probes;
@@ -27,15 +27,16 @@ use super::script::{self, MAX_TTL, Scripts};
 use super::target::Target;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::{Expect, Record, Seen, State, Token};
+use crate::lanes::{Lanes, PerLane};
 use crate::store::Replaced;
 
-/// Three connections to one server. A copy shares them.
+/// The connections to one server. A copy shares them.
 #[derive(Clone)]
 pub(super) struct Session {
     /// Where it is.
     pub(super) target: Arc<Target>,
-    pub(super) front: Line,
-    pub(super) express: Line,
+    pub(super) front: PerLane<Line>,
+    pub(super) express: PerLane<Line>,
     pub(super) bulk: Line,
     replicated: Option<Arc<Replicated>>,
     scripts: Arc<Scripts>,
@@ -50,19 +51,24 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects three times, and asks the server about itself. The caller bounds the time.
+    /// Connects, and asks the server about itself. The caller bounds the time.
     pub(super) async fn open(
         target: &Arc<Target>,
+        lanes: &Lanes,
         wait_replicas: u32,
         patience: Patience,
     ) -> Result<(Self, Facts), Failure> {
+        let open = || {
+            let target = Arc::clone(target);
+            async move { Line::open(&target).await }
+        };
         let (front, express, bulk) =
-            tokio::try_join!(Line::open(target), Line::open(target), Line::open(target))?;
-        let mut facts = Facts::ask(&express, patience).await?;
+            tokio::try_join!(lanes.each(open), lanes.each(open), Line::open(target))?;
+        let mut facts = Facts::ask(&bulk, patience).await?;
         if facts.replica {
             return Err(Failure::NoConnection("the server is a replica".to_owned()));
         }
-        for line in [&front, &bulk] {
+        for line in front.iter().chain(express.iter()) {
             // Behind one address may stand several servers.
             if Facts::ask(line, patience).await?.identity != facts.identity {
                 return Err(Failure::NoConnection(
@@ -70,7 +76,7 @@ impl Session {
                 ));
             }
         }
-        facts.snapshots = facts::ask_snapshots(&express, patience).await?;
+        facts.snapshots = facts::ask_snapshots(&bulk, patience).await?;
         let modern = facts.modern();
         let session = Self {
             target: Arc::clone(target),
@@ -94,8 +100,8 @@ impl Session {
     /// The same connections, for a slot that is on its way to this server.
     pub(super) fn asking(&self) -> Self {
         Self {
-            front: self.front.asking(true),
-            express: self.express.asking(true),
+            front: self.front.map(|line| line.asking(true)),
+            express: self.express.map(|line| line.asking(true)),
             bulk: self.bulk.asking(true),
             asking: true,
             ..self.clone()
@@ -104,7 +110,7 @@ impl Session {
 
     /// Asks the server about itself.
     pub(super) async fn facts(&self, patience: Patience) -> Result<Facts, Failure> {
-        let facts = Facts::ask(&self.express, patience).await?;
+        let facts = Facts::ask(self.express.mine(), patience).await?;
         Ok(Facts {
             snapshots: self.snapshots.clone(),
             ..facts
@@ -131,9 +137,9 @@ impl Session {
     ) -> Result<Option<Seen>, Failure> {
         let ttl = ttl(record);
         if let Some(replicated) = &self.replicated {
-            return self
-                .claim_replicated(replicated, named, record.token, frame, ttl, patience)
-                .await;
+            let claimed =
+                self.claim_replicated(replicated, named, record.token, frame, ttl, patience);
+            return Box::pin(claimed).await;
         }
         if self.modern && self.behind.load(Ordering::Relaxed) == 0 {
             let command = set_nx_get(named.key, frame, ttl);
@@ -143,8 +149,12 @@ impl Session {
         }
         let mut claim = self.scripts.claim.key(named.key);
         claim.arg(frame).arg(ttl).arg(SMALL);
-        self.found_or_in_bulk(named, self.express.run(&claim, patience).await?, patience)
-            .await
+        self.found_or_in_bulk(
+            named,
+            self.express.mine().run(&claim, patience).await?,
+            patience,
+        )
+        .await
     }
 
     /// What is there, and whether its lease lapsed.
@@ -198,7 +208,7 @@ impl Session {
         let answer = if frame.len() > SMALL {
             self.bulk.run(&invocation, patience.while_moving()).await?
         } else {
-            self.express.run(&invocation, patience).await?
+            self.express.mine().run(&invocation, patience).await?
         };
         replaced(answer)
     }
@@ -212,7 +222,7 @@ impl Session {
     ) -> Result<Replaced, Failure> {
         let mut renew = self.scripts.renew.key(key);
         renew.arg(token.as_bytes().as_slice());
-        replaced(self.express.run(&renew, patience).await?)
+        replaced(self.express.mine().run(&renew, patience).await?)
     }
 
     /// Goes on through all keys from `cursor`: a slice of them (`SCAN`).
@@ -247,7 +257,7 @@ impl Session {
         command: &Cmd,
         patience: Patience,
     ) -> Result<Option<Seen>, Failure> {
-        let mut answer = pin!(self.front.send(command));
+        let mut answer = pin!(self.front.mine().send(command));
         let usual = (Instant::now() + patience.timeout() / 4).min(patience.until());
         if let Ok(answer) = timeout_at(usual, &mut answer).await {
             return found(named, answer?);
@@ -264,7 +274,7 @@ impl Session {
         };
         let patience = tokio::select! {
             biased;
-            answer = self.front.within(patience, &mut answer) => return found(named, answer?),
+            answer = self.front.mine().within(patience, &mut answer) => return found(named, answer?),
             look = looking => match look {
                 // This claim arrived, and its answer did not yet.
                 Ok(Look::Whole(Some(seen))) if is_claim(&seen.record, token) => return Ok(None),
@@ -274,7 +284,10 @@ impl Session {
                 Err(_) => patience,
             },
         };
-        found(named, self.front.within(patience, &mut answer).await?)
+        found(
+            named,
+            self.front.mine().within(patience, &mut answer).await?,
+        )
     }
 
     async fn claim_replicated(
@@ -322,8 +335,16 @@ impl Session {
 
     async fn look_small(&self, key: &str, patience: Patience) -> Result<Value, Failure> {
         if seeded(Seeded::LapseOfTwoReplies) {
-            let frame = self.express.ask(cmd("GET").arg(key), patience).await?;
-            let left = self.express.ask(cmd("PTTL").arg(key), patience).await?;
+            let frame = self
+                .express
+                .mine()
+                .ask(cmd("GET").arg(key), patience)
+                .await?;
+            let left = self
+                .express
+                .mine()
+                .ask(cmd("PTTL").arg(key), patience)
+                .await?;
             return Ok(match frame {
                 Value::Nil => Value::Array(vec![Value::Int(script::NOTHING)]),
                 frame => Value::Array(vec![Value::Int(script::FOUND), left, frame]),
@@ -331,7 +352,7 @@ impl Session {
         }
         let mut look = self.scripts.look.key(key);
         look.arg(SMALL);
-        self.express.run(&look, patience).await
+        self.express.mine().run(&look, patience).await
     }
 
     async fn found_or_in_bulk(

@@ -45,6 +45,7 @@ pub(crate) fn settings(dir: &Path) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
+        lanes: Default::default(),
     }
 }
 

@@ -281,7 +281,7 @@ impl Inquiry {
                     let session = node.standing();
                     let away = || Failure::NoConnection("no session".to_owned());
                     let session = session.ok_or_else(away)?;
-                    Layout::ask(&session.express, node.host(), Patience::of(bound)).await
+                    Layout::ask(session.express.mine(), node.host(), Patience::of(bound)).await
                 }
                 Source::Stranger(target) => {
                     let line = Line::open(target).await?;

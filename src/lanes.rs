@@ -1,0 +1,182 @@
+//! Threads that serve side by side, each with a runtime of its own.
+//!
+//! A request stays on the lane of its client's connection, with all that it needs there: the connections to upstream and store are that
+//! lane's own. Nothing of it is handed from thread to thread, and no thread wakes another for it, which costs more than the rest.
+//! Where there are no lanes, in tests and in programs of others, all runs on the runtime where it is begun.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+/// The lanes that there are. What runs on them is no part of what it is, so that all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Lanes(Arc<[Handle]>);
+
+impl Lanes {
+    /// How many; one where all runs where it is begun.
+    pub fn count(&self) -> usize {
+        self.0.len().max(1)
+    }
+
+    /// The runtime of a lane, if it has one of its own.
+    pub fn runtime(&self, lane: usize) -> Option<&Handle> {
+        self.0.get(lane)
+    }
+
+    /// Makes one of a thing on each lane.
+    ///
+    /// # Errors
+    ///
+    /// The first one's.
+    pub async fn each<T, E, F>(&self, make: impl Fn() -> F) -> Result<PerLane<T>, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        if self.0.is_empty() {
+            return Ok(PerLane([make().await?].into()));
+        }
+        let spawn = |runtime: &Handle| AbortOnDropHandle::new(runtime.spawn(make()));
+        let made = futures_util::future::join_all(self.0.iter().map(spawn)).await;
+        let made = made.into_iter().map(|made| match made {
+            Ok(made) => made,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        });
+        made.collect::<Result<_, E>>().map(PerLane)
+    }
+}
+
+impl PartialEq for Lanes {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Lanes {}
+
+/// One of a thing for each lane.
+#[derive(Clone, Debug)]
+pub struct PerLane<T>(Box<[T]>);
+
+impl<T> PerLane<T> {
+    /// One for each of so many.
+    pub fn new(lanes: usize, make: impl FnMut(usize) -> T) -> Self {
+        Self((0..lanes.max(1)).map(make).collect())
+    }
+
+    /// That of the lane where this is called; elsewhere the first.
+    pub fn mine(&self) -> &T {
+        let mine = LANE.get();
+        self.0.get(mine).unwrap_or(&self.0[0])
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// One made of each.
+    pub fn map<U>(&self, make: impl FnMut(&T) -> U) -> PerLane<U> {
+        PerLane(self.0.iter().map(make).collect())
+    }
+}
+
+thread_local! {
+    static LANE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The threads of the lanes.
+pub struct Threads {
+    lanes: Lanes,
+    stop: DropGuard,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts so many. Each waits at its end for what blocks, `last_words` long at most.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn start(count: usize, last_words: Duration) -> io::Result<Self> {
+        let runtimes = (0..count).map(|_| Builder::new_current_thread().enable_all().build());
+        let runtimes: Vec<Runtime> = runtimes.collect::<Result<_, _>>()?;
+        let lanes = Lanes(runtimes.iter().map(|it| it.handle().clone()).collect());
+        let stop = CancellationToken::new();
+        let run = |(lane, runtime): (usize, Runtime)| {
+            let stop = stop.clone();
+            let thread = std::thread::Builder::new().name(format!("lane-{lane}"));
+            thread.spawn(move || {
+                LANE.set(lane);
+                runtime.block_on(stop.cancelled());
+                runtime.shutdown_timeout(last_words);
+            })
+        };
+        let threads = runtimes.into_iter().enumerate().map(run);
+        Ok(Self {
+            threads: threads.collect::<Result<_, _>>()?,
+            lanes,
+            stop: stop.drop_guard(),
+        })
+    }
+
+    /// Where to run something.
+    pub fn lanes(&self) -> Lanes {
+        self.lanes.clone()
+    }
+
+    /// Ends them, and what still runs there with them.
+    pub fn stop(self) {
+        drop(self.stop);
+        for thread in self.threads {
+            // A panic of a task is that task's; there is nothing else to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_lane_has_one_of_its_own() {
+        let threads = Threads::start(3, Duration::from_secs(1)).unwrap();
+        let lanes = threads.lanes();
+        let make = || async { Ok::<_, ()>(std::thread::current().name().map(str::to_owned)) };
+        let names = lanes.each(make).await.unwrap();
+        let names: Vec<_> = names.iter().flatten().collect();
+        assert_eq!(names, ["lane-0", "lane-1", "lane-2"]);
+        let numbers = Arc::new(PerLane::new(lanes.count(), |lane| lane));
+        for lane in 0..3 {
+            let numbers = numbers.clone();
+            let mine = lanes
+                .runtime(lane)
+                .unwrap()
+                .spawn(async move { *numbers.mine() });
+            assert_eq!(mine.await.unwrap(), lane);
+        }
+        assert_eq!(*numbers.mine(), 0, "elsewhere it is the first");
+        tokio::task::spawn_blocking(|| threads.stop())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_lanes_it_is_made_where_it_is_asked_for() {
+        let here = std::thread::current().id();
+        let lanes = Lanes::default();
+        let made = lanes.each(|| async { Ok::<_, ()>(std::thread::current().id()) });
+        assert_eq!(*made.await.unwrap().mine(), here);
+        let failed = lanes.each(|| async { Err::<(), _>("no") });
+        assert_eq!(failed.await.unwrap_err(), "no");
+    }
+}
