@@ -152,7 +152,7 @@ async fn begin(
     let Some(tls) = &settings.tls else {
         return Some(Socket::Plain(tcp));
     };
-    match handshake(tcp, tls.config(), deadline, &settings.voice).await {
+    match Box::pin(handshake(tcp, tls.config(), deadline, &settings.voice)).await {
         Ok(tls) => Some(Socket::Tls(tls)),
         Err(HandshakeError::Left) => None,
         Err(error) => {
@@ -226,7 +226,6 @@ fn protocol(settings: &ServerSettings) -> Builder<Streams> {
         .timer(TokioTimer::new())
         // See `io`, which tells a rest between requests from a slow head.
         .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(
             settings
                 .max_header_bytes
@@ -250,8 +249,8 @@ fn protocol(settings: &ServerSettings) -> Builder<Streams> {
     builder
 }
 
-/// Header lines of a request; hyper refuses more.
-const MAX_HEADERS: usize = 256;
+/// Header lines of a request; hyper refuses more. Told another number it would fill a table of that many for each request.
+const MAX_HEADERS: usize = 100;
 /// Room for what a head holds beside names, values and target, so that our own measure decides.
 const SEPARATORS: usize = MAX_HEADERS * 32;
 /// hyper takes no smaller one.

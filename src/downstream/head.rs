@@ -1,5 +1,7 @@
 //! A look at a request head for what hyper settles without a word.
 
+use memchr::memchr;
+
 /// Counts the `Content-Length` lines of a head that arrives in pieces; hyper reduces equal ones to one.
 ///
 /// It starts where hyper may have the beginning of the head already, so the first line it sees counts for nothing,
@@ -27,10 +29,11 @@ impl HeadScan {
 
     /// Takes the next piece, and says whether the length is repeated so far.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> bool {
-        for byte in bytes {
-            if self.over {
-                break;
-            }
+        let mut rest = bytes;
+        while let [byte, after @ ..] = rest
+            && !self.over
+        {
+            rest = after;
             match byte {
                 b'\n' => {
                     self.over = self.empty;
@@ -49,6 +52,10 @@ impl HeadScan {
             if self.matched == Some(LENGTH.len()) {
                 self.matched = None;
                 self.lengths += 1;
+            }
+            if self.matched.is_none() && !self.empty {
+                // Nothing more is to be learnt of this line.
+                rest = memchr(b'\n', rest).map_or(&[], |end| &rest[end..]);
             }
         }
         self.lengths > 1

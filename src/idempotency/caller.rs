@@ -1,5 +1,7 @@
 //! Who calls, as far as the `Authorization` header tells.
 
+use std::sync::LazyLock;
+
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -37,15 +39,19 @@ impl Caller {
     /// Reads the value of `Authorization`: of a bearer JWT `iss` and `sub`, of Basic the user name, else
     /// a digest of the whole value.
     pub fn from_authorization(value: Option<&[u8]>) -> Self {
-        let mut identity = Hasher::new("caller");
-        let Some(value) = value else {
+        static NOBODY: LazyLock<Digest> = LazyLock::new(|| {
+            let mut identity = Hasher::new("caller");
             identity.part(b"nobody");
+            identity.finish()
+        });
+        let Some(value) = value else {
             return Self {
-                identity: identity.finish(),
+                identity: *NOBODY,
                 credentials: None,
                 taken_from: TakenFrom::Nothing,
             };
         };
+        let mut identity = Hasher::new("caller");
         let taken_from = if let Some(Subject { iss, sub }) = bearer_subject(value) {
             identity
                 .part(b"jwt")

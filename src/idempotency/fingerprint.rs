@@ -1,5 +1,8 @@
 //! What must not change between duplicates.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
 use super::digest::{Digest, Hasher};
 use super::json_body::shown;
 use crate::fault::{Seeded, seeded};
@@ -16,21 +19,23 @@ pub struct Fingerprint(Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// How it was made: `method`, `path`, `query`, `body`, `json-body`, `header:NAME`.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// The hash.
     pub digest: Digest,
 }
 
 impl Fingerprint {
     /// Adds a part of which all bytes are at hand.
-    pub fn add(&mut self, name: &str, value: &[u8]) {
-        let mut hasher = PartHasher::new();
-        hasher.update(value);
-        self.add_digest(name, hasher.finish());
+    pub fn add(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
+        self.add_digest(name, digest_of(value));
     }
 
     /// Adds a part that is a list: where one value ends and the next begins matters.
-    pub fn add_list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+    pub fn add_list<'a>(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        values: impl Iterator<Item = &'a [u8]>,
+    ) {
         let mut hasher = Hasher::new("fingerprint list");
         for value in values {
             hasher.part(value);
@@ -39,11 +44,9 @@ impl Fingerprint {
     }
 
     /// Adds a part that was hashed on its way.
-    pub fn add_digest(&mut self, name: &str, digest: Digest) {
-        self.0.push(Part {
-            name: name.to_owned(),
-            digest,
-        });
+    pub fn add_digest(&mut self, name: impl Into<Cow<'static, str>>, digest: Digest) {
+        let name = name.into();
+        self.0.push(Part { name, digest });
     }
 
     /// The parts, in the order of the policy.
@@ -69,6 +72,22 @@ impl Fingerprint {
         names.dedup();
         names
     }
+}
+
+/// The hash of one value. What most requests have in common is hashed once for all of them.
+fn digest_of(value: &[u8]) -> Digest {
+    static COMMON: LazyLock<[(&[u8], Digest); 5]> = LazyLock::new(|| {
+        let values: [&[u8]; 5] = [b"", b"POST", b"PUT", b"PATCH", b"DELETE"];
+        values.map(|value| (value, hashed(value)))
+    });
+    let known = COMMON.iter().find(|(common, _)| *common == value);
+    known.map_or_else(|| hashed(value), |(_, digest)| *digest)
+}
+
+fn hashed(value: &[u8]) -> Digest {
+    let mut hasher = PartHasher::new();
+    hasher.update(value);
+    hasher.finish()
 }
 
 impl FromIterator<Part> for Fingerprint {
@@ -116,10 +135,10 @@ impl Default for PartHasher {
 mod tests {
     use super::*;
 
-    fn of(parts: &[(&str, &str)]) -> Fingerprint {
+    fn of(parts: &[(&'static str, &str)]) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();
         for (name, value) in parts {
-            fingerprint.add(name, value.as_bytes());
+            fingerprint.add(*name, value.as_bytes());
         }
         fingerprint
     }
@@ -132,6 +151,17 @@ mod tests {
             first.differences(&of(&[("method", "POST"), ("query", "a=2"), ("body", "y")])),
             ["query", "body"]
         );
+    }
+
+    #[test]
+    fn what_is_known_beforehand_hashes_as_all_else() {
+        for value in ["", "POST", "PUT", "PATCH", "DELETE", "POS"] {
+            assert_eq!(
+                digest_of(value.as_bytes()),
+                hashed(value.as_bytes()),
+                "{value}"
+            );
+        }
     }
 
     #[test]

@@ -80,6 +80,15 @@ impl RecordId {
         Self(hasher.finish())
     }
 
+    /// As it is shown, in ASCII.
+    pub fn hex(&self) -> [u8; 32] {
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+        }
+        hex
+    }
+
     /// The bytes, as stored.
     pub const fn as_bytes(&self) -> &Digest {
         &self.0
@@ -88,7 +97,7 @@ impl RecordId {
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        f.pad(str::from_utf8(&self.hex()).expect("hex digits are ASCII"))
     }
 }
 
@@ -97,6 +106,8 @@ impl fmt::Debug for RecordId {
         fmt::Display::fmt(self, f)
     }
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

@@ -45,11 +45,11 @@ impl JsonBody {
                 for pointer in &self.ignored {
                     json.remove(pointer);
                 }
-                fingerprint.add(&self.name, &json.canonical());
+                fingerprint.add(self.name.clone(), &json.canonical());
             }
             Err(_) => {
                 fingerprint.add("body", body);
-                fingerprint.add_list(&self.name, std::iter::once(body));
+                fingerprint.add_list(self.name.clone(), std::iter::once(body));
             }
         }
     }

@@ -178,10 +178,10 @@ mod tests {
 
     #[test]
     fn content_that_is_alike_has_one_key_whatever_the_order_of_its_parts() {
-        let key = |parts: &[(&str, &str)]| {
+        let key = |parts: &[(&'static str, &str)]| {
             let mut fingerprint = Fingerprint::default();
             for (name, value) in parts {
-                fingerprint.add(name, value.as_bytes());
+                fingerprint.add(*name, value.as_bytes());
             }
             Key::of_content(&fingerprint).0
         };

@@ -111,7 +111,7 @@ mod tests {
     ) -> Observed {
         let first = attempt(1, "a");
         let record = match outcome {
-            Some(outcome) => settle(&first.claim(), first.terms, outcome, None, UnixMillis(2)),
+            Some(outcome) => settle(first.claim(), first.terms, outcome, None, UnixMillis(2)),
             None => first.claim(),
         };
         let quiet = None;

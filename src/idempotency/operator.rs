@@ -17,6 +17,7 @@
 //! Release is for what is stuck, and a completed record is not: most likely it was settled since the operator looked, and to let it run
 //! again takes force. Delete says itself that the record goes, settled or not. What a resolution contradicts, it needs force for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::expect::Expect;
@@ -147,7 +148,7 @@ fn written(seen: &Record, order: Order, token: Token, terms: Terms, now: UnixMil
             status: None,
             trace: None,
             origin: Origin {
-                path: String::new(),
+                path: Arc::default(),
                 key: Default::default(),
                 ..seen.origin.clone()
             },

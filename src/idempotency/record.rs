@@ -1,5 +1,6 @@
 //! What the store holds for a record id.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,11 +71,11 @@ pub struct UnixMillis(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Origin {
     /// Name of the route.
-    pub route: String,
+    pub route: Arc<str>,
     /// Request method.
-    pub method: String,
+    pub method: Arc<str>,
     /// Path, as forwarded.
-    pub path: String,
+    pub path: Arc<str>,
     /// Digest of the key alone, by which an operator who knows the key finds its records.
     pub key: Digest,
 }

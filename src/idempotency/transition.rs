@@ -390,24 +390,22 @@ pub fn found(
         ..seen.clone()
     };
     let outcome = Outcome::Completed { status, response };
-    settle(&claim, attempt.terms, outcome, None, now)
+    settle(claim, attempt.terms, outcome, None, now)
 }
 
 /// The record that ends a claim, and replaces it under [`Expect::Held`].
 ///
 /// `fingerprint` is that of a body that had none when it was claimed, if all of it went by.
 pub fn settle(
-    claim: &Record,
+    claim: Record,
     terms: Terms,
     outcome: Outcome,
     fingerprint: Option<Fingerprint>,
     now: UnixMillis,
 ) -> Record {
-    let mut record = Record {
-        settled: Some(now),
-        fingerprint: claim.fingerprint.clone().or(fingerprint),
-        ..claim.clone()
-    };
+    let mut record = claim;
+    record.settled = Some(now);
+    record.fingerprint = record.fingerprint.or(fingerprint);
     match outcome {
         Outcome::Completed { status, response } => {
             record.state = State::Completed;
@@ -417,7 +415,7 @@ pub fn settle(
             record.error = None;
             record.response = response;
         }
-        Outcome::Released { status, error } if !claim.in_doubt => {
+        Outcome::Released { status, error } if !record.in_doubt => {
             record.state = State::Released;
             record.ttl = terms.failed_retention;
             record.status = status;

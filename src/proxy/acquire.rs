@@ -71,9 +71,9 @@ pub(super) async fn acquire<F: Forward, S: Store>(
         named: keyed.named,
         verified: keyed.verified,
         origin: Origin {
-            route: policy.route.clone(),
-            method: request.method.to_string(),
-            path: request.uri.path().to_owned(),
+            route: policy.route.as_str().into(),
+            method: request.method.as_str().into(),
+            path: request.uri.path().into(),
             key: keyed.key,
         },
         trace: trail.trace(),
@@ -100,7 +100,10 @@ pub(super) async fn acquire<F: Forward, S: Store>(
             None if matches!(attempt.payload, Payload::Consumed(_)) => break,
             None => {
                 let record = attempt.claim();
-                match trail.stored(records.insert(keyed.id, &record)).await {
+                let at_store = trail.at_store();
+                let inserted = records.insert(keyed.id, &record).await;
+                drop(at_store);
+                match inserted {
                     Ok(Inserted::Created) => return Ok(claim(record, since, false, slot)),
                     Ok(Inserted::Occupied(seen)) => seen,
                     Err(error) => {
@@ -144,12 +147,14 @@ pub(super) async fn acquire<F: Forward, S: Store>(
         };
         let verdict = match verdict {
             Verdict::Probe(expect) => {
-                match probe::probe(proxy, keyed, request, policy, &attempt, &met).await {
+                let probed = probe::probe(proxy, keyed, request, policy, &attempt, &met);
+                match Box::pin(probed).await {
                     Probed::Absent => Verdict::Claim(expect),
                     Probed::Refused(problem) => return Err(Denied::Refused(problem)),
                     Probed::Found(record, held) => {
-                        let replaced = records.replace(keyed.id, expect, &record);
-                        let replaced = trail.stored(replaced).await;
+                        let at_store = trail.at_store();
+                        let replaced = records.replace(keyed.id, expect, &record).await;
+                        drop(at_store);
                         if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
                             met.record = *record;
                             found = Some(held);
@@ -161,7 +166,8 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 }
             }
             Verdict::Refuse(Refusal::CredentialsChanged(status)) => {
-                match probe::vouch(proxy, keyed, request, policy, &attempt).await {
+                let vouched = probe::vouch(proxy, keyed, request, policy, &attempt);
+                match Box::pin(vouched).await {
                     Vouched::Yes => shown(&met.record),
                     Vouched::No => Verdict::Refuse(Refusal::CredentialsChanged(status)),
                     Vouched::Asking => return Err(Denied::Refused(problem::vouched(keyed.id))),
@@ -201,16 +207,16 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 let record = attempt.claim_over(&met.record);
                 let taken_over = !matches!(expect, Expect::Released(_));
                 let since = Instant::now();
-                match trail
-                    .stored(records.replace(keyed.id, expect, &record))
-                    .await
-                {
+                let at_store = trail.at_store();
+                let replaced = records.replace(keyed.id, expect, &record).await;
+                drop(at_store);
+                match replaced {
                     Ok(Replaced::Applied | Replaced::Restored) => {
                         return Ok(claim(record, since, taken_over, slot));
                     }
                     Ok(Replaced::Stale) => {
-                        let look = trail.stored(records.look(keyed.id)).await;
-                        seen = look.map_err(Denied::NoStore)?;
+                        let _at_store = trail.at_store();
+                        seen = records.look(keyed.id).await.map_err(Denied::NoStore)?;
                     }
                     Err(error) => {
                         return Err(give_up(
@@ -229,8 +235,8 @@ pub(super) async fn acquire<F: Forward, S: Store>(
                 }
             }
             Verdict::Look | Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
-                let look = trail.stored(records.look(keyed.id)).await;
-                seen = look.map_err(Denied::NoStore)?;
+                let _at_store = trail.at_store();
+                seen = records.look(keyed.id).await.map_err(Denied::NoStore)?;
             }
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct Exchange {
 /// Runs an exchange to its end, and tells its answer as soon as there is one.
 pub(super) async fn execute<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     tell: Tell,
 ) {
     let Exchange {
@@ -64,7 +64,7 @@ pub(super) async fn execute<F: Forward, S: Store>(
         asker,
         mut held,
         permit,
-    } = exchange;
+    } = *exchange;
     let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
     let trail = Trail::of(&head);
     let streamed = matches!(received, Received::Streamed(_));
@@ -103,10 +103,12 @@ pub(super) async fn execute<F: Forward, S: Store>(
         then,
     } = ended;
     fault::reach(Place::BeforeSettle);
-    let settling = proxy
+    let at_store = trail.at_store();
+    let (settled, held) = proxy
         .records
-        .settle(claim, outcome, retention, fingerprint, held);
-    let (settled, held) = trail.stored(settling).await;
+        .settle(claim, outcome, retention, fingerprint, held)
+        .await;
+    drop(at_store);
     fault::reach(Place::AfterSettle);
     let (state, expires) = match &settled {
         Settled::Done(state, expires) => (*state, *expires),
@@ -219,7 +221,7 @@ async fn work<F: Forward, S: Store>(
     if let Some(rule) = rule {
         (reply_status, retention) = (rule.reply_status, rule.retention);
         if let (Some(from), Some(asker)) = (&rule.reply_from, asker) {
-            match asker.fetch(proxy, policy, from, held).await {
+            match Box::pin(asker.fetch(proxy, policy, from, held)).await {
                 Some((response, trailers)) => answer = Read::Whole(response, trailers),
                 None => {
                     (finality, reply_status, retention) = (Finality::Release, None, None);

@@ -400,7 +400,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let (metrics, keys) = (self.metrics.clone(), self.log_keys);
         let mut account = Account::open(metrics, policy.clone(), &head, trail, keys);
         if policy.mode == Mode::Observe {
-            let response = observe::answer(&self, head, body, &policy, covered, account).await;
+            let observed = observe::answer(&self, head, body, &policy, covered, account);
+            let response = Box::pin(observed).await;
             return self.voice.say(response, false, page.as_ref());
         }
         let answer = match self.admit(&head, &policy, covered) {

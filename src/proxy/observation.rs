@@ -119,7 +119,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         }
         let terms = policy.terms().keeping(&ended, retention);
         let settled = marked(settle(
-            &claim,
+            claim,
             terms,
             ended,
             fingerprint,
@@ -243,9 +243,9 @@ impl<F: Forward, S: Store> Observation<F, S> {
             named: keyed.named,
             verified: keyed.verified,
             origin: Origin {
-                route: policy.route.clone(),
-                method: self.head.method.to_string(),
-                path: self.head.uri.path().to_owned(),
+                route: policy.route.as_str().into(),
+                method: self.head.method.as_str().into(),
+                path: self.head.uri.path().into(),
                 key: keyed.key,
             },
             trace: trail.trace(),
@@ -269,7 +269,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                             if matches!(error, StoreError::Unanswered(_)) {
                                 let ended = released("the store did not acknowledge the claim");
                                 let record =
-                                    settle(&record, policy.terms(), ended, None, records.now());
+                                    settle(record, policy.terms(), ended, None, records.now());
                                 *untold = Some((id, marked(record)));
                             }
                             return Err(failed(error));

@@ -60,17 +60,17 @@ impl Operation {
         let policy = self.policy.clone();
         let (tell, told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
-        proxy.tasks.spawn(
-            self.run(proxy.clone(), tell, Arc::clone(&claimed))
-                .in_current_span(),
-        );
+        // Boxed here, since a task moves what it is given several times. Polled by its client's side instead it would cost no task, but then
+        // all of the connection is polled at each of its steps, which costs more.
+        let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
+        proxy.tasks.spawn(work.in_current_span());
         let mut patience = pin!(progress.stalled_for(client_timeout));
         let answer = tokio::select! {
             biased;
             told = told => match told {
                 Ok(Told::Answer(answer)) => answer,
                 Ok(Told::Wait(waiting, account)) => {
-                    let answer = waiting.answer(proxy, patience).await;
+                    let answer = Box::pin(waiting.answer(proxy, patience)).await;
                     account.close(&answer);
                     answer
                 }
@@ -133,7 +133,7 @@ impl Operation {
                     head.headers
                         .insert(names::ATTEMPT, claim.record.attempts.into());
                 }
-                let exchange = Exchange {
+                let exchange = Box::new(Exchange {
                     claim: *claim,
                     head,
                     received,
@@ -141,7 +141,7 @@ impl Operation {
                     asker,
                     held,
                     permit,
-                };
+                });
                 return execute(&proxy, exchange, tell).await;
             }
             Ok(Acquired::Replay(record, None)) => replay(&proxy, id, *record, held, permit),

@@ -188,7 +188,7 @@ fn parts(request: &Parts, policy: &Policy, body: Option<Digest>) -> Fingerprint 
                     .get_all(name)
                     .iter()
                     .map(|value| value.as_bytes());
-                fingerprint.add_list(&format!("header:{name}"), values);
+                fingerprint.add_list(format!("header:{name}"), values);
             }
         }
     }

@@ -166,7 +166,7 @@ impl<S: Store> Records<S> {
     ) -> (Settled, Option<Buffered>) {
         let (id, record, policy, slot) = claim.into_parts();
         let terms = policy.terms().keeping(&outcome, retention);
-        let settled = settle(&record, terms, outcome, fingerprint, self.now());
+        let settled = settle(record, terms, outcome, fingerprint, self.now());
         let ended = if seeded(Seeded::AnswerBeforeStore) {
             let (records, record) = (self.clone(), settled.clone());
             self.tasks
@@ -229,7 +229,7 @@ impl<S: Store> Records<S> {
                 }
             };
             if ours {
-                let settled = settle(&claim, terms, outcome, None, records.now());
+                let settled = settle(claim, terms, outcome, None, records.now());
                 records.end_until_acknowledged(id, &settled).await;
             }
             drop(slot);

@@ -57,7 +57,7 @@ pub(super) fn mark_unguarded(
         names.strip(headers);
     }
     headers.insert(&names.stored, HeaderValue::from_static("false"));
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.hex()) {
         headers.insert(ID, id);
     }
 }
@@ -115,7 +115,7 @@ pub(super) fn keep(
 }
 
 fn identify(headers: &mut HeaderMap, id: RecordId, state: State, expires: Option<UnixMillis>) {
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.hex()) {
         headers.insert(ID, id);
     }
     headers.insert(STATE, HeaderValue::from_static(state.name()));

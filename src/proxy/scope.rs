@@ -1,8 +1,8 @@
 //! Step one, second half: within what a key is unique, and under which credentials.
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::client_ip::client_ip;
@@ -67,7 +67,9 @@ pub(super) fn scope<'a>(
     let mut scope = Scope::telling(around.service, around.told);
     // In a fixed order, so that the order in the configuration names no other record.
     let mut parts: Vec<&ScopePart> = policy.scope.iter().collect();
-    parts.sort_by(|one, other| one.place().cmp(&other.place()));
+    if !parts.is_sorted_by(|one, other| one.place() <= other.place()) {
+        parts.sort_by(|one, other| one.place().cmp(&other.place()));
+    }
     for part in parts {
         match part {
             ScopePart::Method => scope.with("method", request.method.as_str().as_bytes()),
@@ -133,10 +135,10 @@ fn holds(signed: Option<Signed>) -> Verified {
 fn carried(headers: &HeaderMap) -> Option<Digest> {
     let mut came = false;
     let mut hasher = Hasher::new("carried");
-    for name in CREDENTIALS {
+    for name in &CREDENTIALS {
         for value in headers.get_all(name) {
             came = true;
-            hasher.part(name.as_bytes()).part(value.as_bytes());
+            hasher.part(name.as_str().as_bytes()).part(value.as_bytes());
         }
     }
     came.then(|| hasher.finish())
@@ -170,12 +172,12 @@ fn twice(what: &str) -> Problem {
 }
 
 /// The headers that most APIs know their users by.
-const CREDENTIALS: [&str; 5] = [
-    "authorization",
-    "cookie",
-    "x-api-key",
-    "api-key",
-    "x-auth-token",
+const CREDENTIALS: [HeaderName; 5] = [
+    AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-auth-token"),
 ];
 
 #[cfg(test)]

@@ -55,12 +55,12 @@ impl Trail {
         }
     }
 
-    /// Waits for an operation on the store.
-    pub(super) async fn stored<T>(&self, operation: impl Future<Output = T>) -> T {
-        let began = Instant::now();
-        let result = operation.await;
-        add(&self.0.store, began.elapsed());
-        result
+    /// The store is waited for, as long as this is held.
+    pub(super) fn at_store(&self) -> AtStore<'_> {
+        AtStore {
+            notes: &self.0,
+            began: Instant::now(),
+        }
     }
 
     /// The upstream was asked for so long.
@@ -76,6 +76,18 @@ impl Trail {
     /// For how long the upstream was asked, if it was.
     pub(super) fn upstream(&self) -> Option<Duration> {
         read(&self.0.upstream)
+    }
+}
+
+/// A wait for the store, which is noted when this is dropped.
+pub(super) struct AtStore<'a> {
+    notes: &'a Notes,
+    began: Instant,
+}
+
+impl Drop for AtStore<'_> {
+    fn drop(&mut self) {
+        add(&self.notes.store, self.began.elapsed());
     }
 }
 

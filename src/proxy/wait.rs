@@ -128,7 +128,10 @@ impl Waiting {
 
     async fn vouch<F: Forward, S: Store>(&self, proxy: &Arc<Shared<F, S>>) -> Vouched {
         match &self.head {
-            Some(head) => probe::vouch(proxy, &self.keyed, head, &self.policy, &self.attempt).await,
+            Some(head) => {
+                let vouched = probe::vouch(proxy, &self.keyed, head, &self.policy, &self.attempt);
+                Box::pin(vouched).await
+            }
             None => Vouched::No,
         }
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, response,
+};
 use http_body::Body;
 use tokio::time::{Instant, timeout};
 
@@ -128,12 +130,14 @@ fn stays_open(parts: &response::Parts, body: &hyper::body::Incoming) -> bool {
 
 /// The `timeout` of a `Keep-Alive` header, seconds.
 fn stated_timeout(headers: &HeaderMap) -> Option<Duration> {
-    list(headers, "keep-alive")
+    list(headers, &KEEP_ALIVE)
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
         .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse().ok())
         .map(Duration::from_secs)
 }
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// A failure later than this after sending is the upstream's work, not a race with its idle timeout.
 const AT_ONCE: Duration = Duration::from_secs(1);

@@ -79,8 +79,11 @@ pub fn prepare_response(headers: &mut HeaderMap) {
 /// Removes `Connection`, every field it names, and the fields that are hop-by-hop by themselves. `TE: trailers` alone
 /// survives, since trailers are passed on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let takes_trailers = list(headers, "te").any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    let named: Vec<HeaderName> = list(headers, "connection")
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
+    let takes_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    let named: Vec<HeaderName> = list(headers, &CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
@@ -102,7 +105,7 @@ pub fn is_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         let protocol = protocol.to_ascii_lowercase();
         ["h2c", "h2", "http", "tls"].contains(&protocol.split('/').next().unwrap_or(""))
     };
-    (headers.get_all(UPGRADE).iter().count() == 1 && !list(headers, "upgrade").any(is_http))
+    (headers.get_all(UPGRADE).iter().count() == 1 && !list(headers, &UPGRADE).any(is_http))
         .then(|| offered.clone())
 }
 
@@ -114,14 +117,11 @@ pub fn set_upgrade(headers: &mut HeaderMap, protocols: HeaderValue) {
 
 /// Whether `Connection` holds this option.
 pub(super) fn names_option(headers: &HeaderMap, option: &str) -> bool {
-    list(headers, "connection").any(|named| named.eq_ignore_ascii_case(option))
+    list(headers, &CONNECTION).any(|named| named.eq_ignore_ascii_case(option))
 }
 
 /// The elements of a comma-separated header, over all its lines. What is no text counts as its readable elements.
-pub(super) fn list<'a>(
-    headers: &'a HeaderMap,
-    name: &'static str,
-) -> impl Iterator<Item = &'a str> {
+pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()
@@ -133,7 +133,7 @@ pub(super) fn list<'a>(
 
 /// The number that every element of `Content-Length` is.
 fn one_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lengths = list(headers, "content-length").map(|digits| {
+    let mut lengths = list(headers, &CONTENT_LENGTH).map(|digits| {
         let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
         digits.parse().ok().filter(|_| plain)
     });

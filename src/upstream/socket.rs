@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
@@ -17,7 +17,7 @@ use crate::fault::{self, Place};
 /// The socket as the pool sees it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    tcp: TcpStream,
+    tcp: Mutex<TcpStream>,
     occupancy: Mutex<Occupancy>,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Occupancy {
 impl Socket {
     pub(super) fn new(tcp: TcpStream, permit: OwnedSemaphorePermit) -> Arc<Self> {
         Arc::new(Self {
-            tcp,
+            tcp: Mutex::new(tcp),
             occupancy: Mutex::new(Occupancy::Busy { _permit: permit }),
         })
     }
@@ -62,9 +62,13 @@ impl Socket {
         }
     }
 
+    fn tcp(&self) -> MutexGuard<'_, TcpStream> {
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether nothing has arrived: neither an end, nor a reset, nor bytes that nobody asked for.
     pub(super) fn is_quiet(&self) -> bool {
-        let peeked = SockRef::from(&self.tcp).peek(&mut [MaybeUninit::uninit()]);
+        let peeked = SockRef::from(&*self.tcp()).peek(&mut [MaybeUninit::uninit()]);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
@@ -78,19 +82,13 @@ impl AsyncRead for SocketIo {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let tcp = &self.0.tcp;
-        loop {
-            ready!(tcp.poll_read_ready(context))?;
-            match tcp.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    if matches!(read, Ok(1..)) {
-                        fault::reach(Place::BeforeResponseHead);
-                    }
-                    return Poll::Ready(read.map(|_| ()));
-                }
-            }
+        let before = buffer.filled().len();
+        // Not by readiness and a try: that asks the system once more after the last byte.
+        ready!(Pin::new(&mut *self.0.tcp()).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            fault::reach(Place::BeforeResponseHead);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -100,17 +98,9 @@ impl AsyncWrite for SocketIo {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let tcp = &self.0.tcp;
-        loop {
-            ready!(tcp.poll_write_ready(context))?;
-            match tcp.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => {
-                    fault::reach(Place::AfterFirstByte);
-                    return Poll::Ready(written);
-                }
-            }
-        }
+        let written = ready!(Pin::new(&mut *self.0.tcp()).poll_write(context, bytes));
+        fault::reach(Place::AfterFirstByte);
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -118,17 +108,9 @@ impl AsyncWrite for SocketIo {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let tcp = &self.0.tcp;
-        loop {
-            ready!(tcp.poll_write_ready(context))?;
-            match tcp.try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => {
-                    fault::reach(Place::AfterFirstByte);
-                    return Poll::Ready(written);
-                }
-            }
-        }
+        let written = ready!(Pin::new(&mut *self.0.tcp()).poll_write_vectored(context, slices));
+        fault::reach(Place::AfterFirstByte);
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -140,7 +122,7 @@ impl AsyncWrite for SocketIo {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.tcp).shutdown(std::net::Shutdown::Write))
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.tcp()).poll_shutdown(context)
     }
 }

@@ -150,7 +150,7 @@ async fn pages_of_any_size_hold_each_record_once_and_the_last_has_no_cursor() {
 async fn records_are_found_by_route_key_and_age() {
     let desk = Desk::open(STORE).await;
     let mut other = record(State::Unknown);
-    other.origin.route = "a route & more".to_owned();
+    other.origin.route = "a route & more".into();
     other.origin.key = crate::desk::digest_of("k 2");
     other.created = UnixMillis(4_000_000_000_000);
     let (one, other) = (

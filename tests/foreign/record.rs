@@ -93,9 +93,9 @@ fn replays(stored: &StoredResponse) {
 /// The bytes of all texts, fields and digests of variable number.
 fn held(record: &Record) -> usize {
     let texts = [
-        &record.origin.route,
-        &record.origin.method,
-        &record.origin.path,
+        &*record.origin.route,
+        &*record.origin.method,
+        &*record.origin.path,
     ];
     let parts = record.fingerprint.iter().flat_map(|print| print.parts());
     let response = record.response.iter();
@@ -104,8 +104,8 @@ fn held(record: &Record) -> usize {
         .flat_map(|r| r.headers.iter().chain(&r.trailers));
     texts
         .into_iter()
-        .chain(&record.error)
-        .map(String::len)
+        .chain(record.error.as_deref())
+        .map(str::len)
         .sum::<usize>()
         + parts
             .map(|part| part.name.len() + part.digest.len())

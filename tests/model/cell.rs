@@ -90,7 +90,7 @@ impl Cell {
             State::Completed if self.answer == 0 => Record {
                 response: None,
                 ..settle(
-                    &claim,
+                    claim.clone(),
                     TERMS,
                     outcome(State::Completed, self.by),
                     None,
@@ -98,7 +98,7 @@ impl Cell {
                 )
             },
             state => settle(
-                &claim,
+                claim,
                 TERMS,
                 outcome(state, self.by),
                 None,

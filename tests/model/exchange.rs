@@ -233,7 +233,7 @@ impl Exchange {
     }
 
     async fn settle(&self, claim: &Record, outcome: Outcome) {
-        let record = settle(claim, TERMS, outcome, None, UnixMillis::default());
+        let record = settle(claim.clone(), TERMS, outcome, None, UnixMillis::default());
         let expect = Expect::Held(self.token());
         while self
             .store()

@@ -224,7 +224,7 @@ fn take_back(setup: &Setup, world: &mut World, who: Who, claim: Option<Cell>) {
 
 fn settlement(setup: &Setup, who: Who, claim: Cell, state: State) -> Command {
     let record = settle(
-        &claim.record(setup),
+        claim.record(setup),
         TERMS,
         outcome(state, who),
         None,

@@ -19,7 +19,7 @@ use crate::records::*;
 /// A claim under a route that no other test has.
 fn of_this_test() -> Record {
     let mut claim = claim();
-    claim.origin.route = uuid::Uuid::now_v7().to_string();
+    claim.origin.route = uuid::Uuid::now_v7().to_string().into();
     claim
 }
 
@@ -169,7 +169,7 @@ pub(crate) async fn a_listing_tells_all_but_the_answer(store: Arc<impl Store>) {
     }
     // Much before the answer's body: more than is read at first.
     let (id, mut large) = (scattered_id(), like(&claim));
-    large.origin.path = "/long".repeat(10_000);
+    large.origin.path = "/long".repeat(10_000).into();
     create(&*store, id, &large).await;
     let mut end = completed(&large, vec![b'#'; 100_000]);
     let field = ("x-long".into(), vec![b'+'; 50_000].into());
@@ -212,9 +212,9 @@ pub(crate) async fn a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not(
     let (first, second) = (scattered_id(), scattered_id());
     create(&*store, first, &live).await;
     create(&*store, second, &short).await;
-    let route = live.origin.route.as_str();
+    let route = &*live.origin.route;
     let wants = |state| {
-        move |listed: &Listed| listed.record.origin.route == route && listed.state() == state
+        move |listed: &Listed| *listed.record.origin.route == *route && listed.state() == state
     };
     eventually("its lease lapses", || async {
         let listing = page(&*store, None, 9, &wants(State::Unknown)).await;
@@ -233,7 +233,7 @@ pub(crate) async fn a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not(
         store.renew(second, short.token).await,
         Ok(Replaced::Applied)
     );
-    let own = |listed: &Listed| listed.record.origin.route == route;
+    let own = |listed: &Listed| *listed.record.origin.route == *route;
     let listing = page(&*store, None, 9, &own).await;
     let seen = store.look(second).await.unwrap().unwrap();
     let listed = listing.records.iter().find(|it| it.id == second).unwrap();

@@ -49,8 +49,8 @@ async fn a_full_store_looks_for_expired_records_at_most_once_a_second() {
 #[tokio::test]
 async fn a_long_path_and_the_name_of_a_route_take_their_room() {
     for member in [
-        |record: &mut Record| record.origin.path = "p".repeat(10_000),
-        |record: &mut Record| record.origin.route = "r".repeat(10_000),
+        |record: &mut Record| record.origin.path = "p".repeat(10_000).into(),
+        |record: &mut Record| record.origin.route = "r".repeat(10_000).into(),
     ] {
         let store = Memory::new(10_000);
         let mut long = claim();

@@ -31,14 +31,14 @@ pub(crate) fn claim() -> Record {
         settled: None,
         expires: None,
         fingerprint: Some(Fingerprint::from_iter([Part {
-            name: "body".to_owned(),
+            name: "body".into(),
             digest: [7; 16],
         }])),
         credentials: Some([9; 16]),
         origin: Origin {
-            route: "orders".to_owned(),
-            method: "POST".to_owned(),
-            path: "/orders".to_owned(),
+            route: "orders".into(),
+            method: "POST".into(),
+            path: "/orders".into(),
             key: [3; 16],
         },
         status: None,

@@ -154,7 +154,7 @@ impl Change {
             forced,
             reason = self.reason.as_deref().unwrap_or("none given"),
             %peer,
-            route = record.origin.route,
+            route = &*record.origin.route,
             before = before.name(),
             after = record.state.name(),
             "{outcome}"

@@ -67,7 +67,7 @@ fn any_seen() -> impl Strategy<Value = Seen> {
         seen.record.attempts = attempts;
         seen.record.in_doubt = in_doubt;
         seen.record.ttl = Duration::from_millis(ttl);
-        seen.record.origin.path = "/people/ada".to_owned();
+        seen.record.origin.path = "/people/ada".into();
         seen.record.origin.key = [5; 16];
         seen.record.trace = Some(TRACE);
         seen
@@ -198,9 +198,9 @@ fn an_answer_of_the_operators_comes_with_its_status_and_its_end() {
 #[test]
 fn what_is_deleted_is_forgotten_and_what_is_released_is_not() {
     let mut shown = seen(State::Completed, Lapse::Live);
-    shown.record.origin.path = "/people/ada".to_owned();
+    shown.record.origin.path = "/people/ada".into();
     shown.record.origin.key = [5; 16];
-    shown.record.origin.route = "people".to_owned();
+    shown.record.origin.route = "people".into();
     shown.record.trace = Some(TRACE);
     let (_, released) = order(&shown, Duration::MAX, Order::Release, true).unwrap();
     assert_eq!(released.origin, shown.record.origin);
@@ -209,7 +209,7 @@ fn what_is_deleted_is_forgotten_and_what_is_released_is_not() {
     assert_eq!(released.response, None);
     let (_, deleted) = order(&shown, Duration::MAX, Order::Delete, false).unwrap();
     let forgotten = Origin {
-        route: "people".to_owned(),
+        route: "people".into(),
         ..Origin::default()
     };
     assert_eq!(deleted.origin, forgotten);

@@ -47,7 +47,7 @@ fn end(claim: &Record, state: State) -> Record {
             response: Some(answer()),
         },
     };
-    settle(claim, TERMS, outcome, None, LATER)
+    settle(claim.clone(), TERMS, outcome, None, LATER)
 }
 
 fn answer() -> StoredResponse {
@@ -349,7 +349,7 @@ fn a_rule_keeps_what_ends_by_it_and_nothing_else() {
     };
     let terms = TERMS.keeping(&released, minute);
     let claim = attempt(1).claim();
-    let ends = |claim: &Record| settle(claim, terms, released.clone(), None, LATER);
+    let ends = |claim: &Record| settle(claim.clone(), terms, released.clone(), None, LATER);
     assert_eq!(ends(&claim).ttl, Duration::from_secs(60));
     // In doubt it is unknown, and kept as such.
     let doubtful = Record {
@@ -586,7 +586,7 @@ fn an_answer_too_large_completes_the_claim_without_it() {
         status: 201,
         response: None,
     };
-    let record = settle(&attempt(1).claim(), TERMS, outcome, None, LATER);
+    let record = settle(attempt(1).claim(), TERMS, outcome, None, LATER);
     assert_eq!((record.state, record.status), (State::Completed, Some(201)));
     assert_eq!(record.response, None);
 }
@@ -622,7 +622,7 @@ fn a_streamed_body_gets_its_fingerprint_when_it_went_by_and_keeps_the_first() {
             status: None,
             error: None,
         };
-        settle(claim, TERMS, outcome, fingerprint, LATER).fingerprint
+        settle(claim.clone(), TERMS, outcome, fingerprint, LATER).fingerprint
     };
     let streamed = with(Payload::Streamed).claim();
     assert_eq!(late(&streamed, Some(body(3))), Some(body(3)));

@@ -1,8 +1,9 @@
 //! Where what stands in a frame.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 use super::{CodecError, header};
 use crate::idempotency::{
@@ -31,7 +32,7 @@ pub(super) enum Answer {
 }
 
 /// Writes all but seal and answer.
-pub(super) fn put_start(frame: &mut BytesMut, record: &Record, answer: Answer) {
+pub(super) fn put_start(frame: &mut Vec<u8>, record: &Record, answer: Answer) {
     let more = more_flags(record, answer);
     frame.put_slice(header::MAGIC);
     frame.put_u8(if more == 0 { 1 } else { 2 });
@@ -69,7 +70,7 @@ pub(super) fn put_start(frame: &mut BytesMut, record: &Record, answer: Answer) {
 }
 
 /// Writes an answer in clear.
-pub(super) fn put_response(frame: &mut BytesMut, response: &StoredResponse) {
+pub(super) fn put_response(frame: &mut Vec<u8>, response: &StoredResponse) {
     frame.put_u16(response.status);
     put_fields(frame, &response.headers);
     put_fields(frame, &response.trailers);
@@ -137,9 +138,9 @@ fn read(rest: &mut &[u8], version: u8) -> Option<(Record, Answer)> {
         _ => return None,
     };
     let origin = Origin {
-        route: text(rest)?,
-        method: text(rest)?,
-        path: text(rest)?,
+        route: text(rest)?.into(),
+        method: text(rest)?.into(),
+        path: text(rest)?.into(),
         key,
     };
     let error = text(rest)?;
@@ -162,7 +163,7 @@ fn read(rest: &mut &[u8], version: u8) -> Option<(Record, Answer)> {
         credentials: has(CREDENTIALS).then_some(credentials),
         origin,
         status: has(STATUS).then_some(status),
-        error: has(ERROR).then_some(error),
+        error: has(ERROR).then(|| error.to_owned()),
         trace,
         response: None,
     };
@@ -195,13 +196,13 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn put_text(frame: &mut BytesMut, text: &str) {
+fn put_text(frame: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
     frame.put_u16(text.len() as u16);
     frame.put_slice(text.as_bytes());
 }
 
-fn put_fields(frame: &mut BytesMut, fields: &[(Bytes, Bytes)]) {
+fn put_fields(frame: &mut Vec<u8>, fields: &[(Bytes, Bytes)]) {
     frame.put_u16(fields.len() as u16);
     for (name, value) in fields {
         frame.put_u16(name.len() as u16);
@@ -215,13 +216,22 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     rest.split_off(..N)?.try_into().ok()
 }
 
-fn text(rest: &mut &[u8]) -> Option<String> {
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let length = rest.try_get_u16().ok()?;
     named(rest, length.into())
 }
 
-fn named(rest: &mut &[u8], length: usize) -> Option<String> {
-    String::from_utf8(rest.split_off(..length)?.to_vec()).ok()
+fn named<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a str> {
+    std::str::from_utf8(rest.split_off(..length)?).ok()
+}
+
+/// Those that nearly every record has take no memory.
+fn part_name(name: &str) -> Cow<'static, str> {
+    let common = ["method", "path", "query", "body"];
+    match common.into_iter().find(|common| *common == name) {
+        Some(common) => Cow::Borrowed(common),
+        None => Cow::Owned(name.to_owned()),
+    }
 }
 
 fn fingerprint(rest: &mut &[u8]) -> Option<Fingerprint> {
@@ -229,7 +239,7 @@ fn fingerprint(rest: &mut &[u8]) -> Option<Fingerprint> {
     let part = |_| {
         let length = rest.try_get_u8().ok()?;
         Some(Part {
-            name: named(rest, length.into())?,
+            name: part_name(named(rest, length.into())?),
             digest: array(rest)?,
         })
     };

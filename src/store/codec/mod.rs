@@ -116,7 +116,7 @@ impl Codec {
             return Ok(encode(record));
         };
         let room = ROOM + response.body.len() + SEAL + TAG;
-        let mut frame = BytesMut::with_capacity(room);
+        let mut frame = Vec::with_capacity(room);
         frame::put_start(&mut frame, record, Answer::Sealed);
         let seal = keyring.seal(id)?;
         frame.put_slice(&seal.header(response.body.len()));
@@ -125,7 +125,7 @@ impl Codec {
         let (head, answer) = frame.split_at_mut(clear);
         let tag = seal.close(head, answer)?;
         frame.put_slice(tag.as_ref());
-        Ok(frame.freeze())
+        Ok(frame.into())
     }
 
     /// Reads a frame. The answer's body and fields are slices of it, not copies; a sealed one is opened in its place
@@ -179,7 +179,7 @@ pub(in crate::store) fn state_of(frame: &[u8]) -> Option<State> {
 pub fn encode(record: &Record) -> Bytes {
     let response = record.response.as_ref();
     let body = response.map_or(0, |response| response.body.len());
-    let mut frame = BytesMut::with_capacity(ROOM + body);
+    let mut frame = Vec::with_capacity(ROOM + body);
     let answer = match response {
         Some(_) => Answer::Clear,
         None => Answer::None,
@@ -188,7 +188,7 @@ pub fn encode(record: &Record) -> Bytes {
     if let Some(response) = response {
         frame::put_response(&mut frame, response);
     }
-    frame.freeze()
+    frame.into()
 }
 
 /// What most records take without the body.

@@ -48,10 +48,10 @@ prop_compose! {
             settled: settled.map(UnixMillis),
             expires: expires.map(UnixMillis),
             fingerprint: names.map(|names| {
-                names.into_iter().filter(|(name, _)| name.len() < 256).map(|(name, digest)| Part { name, digest }).collect()
+                names.into_iter().filter(|(name, _)| name.len() < 256).map(|(name, digest)| Part { name: name.into(), digest }).collect()
             }),
             credentials,
-            origin: Origin { route, method, path, key },
+            origin: Origin { route: route.into(), method: method.into(), path: path.into(), key },
             status,
             error,
             trace: trace.map(|(trace_id, span_id)| Trace { trace_id, span_id }),
@@ -188,14 +188,14 @@ fn example(trace: Option<Trace>) -> Record {
         settled: Some(UnixMillis(1_790_000_001_000)),
         expires: Some(UnixMillis(1_790_086_401_000)),
         fingerprint: Some(Fingerprint::from_iter([Part {
-            name: "body".to_owned(),
+            name: "body".into(),
             digest: [7; 16],
         }])),
         credentials: Some([9; 16]),
         origin: Origin {
-            route: "orders".to_owned(),
-            method: "POST".to_owned(),
-            path: "/orders".to_owned(),
+            route: "orders".into(),
+            method: "POST".into(),
+            path: "/orders".into(),
             key: [3; 16],
         },
         status: Some(201),
