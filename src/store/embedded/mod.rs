@@ -40,6 +40,7 @@
 mod cell;
 mod clock;
 mod file;
+mod gathering;
 mod headroom;
 mod leases;
 mod left;
@@ -157,6 +158,7 @@ impl Embedded {
                 failed: None,
             },
             failures: 0,
+            together: 0,
             unmended: 0,
         };
         writer.settle_left(&opened.left);

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::cell::Witness;
 use super::file::RecordFile;
+use super::gathering::Gathering;
 use super::headroom::Headroom;
 use super::slot::Slot;
 use super::status::Status;
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     pub(super) doubtful: Option<Transaction>,
     /// Writes that failed since the disk took one.
     pub(super) failures: u32,
+    /// Jobs in the transaction before.
+    pub(super) together: usize,
     /// Tries to make headroom that failed in a row.
     pub(super) unmended: u32,
     pub(super) last: Last,
@@ -79,6 +82,7 @@ impl Writer {
     /// Answers `first` and what is queued behind it, as far as one transaction takes.
     fn serve(&mut self, first: Request, queue: &Receiver<Request>) {
         let (mut jobs, mut extensions, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut gathering = Gathering::after(self.together);
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
@@ -96,9 +100,11 @@ impl Writer {
                 },
                 Request::Extend(id, token) => extensions.push((id, token)),
             }
-            let room = jobs.len() + extensions.len() < BATCH_JOBS && bytes < BATCH_BYTES;
-            next = room.then(|| queue.try_recv().ok()).flatten();
+            let taken = jobs.len() + extensions.len();
+            let room = taken < BATCH_JOBS && bytes < BATCH_BYTES;
+            next = room.then(|| gathering.next(queue, taken)).flatten();
         }
+        self.together = jobs.len();
         if jobs.is_empty() && extensions.is_empty() {
             return;
         }
