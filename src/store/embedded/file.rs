@@ -57,6 +57,17 @@ pub enum OpenError {
         /// Its format.
         format: u64,
     },
+    /// The file was written by a version before 0.1.0.
+    #[error(
+        "{}: written by a version before 0.1.0 (format {format}); let that one run until its keys have expired, and move the file away",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u64,
+    },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -197,7 +208,11 @@ impl RecordFile {
                     return Ok((database, time, found));
                 }
                 let path = self.path.clone();
-                Err(OpenError::Newer { path, format })
+                Err(if format > tables::FORMAT {
+                    OpenError::Newer { path, format }
+                } else {
+                    OpenError::Older { path, format }
+                })
             })?;
         Ok(Opened {
             database,

@@ -35,8 +35,7 @@ impl Writer {
                         tables.put(id, &cell)?;
                     }
                 }
-                let usage = tables.usage;
-                drop(tables);
+                let usage = tables.close()?;
                 writer.commit(txn)?;
                 writer.settled(&Transaction {
                     usage,

@@ -1,10 +1,11 @@
 //! The tables in the file, and what one transaction does with them.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
-    TableDefinition, TableError, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+    WriteTransaction,
 };
 
 use super::cell::{self, Cell};
@@ -13,13 +14,14 @@ use crate::store::codec::state_of;
 
 /// Id → cell.
 const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
-/// (Expiry, id): what ends next.
-const EXPIRIES: TableDefinition<(u64, &[u8; 16]), ()> = TableDefinition::new("expiries");
+/// (Time, number) → ids: what is to be looked at then, a transaction's together. Each record stands under a time that is not later than the whole
+/// second in which it expires; one that was written again may stand under an earlier time, too, and is found alive then.
+const DUE: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("due");
 /// What the file is.
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
 
 /// Version of the tables and of the cells in them.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// What the records take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +35,10 @@ pub(super) struct Usage {
 /// The tables within a write transaction.
 pub(super) struct Tables<'txn> {
     records: Table<'txn, &'static [u8; 16], &'static [u8]>,
-    expiries: Table<'txn, (u64, &'static [u8; 16]), ()>,
-    /// What the records take, this transaction included.
-    pub(super) usage: Usage,
+    due: Table<'txn, (u64, u64), &'static [u8]>,
+    /// What goes into [`DUE`], by time: one entry for all that a transaction writes costs less than one each.
+    coming: BTreeMap<u64, Vec<u8>>,
+    usage: Usage,
 }
 
 impl<'txn> Tables<'txn> {
@@ -43,7 +46,8 @@ impl<'txn> Tables<'txn> {
     pub(super) fn open(txn: &'txn WriteTransaction, usage: Usage) -> Result<Self, redb::Error> {
         Ok(Self {
             records: txn.open_table(RECORDS)?,
-            expiries: txn.open_table(EXPIRIES)?,
+            due: txn.open_table(DUE)?,
+            coming: BTreeMap::new(),
             usage,
         })
     }
@@ -57,39 +61,67 @@ impl<'txn> Tables<'txn> {
     /// Puts `cell` in the place of what is there.
     pub(super) fn put(&mut self, id: RecordId, cell: &Cell) -> Result<(), redb::Error> {
         let value = cell.to_bytes();
-        let before = self.records.insert(id.as_bytes(), &*value)?;
-        if let Some(before) = before {
-            let expiry = expiry(before.value())?;
-            self.usage.less(before.value().len());
-            self.expiries.remove((expiry, id.as_bytes()))?;
-        }
+        let stood = match self.records.insert(id.as_bytes(), &*value)? {
+            Some(before) => {
+                self.usage.less(before.value().len());
+                Some(expiry(before.value())?)
+            }
+            None => None,
+        };
         self.usage.more(value.len());
-        self.expiries.insert((cell.expiry, id.as_bytes()), ())?;
+        if stood.is_none_or(|stood| cell.expiry < stood) {
+            self.look_again(id, cell.expiry);
+        }
         Ok(())
     }
 
     /// Removes what is there.
     pub(super) fn remove(&mut self, id: RecordId) -> Result<(), redb::Error> {
         if let Some(before) = self.records.remove(id.as_bytes())? {
-            let expiry = expiry(before.value())?;
             self.usage.less(before.value().len());
-            self.expiries.remove((expiry, id.as_bytes()))?;
         }
         Ok(())
     }
 
-    /// The first `limit` records whose expiry is not after `now`.
-    pub(super) fn expired(&self, now: u64, limit: usize) -> Result<Vec<RecordId>, redb::Error> {
-        let due = self.expiries.range(..=(now, &[0xff; 16]))?;
-        due.take(limit)
-            .map(|entry| Ok(RecordId::from_bytes(*entry?.0.value().1)))
-            .collect()
+    /// Takes the ids that are to be looked at by `now`, `limit` and a transaction's more at most. Who takes them removes their records, or
+    /// has them looked at again.
+    pub(super) fn take_due(&mut self, now: u64, limit: usize) -> Result<Vec<RecordId>, redb::Error> {
+        let mut ids = Vec::new();
+        while ids.len() < limit {
+            match self.due.first()? {
+                Some((first, _)) if first.value().0 <= now => {}
+                _ => break,
+            }
+            if let Some((_, due)) = self.due.pop_first()? {
+                ids.extend(ids_in(due.value()));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Has the record at `id` looked at when it expires.
+    pub(super) fn look_again(&mut self, id: RecordId, expiry: u64) {
+        let ids = self.coming.entry(expiry.div_ceil(1000).saturating_mul(1000));
+        ids.or_default().extend(id.as_bytes());
+    }
+
+    /// Writes what is still to be written; what the records take now.
+    pub(super) fn close(mut self) -> Result<Usage, redb::Error> {
+        for (time, ids) in &self.coming {
+            let last = self.due.range((*time, 0)..=(*time, u64::MAX))?.next_back();
+            let number = match last.transpose()? {
+                Some((last, _)) => last.value().1 + 1,
+                None => 0,
+            };
+            self.due.insert((*time, number), &**ids)?;
+        }
+        Ok(self.usage)
     }
 }
 
 /// Makes the tables of a new file, and says what the file is.
 pub(super) fn create(txn: &WriteTransaction) -> Result<(), redb::Error> {
-    Tables::open(txn, Usage::default())?;
+    Tables::open(txn, Usage::default())?.close()?;
     txn.open_table(ABOUT)?.insert("format", FORMAT)?;
     Ok(())
 }
@@ -126,11 +158,14 @@ pub(super) fn survey(database: &Database) -> Result<(Usage, Vec<RecordId>), redb
             in_flight.push(RecordId::from_bytes(*id.value()));
         }
     }
-    let expiries = txn.open_table(EXPIRIES)?.len()?;
-    if expiries != usage.records {
+    let mut due = 0;
+    for entry in txn.open_table(DUE)?.iter()? {
+        due += ids_in(entry?.1.value()).count() as u64;
+    }
+    if due < usage.records {
         let records = usage.records;
         return Err(redb::Error::Corrupted(format!(
-            "{records} records with {expiries} expiries"
+            "{records} records with {due} expiries"
         )));
     }
     Ok((usage, in_flight))
@@ -172,10 +207,10 @@ pub(super) fn range(
     Ok(None)
 }
 
-/// Whether a record has expired by `now`, by what was committed last.
-pub(super) fn any_expired(database: &Database, now: u64) -> Result<bool, redb::Error> {
-    let expiries = database.begin_read()?.open_table(EXPIRIES)?;
-    Ok(expiries
+/// Whether any record is to be looked at by `now`, by what was committed last.
+pub(super) fn any_due(database: &Database, now: u64) -> Result<bool, redb::Error> {
+    let due = database.begin_read()?.open_table(DUE)?;
+    Ok(due
         .first()?
         .is_some_and(|(first, _)| first.value().0 <= now))
 }
@@ -212,6 +247,11 @@ fn expiry(value: &[u8]) -> Result<u64, redb::Error> {
     expiry
         .map(|bytes| u64::from_be_bytes(*bytes))
         .ok_or_else(short)
+}
+
+fn ids_in(due: &[u8]) -> impl Iterator<Item = RecordId> {
+    let (ids, _) = due.as_chunks();
+    ids.iter().map(|id| RecordId::from_bytes(*id))
 }
 
 fn short() -> redb::Error {

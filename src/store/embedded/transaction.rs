@@ -108,20 +108,20 @@ impl Transaction {
         Ok(Ok(written))
     }
 
-    /// Moves the expiry of `token`'s claim to where its heartbeats have it.
+    /// Moves the expiry of `token`'s claim to where its heartbeats have it; brings it back, if it was moved.
     pub(super) fn extend(
         &mut self,
         tables: &mut Tables<'_>,
         witness: &Witness,
         id: RecordId,
         token: Token,
-    ) -> Result<(), redb::Error> {
+    ) -> Result<Option<u64>, redb::Error> {
         let Some(lease) = witness.leases.of(id, token) else {
-            return Ok(());
+            return Ok(None);
         };
         let mut cell = match tables.get(id) {
             Ok(Some(cell)) => cell,
-            Ok(None) | Err(redb::Error::Corrupted(_)) => return Ok(()),
+            Ok(None) | Err(redb::Error::Corrupted(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         let held = |seen: &Seen| seen.record.token == token && seen.record.state == State::InFlight;
@@ -134,8 +134,9 @@ impl Transaction {
             cell.expiry = witness.clock.now().saturating_add(remaining);
             tables.put(id, &cell)?;
             self.extended.push((id, token));
+            return Ok(Some(cell.expiry));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Nothing was written: the claims begun are none.

@@ -177,7 +177,7 @@ impl Writer {
         let Some(database) = self.database() else {
             return;
         };
-        let any = guarded(|| tables::any_expired(&database, now));
+        let any = guarded(|| tables::any_due(&database, now));
         drop(database);
         match any {
             Ok(true) => {}
@@ -194,24 +194,31 @@ impl Writer {
             let txn = writer.begin(database)?;
             let mut tables = Tables::open(&txn, writer.usage)?;
             let mut transaction = Transaction::default();
-            let expired = tables.expired(now, SWEEP_RECORDS)?;
-            full = expired.len() == SWEEP_RECORDS;
-            for id in expired {
+            let due = tables.take_due(now, SWEEP_RECORDS)?;
+            full = due.len() >= SWEEP_RECORDS;
+            for id in due {
                 let cell = match tables.get(id) {
                     Ok(Some(cell)) => cell,
                     Ok(None) | Err(redb::Error::Corrupted(_)) => continue,
                     Err(error) => return Err(error),
                 };
+                let mut expiry = cell.expiry;
                 match writer.witness.view(id, cell) {
-                    Ok(Some(seen)) => {
-                        transaction.extend(&mut tables, &writer.witness, id, seen.record.token)?
+                    Ok(None) => {
+                        tables.remove(id)?;
+                        continue;
                     }
-                    Ok(None) => tables.remove(id)?,
-                    Err(_) => {}
+                    Ok(Some(seen)) if expiry <= now => {
+                        let token = seen.record.token;
+                        let extended = transaction.extend(&mut tables, &writer.witness, id, token)?;
+                        expiry = extended.unwrap_or(now);
+                    }
+                    // It was written again, or this version does not read it.
+                    Ok(Some(_)) | Err(_) => {}
                 }
+                tables.look_again(id, expiry.max(now + 1));
             }
-            transaction.usage = tables.usage;
-            drop(tables);
+            transaction.usage = tables.close()?;
             writer.commit(txn)?;
             writer.settled(&transaction);
             Ok(())

@@ -170,8 +170,7 @@ impl Writer {
         for &(id, token) in extensions {
             transaction.extend(&mut tables, &self.witness, id, token)?;
         }
-        transaction.usage = tables.usage;
-        drop(tables);
+        transaction.usage = tables.close()?;
         if transaction.mark.is_none() && transaction.extended.is_empty() {
             return Ok(txn.abort()?);
         }

@@ -113,7 +113,7 @@ async fn what_was_settled_is_there_when_it_opens_again_and_what_was_in_flight_is
 #[tokio::test]
 async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires() {
     const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
-    const EXPIRIES: TableDefinition<(u64, &[u8; 16]), ()> = TableDefinition::new("expiries");
+    const DUE: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("due");
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let (id, old) = (fresh_id(), claim());
@@ -131,9 +131,9 @@ async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires
         .unwrap()
         .insert(id.as_bytes(), &*value)
         .unwrap();
-    txn.open_table(EXPIRIES)
+    txn.open_table(DUE)
         .unwrap()
-        .insert((expiry, id.as_bytes()), ())
+        .insert((expiry, 0), &id.as_bytes()[..])
         .unwrap();
     txn.commit().unwrap();
     drop(database);
