@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::clock::Clock;
+use super::known::Known;
 use super::leases::Leases;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
@@ -31,6 +32,7 @@ pub(super) struct Witness {
     pub(super) owner: Owner,
     pub(super) clock: Clock,
     pub(super) leases: Leases,
+    pub(super) known: Known,
     pub(super) codec: Codec,
 }
 

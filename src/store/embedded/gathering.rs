@@ -48,3 +48,24 @@ const ALONE: usize = 2;
 const PAUSES: u32 = 4;
 /// A pause: a fraction of what a sync takes.
 const PAUSE: Duration = Duration::from_micros(250);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn who_writes_alone_waits_for_nobody() {
+        let (queue, requests) = mpsc::channel();
+        queue.send(1).unwrap();
+        for together in [0, 1, ALONE] {
+            assert_eq!(Gathering::after(together).pauses, 0);
+        }
+        let mut shared = Gathering::after(ALONE + 1);
+        assert_eq!(shared.next(&requests, 0), Some(1));
+        assert_eq!(shared.next(&requests, 1), None);
+        // Nothing more came in one pause, and it did not take the others.
+        assert_eq!(shared.pauses, PAUSES - 1);
+    }
+}

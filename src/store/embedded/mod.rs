@@ -42,6 +42,7 @@ mod clock;
 mod file;
 mod gathering;
 mod headroom;
+mod known;
 mod leases;
 mod left;
 mod listing;
@@ -133,6 +134,7 @@ impl Embedded {
             owner: uuid::Uuid::now_v7().into_bytes(),
             clock: Clock::starting(opened.time),
             leases: Leases::default(),
+            known: opened.known,
             codec: settings.codec.clone(),
         });
         let status = Arc::new(Status::default());
@@ -289,7 +291,9 @@ impl Store for Embedded {
         let inserted = self
             .in_time(async {
                 // A duplicate is answered from here, whatever the writer is doing.
-                if let Some(seen) = self.read(id).await? {
+                if self.witness.known.has(id)
+                    && let Some(seen) = self.read(id).await?
+                {
                     return Ok(Inserted::Occupied(seen));
                 }
                 queued = true;

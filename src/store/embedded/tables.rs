@@ -9,6 +9,7 @@ use redb::{
 };
 
 use super::cell::{self, Cell};
+use super::known::Known;
 use crate::idempotency::{RecordId, State};
 use crate::store::codec::state_of;
 
@@ -144,18 +145,20 @@ pub(super) fn about(database: &Database) -> Result<Option<(u64, u64)>, redb::Err
     Ok(format.map(|format| (format, time)))
 }
 
-/// Reads every record, to see that it can be read, and adds up what they take. Brings back, too, which are in flight.
-pub(super) fn survey(database: &Database) -> Result<(Usage, Vec<RecordId>), redb::Error> {
+/// Reads every record, to see that it can be read, and adds up what they take. Brings back, too, which ids there are, and which are in flight.
+pub(super) fn survey(database: &Database) -> Result<(Usage, Known, Vec<RecordId>), redb::Error> {
     let txn = database.begin_read()?;
     let records = txn.open_table(RECORDS)?;
-    let (mut usage, mut in_flight) = (Usage::default(), Vec::new());
+    let (mut usage, known, mut in_flight) = (Usage::default(), Known::default(), Vec::new());
     for entry in records.iter()? {
         let (id, value) = entry?;
         let value = value.value();
         expiry(value)?;
         usage.more(value.len());
+        let id = RecordId::from_bytes(*id.value());
+        known.add(id);
         if state_of(&value[cell::HEAD..]) == Some(State::InFlight) {
-            in_flight.push(RecordId::from_bytes(*id.value()));
+            in_flight.push(id);
         }
     }
     let mut due = 0;
@@ -168,7 +171,7 @@ pub(super) fn survey(database: &Database) -> Result<(Usage, Vec<RecordId>), redb
             "{records} records with {due} expiries"
         )));
     }
-    Ok((usage, in_flight))
+    Ok((usage, known, in_flight))
 }
 
 /// What is at `id` in what was committed last.

@@ -95,6 +95,7 @@ impl Transaction {
             self.begun.push((job.id, Some(before)));
         }
         tables.put(job.id, &cell)?;
+        witness.known.add(job.id);
         if matches!(job.expect, Some(Expect::Lapsed(_))) {
             // Its claim is begun already.
         } else if job.record.state == State::InFlight {
@@ -156,6 +157,7 @@ mod tests {
     use crate::idempotency::sample::in_flight;
     use crate::store::Codec;
     use crate::store::embedded::clock::Clock;
+    use crate::store::embedded::known::Known;
     use crate::store::embedded::leases::Leases;
 
     #[test]
@@ -174,6 +176,7 @@ mod tests {
             owner: [1; 16],
             clock: Clock::starting(0),
             leases: Leases::default(),
+            known: Known::default(),
             codec: Codec::clear(),
         };
         let mut tables = Tables::open(&txn, Usage::default()).unwrap();

@@ -196,6 +196,7 @@ impl Writer {
             let mut transaction = Transaction::default();
             let due = tables.take_due(now, SWEEP_RECORDS)?;
             full = due.len() >= SWEEP_RECORDS;
+            let mut expired = Vec::new();
             for id in due {
                 let cell = match tables.get(id) {
                     Ok(Some(cell)) => cell,
@@ -206,6 +207,7 @@ impl Writer {
                 match writer.witness.view(id, cell) {
                     Ok(None) => {
                         tables.remove(id)?;
+                        expired.push(id);
                         continue;
                     }
                     Ok(Some(seen)) if expiry <= now => {
@@ -221,6 +223,9 @@ impl Writer {
             transaction.usage = tables.close()?;
             writer.commit(txn)?;
             writer.settled(&transaction);
+            for id in expired {
+                writer.witness.known.remove(id);
+            }
             Ok(())
         });
         if full && self.trouble == Trouble::None {

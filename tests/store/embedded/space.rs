@@ -93,3 +93,36 @@ async fn a_claim_that_is_renewed_is_swept_neither_here_nor_after_it_opens_again(
         claim.token
     );
 }
+
+#[tokio::test]
+async fn a_record_lives_as_long_as_it_was_written_for_last_and_then_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (short, long) = (Duration::from_secs(3), Duration::from_secs(600));
+    let mut ids = Vec::new();
+    for (claimed, settled) in [(short, long), (long, short), (short, short * 4 / 3)] {
+        let (id, running) = (fresh_id(), claim());
+        let running = Record {
+            ttl: claimed,
+            ..running
+        };
+        create(&store, id, &running).await;
+        let answer = Record {
+            ttl: settled,
+            ..completed(&running, "x")
+        };
+        let written = store.replace(id, Expect::Held(running.token), &answer);
+        assert_eq!(written.await, Ok(Replaced::Applied));
+        ids.push(id);
+    }
+    assert_eq!(store.statistics().records, 3);
+    eventually("two are removed", || async {
+        store.statistics().records == 1
+    })
+    .await;
+    assert!(store.look(ids[0]).await.unwrap().is_some());
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.statistics().records, 1);
+    assert!(store.look(ids[0]).await.unwrap().is_some());
+}
