@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::clock::Clock;
-use super::known::Known;
+use super::index::Index;
 use super::leases::Leases;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
@@ -15,7 +15,7 @@ use crate::store::{Codec, CodecError, StoreError};
 /// One opening of the store: records in flight under another belong to a process that is gone.
 pub(super) type Owner = [u8; 16];
 
-/// A value of the table of records: 8 bytes expiry, 16 bytes owner, and the record's frame.
+/// A value of the table of records: 8 bytes expiry, 16 bytes owner, 16 bytes id, and the record's frame.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     /// When it ends, ms since 1970 by [`Clock`].
@@ -32,7 +32,7 @@ pub(super) struct Witness {
     pub(super) owner: Owner,
     pub(super) clock: Clock,
     pub(super) leases: Leases,
-    pub(super) known: Known,
+    pub(super) index: Index,
     pub(super) codec: Codec,
 }
 
@@ -54,7 +54,8 @@ impl Cell {
     /// The cell in these bytes; nothing if they are too short for one.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
         let (expiry, rest) = value.split_first_chunk()?;
-        let (owner, frame) = rest.split_first_chunk()?;
+        let (owner, rest) = rest.split_first_chunk()?;
+        let (_, frame) = rest.split_first_chunk::<16>()?;
         Some(Self {
             expiry: u64::from_be_bytes(*expiry),
             owner: *owner,
@@ -62,11 +63,12 @@ impl Cell {
         })
     }
 
-    /// Its bytes.
-    pub(super) fn to_bytes(&self) -> Bytes {
+    /// Its bytes, in the place of `id`.
+    pub(super) fn to_bytes(&self, id: RecordId) -> Bytes {
         let mut bytes = BytesMut::with_capacity(HEAD + self.frame.len());
         bytes.put_u64(self.expiry);
         bytes.put_slice(&self.owner);
+        bytes.put_slice(id.as_bytes());
         bytes.put_slice(&self.frame);
         bytes.freeze()
     }
@@ -147,6 +149,6 @@ pub(super) fn standing(seen: &Seen) -> Standing {
 }
 
 /// Bytes before the frame.
-pub(super) const HEAD: usize = 24;
+pub(super) const HEAD: usize = 40;
 /// What went wrong with a claim that is left by a process that is gone.
 const STOPPED: &str = "the proxy stopped while the request was running";

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
-use super::known::Known;
+use super::index::Index;
 use super::tables::{self, Usage};
 use crate::idempotency::RecordId;
 
@@ -85,8 +85,8 @@ pub(super) struct Opened {
     /// The store's time as it was noted last.
     pub(super) time: u64,
     pub(super) usage: Usage,
-    /// The ids of all records.
-    pub(super) known: Known,
+    /// Where the records stand.
+    pub(super) index: Index,
     /// Claims of processes that are gone.
     pub(super) left: Vec<RecordId>,
 }
@@ -187,7 +187,7 @@ impl RecordFile {
 
     fn read(&self) -> Result<Opened, OpenError> {
         let file = self.handle(&self.path)?;
-        let (database, time, (usage, known, left)) = self
+        let (database, time, (usage, index, left)) = self
             .guarded(|| {
                 let (mut database, repaired) = (self.open)(file).map_err(redb::Error::from)?;
                 // With two-phase commits it never falls back: what it mends is its own accounts of pages.
@@ -221,7 +221,7 @@ impl RecordFile {
             database,
             time,
             usage,
-            known,
+            index,
             left,
         })
     }

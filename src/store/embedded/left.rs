@@ -14,7 +14,7 @@ impl Writer {
         for some in left.chunks(TOGETHER) {
             self.aside(|writer, database| {
                 let txn = writer.begin(database)?;
-                let mut tables = Tables::open(&txn, writer.usage)?;
+                let mut tables = Tables::open(&txn, &writer.witness.index, writer.usage)?;
                 for &id in some {
                     let Some(cell) = tables.get(id)? else {
                         continue;

@@ -25,9 +25,15 @@ impl Slice {
         after: Option<RecordId>,
     ) -> Result<Self, redb::Error> {
         let mut found = Vec::new();
-        let last = tables::range(database, after, (RECORDS, BYTES), |id, value| {
-            found.push((id, listed(witness, id, value)));
-        })?;
+        let last = tables::range(
+            database,
+            &witness.index,
+            after,
+            (RECORDS, BYTES),
+            |id, value| {
+                found.push((id, listed(witness, id, value)));
+            },
+        )?;
         Ok(Self { found, last })
     }
 }
@@ -55,7 +61,8 @@ fn listed(witness: &Witness, id: RecordId, value: &[u8]) -> Result<Option<Listed
 /// Expiry, owner and frame, as [`Cell`](super::cell::Cell) has them.
 fn split(value: &[u8]) -> Option<(u64, Owner, &[u8])> {
     let (expiry, rest) = value.split_first_chunk()?;
-    let (owner, frame) = rest.split_first_chunk()?;
+    let (owner, rest) = rest.split_first_chunk()?;
+    let (_, frame) = rest.split_first_chunk::<16>()?;
     Some((u64::from_be_bytes(*expiry), *owner, frame))
 }
 

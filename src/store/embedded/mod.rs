@@ -8,8 +8,11 @@
 //! # Writes
 //!
 //! One thread (`writer`) takes what is queued, applies it in order in one transaction, syncs, and answers all: under load many
-//! operations share a sync. Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
+//! operations share a sync; it waits a moment for those that the sync before answered (`gathering`). Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
 //! damage, and not taken for a torn one and rolled back. Readers see what was committed; a replay waits for no writer.
+//!
+//! Records stand in the order in which they first came, and an index in memory tells where (`index`): what is written together, or
+//! settled or removed together, is on few pages.
 //!
 //! # Leases
 //!
@@ -26,7 +29,8 @@
 //! # Expiry
 //!
 //! A record carries when it ends by the store's own time, which never runs back (`clock`). An expired record is absent; the writer removes it
-//! in small transactions, and its pages are used again.
+//! in small transactions, and its pages are used again. What is to be looked at when is noted once for all that a transaction writes, and
+//! not again when a record comes to live longer (`tables`).
 //!
 //! # When things go wrong
 //!
@@ -42,7 +46,7 @@ mod clock;
 mod file;
 mod gathering;
 mod headroom;
-mod known;
+mod index;
 mod leases;
 mod left;
 mod listing;
@@ -134,7 +138,7 @@ impl Embedded {
             owner: uuid::Uuid::now_v7().into_bytes(),
             clock: Clock::starting(opened.time),
             leases: Leases::default(),
-            known: opened.known,
+            index: opened.index,
             codec: settings.codec.clone(),
         });
         let status = Arc::new(Status::default());
@@ -193,10 +197,12 @@ impl Embedded {
     /// What was committed at `id`.
     async fn read(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         let witness = Arc::clone(&self.witness);
-        self.on_disk(move |database| match tables::look(database, id)? {
-            Some(cell) => Ok(witness.view(id, cell)),
-            None => Ok(Ok(None)),
-        })
+        self.on_disk(
+            move |database| match tables::look(database, &witness.index, id)? {
+                Some(cell) => Ok(witness.view(id, cell)),
+                None => Ok(Ok(None)),
+            },
+        )
         .await?
     }
 
@@ -291,7 +297,7 @@ impl Store for Embedded {
         let inserted = self
             .in_time(async {
                 // A duplicate is answered from here, whatever the writer is doing.
-                if self.witness.known.has(id)
+                if self.witness.index.of(id).is_some()
                     && let Some(seen) = self.read(id).await?
                 {
                     return Ok(Inserted::Occupied(seen));

@@ -1,7 +1,6 @@
 //! The tables in the file, and what one transaction does with them.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
@@ -9,12 +8,12 @@ use redb::{
 };
 
 use super::cell::{self, Cell};
-use super::known::Known;
+use super::index::Index;
 use crate::idempotency::{RecordId, State};
 use crate::store::codec::state_of;
 
-/// Id → cell.
-const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
+/// Place → cell, as the [`Index`] has the places.
+const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
 /// (Time, number) → ids: what is to be looked at then, a transaction's together. Each record stands under a time that is not later than the whole
 /// second in which it expires; one that was written again may stand under an earlier time, too, and is found alive then.
 const DUE: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("due");
@@ -35,7 +34,8 @@ pub(super) struct Usage {
 
 /// The tables within a write transaction.
 pub(super) struct Tables<'txn> {
-    records: Table<'txn, &'static [u8; 16], &'static [u8]>,
+    index: &'txn Index,
+    records: Table<'txn, u64, &'static [u8]>,
     due: Table<'txn, (u64, u64), &'static [u8]>,
     /// What goes into [`DUE`], by time: one entry for all that a transaction writes costs less than one each.
     coming: BTreeMap<u64, Vec<u8>>,
@@ -44,8 +44,13 @@ pub(super) struct Tables<'txn> {
 
 impl<'txn> Tables<'txn> {
     /// Opens them, `usage` being what they hold now.
-    pub(super) fn open(txn: &'txn WriteTransaction, usage: Usage) -> Result<Self, redb::Error> {
+    pub(super) fn open(
+        txn: &'txn WriteTransaction,
+        index: &'txn Index,
+        usage: Usage,
+    ) -> Result<Self, redb::Error> {
         Ok(Self {
+            index,
             records: txn.open_table(RECORDS)?,
             due: txn.open_table(DUE)?,
             coming: BTreeMap::new(),
@@ -55,14 +60,18 @@ impl<'txn> Tables<'txn> {
 
     /// What is at `id`, expired or not.
     pub(super) fn get(&self, id: RecordId) -> Result<Option<Cell>, redb::Error> {
-        let value = self.records.get(id.as_bytes())?;
-        value.map(|value| cell(value.value())).transpose()
+        let Some(place) = self.index.of(id) else {
+            return Ok(None);
+        };
+        let value = self.records.get(place)?;
+        value.map(|value| cell(id, value.value())).transpose()
     }
 
-    /// Puts `cell` in the place of what is there.
-    pub(super) fn put(&mut self, id: RecordId, cell: &Cell) -> Result<(), redb::Error> {
-        let value = cell.to_bytes();
-        let stood = match self.records.insert(id.as_bytes(), &*value)? {
+    /// Puts `cell` in the place of what is there; tells whether the place is new.
+    pub(super) fn put(&mut self, id: RecordId, cell: &Cell) -> Result<bool, redb::Error> {
+        let value = cell.to_bytes(id);
+        let (place, new) = self.index.place(id);
+        let stood = match self.records.insert(place, &*value)? {
             Some(before) => {
                 self.usage.less(before.value().len());
                 Some(expiry(before.value())?)
@@ -73,12 +82,14 @@ impl<'txn> Tables<'txn> {
         if stood.is_none_or(|stood| cell.expiry < stood) {
             self.look_again(id, cell.expiry);
         }
-        Ok(())
+        Ok(new)
     }
 
-    /// Removes what is there.
+    /// Removes what is there. Its place is to be given up when that is committed.
     pub(super) fn remove(&mut self, id: RecordId) -> Result<(), redb::Error> {
-        if let Some(before) = self.records.remove(id.as_bytes())? {
+        if let Some(place) = self.index.of(id)
+            && let Some(before) = self.records.remove(place)?
+        {
             self.usage.less(before.value().len());
         }
         Ok(())
@@ -86,7 +97,11 @@ impl<'txn> Tables<'txn> {
 
     /// Takes the ids that are to be looked at by `now`, `limit` and a transaction's more at most. Who takes them removes their records, or
     /// has them looked at again.
-    pub(super) fn take_due(&mut self, now: u64, limit: usize) -> Result<Vec<RecordId>, redb::Error> {
+    pub(super) fn take_due(
+        &mut self,
+        now: u64,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, redb::Error> {
         let mut ids = Vec::new();
         while ids.len() < limit {
             match self.due.first()? {
@@ -102,7 +117,9 @@ impl<'txn> Tables<'txn> {
 
     /// Has the record at `id` looked at when it expires.
     pub(super) fn look_again(&mut self, id: RecordId, expiry: u64) {
-        let ids = self.coming.entry(expiry.div_ceil(1000).saturating_mul(1000));
+        let ids = self
+            .coming
+            .entry(expiry.div_ceil(1000).saturating_mul(1000));
         ids.or_default().extend(id.as_bytes());
     }
 
@@ -122,7 +139,7 @@ impl<'txn> Tables<'txn> {
 
 /// Makes the tables of a new file, and says what the file is.
 pub(super) fn create(txn: &WriteTransaction) -> Result<(), redb::Error> {
-    Tables::open(txn, Usage::default())?.close()?;
+    Tables::open(txn, &Index::default(), Usage::default())?.close()?;
     txn.open_table(ABOUT)?.insert("format", FORMAT)?;
     Ok(())
 }
@@ -145,18 +162,19 @@ pub(super) fn about(database: &Database) -> Result<Option<(u64, u64)>, redb::Err
     Ok(format.map(|format| (format, time)))
 }
 
-/// Reads every record, to see that it can be read, and adds up what they take. Brings back, too, which ids there are, and which are in flight.
-pub(super) fn survey(database: &Database) -> Result<(Usage, Known, Vec<RecordId>), redb::Error> {
+/// Reads every record, to see that it can be read, and adds up what they take. Brings back, too, where each stands, and which are in flight.
+pub(super) fn survey(database: &Database) -> Result<(Usage, Index, Vec<RecordId>), redb::Error> {
     let txn = database.begin_read()?;
     let records = txn.open_table(RECORDS)?;
-    let (mut usage, known, mut in_flight) = (Usage::default(), Known::default(), Vec::new());
+    let (mut usage, index, mut in_flight) = (Usage::default(), Index::default(), Vec::new());
     for entry in records.iter()? {
-        let (id, value) = entry?;
+        let (place, value) = entry?;
         let value = value.value();
-        expiry(value)?;
+        let id = id_of(value)?;
+        if !index.found(id, place.value()) {
+            return Err(redb::Error::Corrupted(format!("two records of {id}")));
+        }
         usage.more(value.len());
-        let id = RecordId::from_bytes(*id.value());
-        known.add(id);
         if state_of(&value[cell::HEAD..]) == Some(State::InFlight) {
             in_flight.push(id);
         }
@@ -171,43 +189,50 @@ pub(super) fn survey(database: &Database) -> Result<(Usage, Known, Vec<RecordId>
             "{records} records with {due} expiries"
         )));
     }
-    Ok((usage, known, in_flight))
+    Ok((usage, index, in_flight))
 }
 
 /// What is at `id` in what was committed last.
-pub(super) fn look(database: &Database, id: RecordId) -> Result<Option<Cell>, redb::Error> {
+pub(super) fn look(
+    database: &Database,
+    index: &Index,
+    id: RecordId,
+) -> Result<Option<Cell>, redb::Error> {
+    let Some(place) = index.of(id) else {
+        return Ok(None);
+    };
     let txn: ReadTransaction = database.begin_read()?;
     let records = txn.open_table(RECORDS)?;
-    let value = records.get(id.as_bytes())?;
-    value.map(|value| cell(value.value())).transpose()
+    let value = records.get(place)?;
+    value.map(|value| cell(id, value.value())).transpose()
 }
 
 /// What comes after `after` in what was committed last, by ascending id: so many records at most, and so many bytes about. `each` is given
 /// the values, which are read with the pages that hold them, and are not copied. Brings back the last id, if there may be others.
 pub(super) fn range(
     database: &Database,
+    index: &Index,
     after: Option<RecordId>,
     (records, bytes): (usize, usize),
     mut each: impl FnMut(RecordId, &[u8]),
 ) -> Result<Option<RecordId>, redb::Error> {
     let txn = database.begin_read()?;
     let table = txn.open_table(RECORDS)?;
-    let after = after.map(|id| *id.as_bytes());
-    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut read = 0;
-    for (number, entry) in table
-        .range::<&[u8; 16]>((from, Bound::Unbounded))?
-        .enumerate()
-    {
-        let (id, value) = entry?;
-        let id = RecordId::from_bytes(*id.value());
+    let places = index.after(after, records);
+    let (mut read, full) = (0, places.len() >= records);
+    let last = places.last().map(|(id, _)| *id);
+    for (id, place) in places {
+        // Its place is empty while it is being written or removed.
+        let Some(value) = table.get(place)? else {
+            continue;
+        };
         each(id, value.value());
         read += value.value().len();
-        if number + 1 >= records || read >= bytes {
+        if read >= bytes {
             return Ok(Some(id));
         }
     }
-    Ok(None)
+    Ok(last.filter(|_| full))
 }
 
 /// Whether any record is to be looked at by `now`, by what was committed last.
@@ -241,8 +266,20 @@ fn footprint(value: usize) -> u64 {
     }
 }
 
-fn cell(value: &[u8]) -> Result<Cell, redb::Error> {
+fn cell(id: RecordId, value: &[u8]) -> Result<Cell, redb::Error> {
+    if id_of(value)? != id {
+        return Err(redb::Error::Corrupted(
+            "another record is in its place".to_owned(),
+        ));
+    }
     Cell::parse(value).ok_or_else(short)
+}
+
+fn id_of(value: &[u8]) -> Result<RecordId, redb::Error> {
+    let id = value[..cell::HEAD.min(value.len())].last_chunk();
+    id.filter(|_| value.len() >= cell::HEAD)
+        .map(|id| RecordId::from_bytes(*id))
+        .ok_or_else(short)
 }
 
 fn expiry(value: &[u8]) -> Result<u64, redb::Error> {

@@ -42,6 +42,8 @@ pub(super) struct Transaction {
     pub(super) answers: Vec<Answer>,
     /// Claims begun or taken over, with what stood in their place.
     pub(super) begun: Vec<(RecordId, Option<Lease>)>,
+    /// Records that stand in a new place.
+    pub(super) placed: Vec<RecordId>,
     /// Claims ended.
     pub(super) ended: Vec<(RecordId, Token)>,
     /// Claims whose expiry was moved.
@@ -94,8 +96,9 @@ impl Transaction {
             };
             self.begun.push((job.id, Some(before)));
         }
-        tables.put(job.id, &cell)?;
-        witness.known.add(job.id);
+        if tables.put(job.id, &cell)? {
+            self.placed.push(job.id);
+        }
         if matches!(job.expect, Some(Expect::Lapsed(_))) {
             // Its claim is begun already.
         } else if job.record.state == State::InFlight {
@@ -145,6 +148,9 @@ impl Transaction {
         for (id, before) in self.begun.drain(..).rev() {
             witness.leases.undo(id, before);
         }
+        for id in self.placed.drain(..) {
+            witness.index.remove(id);
+        }
     }
 }
 
@@ -157,12 +163,12 @@ mod tests {
     use crate::idempotency::sample::in_flight;
     use crate::store::Codec;
     use crate::store::embedded::clock::Clock;
-    use crate::store::embedded::known::Known;
+    use crate::store::embedded::index::Index;
     use crate::store::embedded::leases::Leases;
 
     #[test]
     fn a_damaged_record_fails_its_own_job_alone() {
-        const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
+        const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
         let database = Database::builder()
             .create_with_backend(InMemoryBackend::new())
             .unwrap();
@@ -170,16 +176,17 @@ mod tests {
         let damaged = [1; 16];
         txn.open_table(RECORDS)
             .unwrap()
-            .insert(&damaged, &b"short"[..])
+            .insert(0, &b"short"[..])
             .unwrap();
         let witness = Witness {
             owner: [1; 16],
             clock: Clock::starting(0),
             leases: Leases::default(),
-            known: Known::default(),
+            index: Index::default(),
             codec: Codec::clear(),
         };
-        let mut tables = Tables::open(&txn, Usage::default()).unwrap();
+        witness.index.found(RecordId::from_bytes(damaged), 0);
+        let mut tables = Tables::open(&txn, &witness.index, Usage::default()).unwrap();
         let mut insert = |id| {
             let job = Job {
                 id: RecordId::from_bytes(id),

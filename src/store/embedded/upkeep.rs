@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, Durability};
 
+use super::cell::Witness;
 use super::slot::Slot;
 use super::tables::{self, Tables};
 use super::transaction::Transaction;
 use super::writer::{Writer, guarded};
 use crate::idempotency::{RecordId, State, Token};
-use crate::store::Codec;
 
 /// What is wrong with the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,15 +71,13 @@ impl Writer {
         let mark = self.doubtful.as_ref().and_then(|doubtful| doubtful.mark);
         let opened = self.file.reopen().map_err(|error| error.to_string());
         // A mark that cannot be read is not one that is absent.
-        let read = opened.and_then(
-            |database| match stands(&database, &self.witness.codec, mark) {
-                Ok(stands) => Ok((Arc::new(database), stands)),
-                Err(error) => {
-                    close(database);
-                    Err(error)
-                }
-            },
-        );
+        let read = opened.and_then(|database| match stands(&database, &self.witness, mark) {
+            Ok(stands) => Ok((Arc::new(database), stands)),
+            Err(error) => {
+                close(database);
+                Err(error)
+            }
+        });
         let (database, stands) = match read {
             Ok(read) => read,
             Err(reason) => {
@@ -192,7 +190,7 @@ impl Writer {
         let mut full = false;
         self.aside(|writer, database| {
             let txn = writer.begin(database)?;
-            let mut tables = Tables::open(&txn, writer.usage)?;
+            let mut tables = Tables::open(&txn, &writer.witness.index, writer.usage)?;
             let mut transaction = Transaction::default();
             let due = tables.take_due(now, SWEEP_RECORDS)?;
             full = due.len() >= SWEEP_RECORDS;
@@ -212,7 +210,8 @@ impl Writer {
                     }
                     Ok(Some(seen)) if expiry <= now => {
                         let token = seen.record.token;
-                        let extended = transaction.extend(&mut tables, &writer.witness, id, token)?;
+                        let extended =
+                            transaction.extend(&mut tables, &writer.witness, id, token)?;
                         expiry = extended.unwrap_or(now);
                     }
                     // It was written again, or this version does not read it.
@@ -224,7 +223,7 @@ impl Writer {
             writer.commit(txn)?;
             writer.settled(&transaction);
             for id in expired {
-                writer.witness.known.remove(id);
+                writer.witness.index.remove(id);
             }
             Ok(())
         });
@@ -264,17 +263,19 @@ impl Writer {
 /// Whether the record written last by a transaction stands in the file.
 fn stands(
     database: &Database,
-    codec: &Codec,
+    witness: &Witness,
     mark: Option<(RecordId, Token, State)>,
 ) -> Result<bool, String> {
     let Some((id, token, state)) = mark else {
         return Ok(false);
     };
-    let found = guarded(|| tables::look(database, id)).map_err(|error| error.to_string())?;
+    let found = guarded(|| tables::look(database, &witness.index, id))
+        .map_err(|error| error.to_string())?;
     let Some(cell) = found else {
         return Ok(false);
     };
-    let record = codec
+    let record = witness
+        .codec
         .decode(id, cell.frame)
         .map_err(|error| error.to_string())?;
     Ok(record.token == token && record.state == state)

@@ -162,7 +162,7 @@ impl Writer {
         extensions: &[(RecordId, Token)],
     ) -> Result<(), redb::Error> {
         let txn = self.begin(database)?;
-        let mut tables = Tables::open(&txn, self.usage)?;
+        let mut tables = Tables::open(&txn, &self.witness.index, self.usage)?;
         for job in jobs {
             let answer = transaction.apply(&mut tables, &self.witness, job)?;
             transaction.answers.push(answer);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use idemproxy::idempotency::{Expect, Record, RecordId};
 use idemproxy::store::{Embedded, OpenError, Store};
+use redb::{Database, TableDefinition};
 
 use super::{open, settings};
 use crate::records::*;
@@ -74,6 +75,25 @@ async fn a_file_cut_short_emptied_or_foreign_is_refused_and_left_alone() {
     }
     fs::write(&path, whole).unwrap();
     assert_eq!(open(dir.path()).statistics().records, 40);
+}
+
+#[tokio::test]
+async fn a_file_of_another_format_is_refused_and_says_which() {
+    const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    for (format, of) in [(1, "before 0.1.0 (format 1)"), (9, "newer version")] {
+        let database = Database::open(dir.path().join("records.redb")).unwrap();
+        let txn = database.begin_write().unwrap();
+        txn.open_table(ABOUT)
+            .unwrap()
+            .insert("format", format)
+            .unwrap();
+        txn.commit().unwrap();
+        drop(database);
+        let error = Embedded::open(dir.path(), &settings(dir.path())).unwrap_err();
+        assert!(error.to_string().contains(of), "{error}");
+    }
 }
 
 #[tokio::test]

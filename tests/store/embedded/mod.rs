@@ -112,7 +112,7 @@ async fn what_was_settled_is_there_when_it_opens_again_and_what_was_in_flight_is
 
 #[tokio::test]
 async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires() {
-    const RECORDS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("records");
+    const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
     const DUE: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("due");
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
@@ -124,13 +124,10 @@ async fn a_record_of_a_newer_version_is_neither_read_nor_overwritten_and_expires
         + 5000;
     let mut frame = idemproxy::store::encode(&old).to_vec();
     frame[idemproxy::store::header::VERSION] = 3;
-    let value = [&expiry.to_be_bytes()[..], &[1; 16], &frame].concat();
+    let value = [&expiry.to_be_bytes()[..], &[1; 16], id.as_bytes(), &frame].concat();
     let database = Database::open(dir.path().join("records.redb")).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(RECORDS)
-        .unwrap()
-        .insert(id.as_bytes(), &*value)
-        .unwrap();
+    txn.open_table(RECORDS).unwrap().insert(0, &*value).unwrap();
     txn.open_table(DUE)
         .unwrap()
         .insert((expiry, 0), &id.as_bytes()[..])
