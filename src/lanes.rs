@@ -7,10 +7,12 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -45,11 +47,16 @@ impl Lanes {
         }
         let spawn = |runtime: &Handle| AbortOnDropHandle::new(runtime.spawn(make()));
         let made = futures_util::future::join_all(self.0.iter().map(spawn)).await;
-        let made = made.into_iter().map(|made| match made {
-            Ok(made) => made,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        });
-        made.collect::<Result<_, E>>().map(PerLane)
+        let mut all = Vec::with_capacity(made.len());
+        for made in made {
+            match made.map_err(JoinError::try_into_panic) {
+                Ok(made) => all.push(made?),
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The lane ended, and so does all else.
+                Err(Err(_)) => return std::future::pending().await,
+            }
+        }
+        Ok(PerLane(all.into()))
     }
 }
 
@@ -96,7 +103,9 @@ thread_local! {
 pub struct Threads {
     lanes: Lanes,
     stop: DropGuard,
+    ended: Receiver<()>,
     threads: Vec<JoinHandle<()>>,
+    last_words: Duration,
 }
 
 impl Threads {
@@ -110,20 +119,26 @@ impl Threads {
         let runtimes: Vec<Runtime> = runtimes.collect::<Result<_, _>>()?;
         let lanes = Lanes(runtimes.iter().map(|it| it.handle().clone()).collect());
         let stop = CancellationToken::new();
+        let (stop, stopped) = (stop.clone().drop_guard(), stop);
+        let (ending, ended) = channel();
         let run = |(lane, runtime): (usize, Runtime)| {
-            let stop = stop.clone();
+            let (stop, ending) = (stopped.clone(), ending.clone());
             let thread = std::thread::Builder::new().name(format!("lane-{lane}"));
             thread.spawn(move || {
                 LANE.set(lane);
                 runtime.block_on(stop.cancelled());
                 runtime.shutdown_timeout(last_words);
+                // Nobody waits any more: then it is late.
+                let _ = ending.send(());
             })
         };
         let threads = runtimes.into_iter().enumerate().map(run);
         Ok(Self {
             threads: threads.collect::<Result<_, _>>()?,
             lanes,
-            stop: stop.drop_guard(),
+            stop,
+            ended,
+            last_words,
         })
     }
 
@@ -132,12 +147,20 @@ impl Threads {
         self.lanes.clone()
     }
 
-    /// Ends them, and what still runs there with them.
+    /// Ends them, and what still runs there with them. One that does not end in time, as it waits for a disk or is at work, is left to
+    /// the end of the process.
     pub fn stop(self) {
         drop(self.stop);
-        for thread in self.threads {
-            // A panic of a task is that task's; there is nothing else to tell.
-            let _ = thread.join();
+        let late = Instant::now() + self.last_words * 2;
+        let in_time = (0..self.threads.len()).all(|_| {
+            let left = late.saturating_duration_since(Instant::now());
+            self.ended.recv_timeout(left).is_ok()
+        });
+        if in_time {
+            for thread in self.threads {
+                // A panic of a task is that task's; there is nothing else to tell.
+                let _ = thread.join();
+            }
         }
     }
 }

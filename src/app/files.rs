@@ -34,7 +34,10 @@ fn needed(settings: &Settings) -> u64 {
     upstreams
         .fold(settings.server.max_connections as u64, u64::saturating_add)
         .saturating_add(OTHERS)
+        .saturating_add(OF_A_LANE.saturating_mul(settings.store.lanes.count() as u64))
 }
 
 /// Clients that are turned away (128), operators (64), the store, what is read and logged.
 const OTHERS: u64 = 256;
+/// What waits for its sockets (4), and its connections to the store.
+const OF_A_LANE: u64 = 16;

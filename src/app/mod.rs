@@ -76,9 +76,9 @@ pub fn run(configuration: Configuration) -> ExitCode {
             // A manager that was told of the drain must not hear of serving again.
             reloads.abort();
         };
-        app.run(stopped, hurry.cancelled()).await?;
+        let ended = app.run(stopped, hurry.cancelled()).await;
         threads.stop();
-        Ok(())
+        Ok(ended?)
     })
 }
 
@@ -339,7 +339,7 @@ impl App {
             Duration::ZERO
         };
         let limit = delay + server.drain_timeout;
-        notify::draining(limit + self.store_timeout * 2 + LAST_WORDS * 4);
+        notify::draining(limit + self.store_timeout * 2 + LAST_WORDS * 7);
         let drained = async {
             tokio::time::sleep(delay).await;
             self.stop.draining.cancel();

@@ -249,9 +249,8 @@ fn protocol(settings: &ServerSettings) -> Builder<Streams> {
     builder
 }
 
-/// Header lines of a request; hyper refuses more. Told another number it would fill a table of that many for each request.
-const MAX_HEADERS: usize = 100;
-/// Room for what a head holds beside names, values and target, so that our own measure decides.
-const SEPARATORS: usize = MAX_HEADERS * 32;
+/// Room for what a head holds beside names, values and target, so that our own measure decides; of header lines hyper takes 100, and with
+/// another number it would make a table of that many for each request.
+const SEPARATORS: usize = 256 * 32;
 /// hyper takes no smaller one.
 const MIN_BUFFER: usize = 8192;

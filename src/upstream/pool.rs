@@ -24,7 +24,7 @@ pub(super) struct Pool {
     max_connections: usize,
     idle_timeout: Duration,
     permits: Arc<Semaphore>,
-    /// Of each lane those that it opened; the back was used last. A lane takes another's only where it may open none of its own.
+    /// Of each lane those that it used; the back was used last. A lane takes another's only where it may open none of its own.
     idle: PerLane<Mutex<VecDeque<Connection>>>,
     /// How many are idle, on all lanes.
     idles: AtomicUsize,
@@ -58,11 +58,14 @@ impl Pool {
     /// Takes the idle connection that was used last, if `reuse` allows it, and says how long it was idle.
     pub(super) fn take(&self, reuse: Reuse) -> Option<(Connection, Duration)> {
         let mine = self.idle.mine();
-        self.take_of(mine, reuse).or_else(|| {
-            let others = self.idle.iter().filter(|lane| !std::ptr::eq(*lane, mine));
-            let mut others = others.take_while(|_| self.is_full());
-            others.find_map(|lane| self.take_of(lane, reuse))
-        })
+        let own = self.take_of(mine, reuse);
+        // Not for one that must not end in doubt: its bytes would leave from another thread, whenever that comes to it.
+        if own.is_some() || reuse == Reuse::OnlyYoung {
+            return own;
+        }
+        let others = self.idle.iter().filter(|lane| !std::ptr::eq(*lane, mine));
+        let mut others = others.take_while(|_| self.is_full());
+        others.find_map(|lane| self.take_of(lane, reuse))
     }
 
     fn take_of(
@@ -152,12 +155,11 @@ impl Pool {
         }
         let mut idle = lock(self.idle.mine());
         idle.push_back(connection);
-        if self.idles.fetch_add(1, Ordering::Relaxed) >= self.max_idle
-            && let Some(oldest) = idle.pop_front()
-        {
-            self.retire(&oldest);
-        }
+        let before = self.idles.fetch_add(1, Ordering::Relaxed);
         drop(idle);
+        if before >= self.max_idle {
+            self.retire_one();
+        }
         if !self.reaping.load(Ordering::Relaxed)
             && self.idles.load(Ordering::Relaxed) > 0
             && !self.reaping.swap(true, Ordering::Relaxed)
@@ -181,6 +183,14 @@ impl Pool {
             }
         }
         self.idles.load(Ordering::Relaxed) > 0
+    }
+
+    /// Gives up the oldest of the lane that has most: the others keep theirs.
+    fn retire_one(&self) {
+        let longest = self.idle.iter().max_by_key(|lane| lock(lane).len());
+        if let Some(oldest) = longest.and_then(|lane| lock(lane).pop_front()) {
+            self.retire(&oldest);
+        }
     }
 
     /// Gives up a connection that was taken out of the idle ones.

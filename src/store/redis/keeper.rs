@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::redis::{Cmd, cmd};
-use futures_util::future::select_all;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -238,25 +238,29 @@ impl Keeper {
         tokio::select! {
             biased;
             () = session.retired() => "a command found it broken".to_owned(),
-            why = first(session.express.iter().map(|line| self.attend(line, heartbeat, |sent, heard| self.note(sent, heard)))) => why,
-            why = first(session.front.iter().map(|line| self.attend(line, ping, |_, _| ()))) => why,
-            why = self.attend(&session.bulk, ping, |_, _| ()) => why,
+            why = self.attend(session.express.iter(), heartbeat, |sent, heard| self.note(sent, heard)) => why,
+            why = self.attend(session.front.iter(), ping, |_, _| ()) => why,
+            why = self.attend(std::iter::once(&session.bulk), ping, |_, _| ()) => why,
             why = self.inquire(session) => why,
             why = self.locator.moved(&session.target) => why,
         }
     }
 
-    /// Probes a connection, until it is of no more use; says why.
-    async fn attend(
+    /// Probes connections, until one of them is of no more use; says why. What is noted is the worst that was heard, when all of them were:
+    /// one that stands still keeps its own claims' heartbeats from arriving.
+    async fn attend<'a>(
         &self,
-        line: &Line,
+        lines: impl Iterator<Item = &'a Line> + Clone,
         probe: impl Fn() -> Arc<Cmd>,
         mut note: impl FnMut(Instant, &Heard),
     ) -> String {
         let mut silent = 0;
         loop {
             let sent = Instant::now();
-            let heard = self.listen(line, &probe()).await;
+            let probe = probe();
+            let heard = join_all(lines.clone().map(|line| self.listen(line, &probe))).await;
+            let heard = heard.into_iter().max_by_key(Heard::rank);
+            let heard = heard.unwrap_or(Heard::Yes);
             note(sent, &heard);
             match heard {
                 Heard::No(code) if code == "READONLY" => return REPLICA.to_owned(),
@@ -369,9 +373,18 @@ enum Heard {
     Broken(String),
 }
 
-/// What the first of them comes to.
-async fn first(attending: impl Iterator<Item = impl Future<Output = String>>) -> String {
-    select_all(attending.map(Box::pin)).await.0
+impl Heard {
+    /// How little it lets one hope.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Yes => 0,
+            Self::Elsewhere => 1,
+            Self::Slow => 2,
+            Self::Silence => 3,
+            Self::No(_) => 4,
+            Self::Broken(_) => 5,
+        }
+    }
 }
 
 fn heartbeat(key: &str) -> Cmd {
@@ -386,7 +399,7 @@ fn jitter(duration: Duration) -> Duration {
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// Least time given to make three connections and log in.
+/// Least time given to make the connections and log in.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Between two probes.
 const PROBE: Duration = Duration::from_millis(250);

@@ -1,7 +1,7 @@
 //! Records on a Redis server, or on a cluster of them.
 //!
 //! The path of an operation: [`Redis`] encodes the record, finds the server of its key (`servers`; of a cluster, `cluster`) and
-//! takes the `session::Session` that stands there; the session picks one of its three connections (`line`) and sends
+//! takes the `session::Session` that stands there; the session picks one of its connections (`line`) and sends
 //! `SET NX GET` or a `script`; `answer` reads what came. `keeper` makes and judges sessions in the background, with the server that
 //! the `locator` finds: the one of the URL, or the one that a `sentinel` names. `replicated` is for `wait_replicas`.
 //!

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::redis::{Cmd, Value, cmd};
+use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -68,13 +69,13 @@ impl Session {
         if facts.replica {
             return Err(Failure::NoConnection("the server is a replica".to_owned()));
         }
-        for line in front.iter().chain(express.iter()) {
-            // Behind one address may stand several servers.
-            if Facts::ask(line, patience).await?.identity != facts.identity {
-                return Err(Failure::NoConnection(
-                    "its address leads to several servers".to_owned(),
-                ));
-            }
+        let lines = front.iter().chain(express.iter());
+        let told = try_join_all(lines.map(|line| Facts::ask(line, patience))).await?;
+        // Behind one address may stand several servers.
+        if told.iter().any(|told| told.identity != facts.identity) {
+            return Err(Failure::NoConnection(
+                "its address leads to several servers".to_owned(),
+            ));
         }
         facts.snapshots = facts::ask_snapshots(&bulk, patience).await?;
         let modern = facts.modern();

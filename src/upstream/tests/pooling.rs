@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
 use super::*;
+use crate::lanes::Threads;
 
 async fn number(upstream: &Upstream, request: Request<wire::Body>, reuse: Reuse) -> String {
     text(upstream.send(request, reuse).await.unwrap()).await
@@ -18,6 +19,47 @@ async fn one_after_the_other_goes_over_one_connection() {
         let request = if turn % 2 == 0 { get() } else { post("x") };
         assert_eq!(number(&upstream, request, Reuse::Any).await, "0");
     }
+}
+
+#[tokio::test]
+async fn each_lane_keeps_its_own_connections_and_all_share_the_limits() {
+    let threads = Threads::start(2, Duration::from_secs(1)).unwrap();
+    let lanes = threads.lanes();
+    let on = |lane: usize, upstream: &Upstream, reuse| {
+        let upstream = upstream.clone();
+        let asked = async move { number(&upstream, post("x"), reuse).await };
+        let asked = lanes.runtime(lane).unwrap().spawn(asked);
+        async { asked.await.unwrap() }
+    };
+    let mut settings = settings("http", listen(numbering).await);
+    let upstream = Upstream::with_lanes(&settings, 2).unwrap();
+    for (lane, connection) in [(0, "0"), (1, "1"), (0, "0"), (1, "1")] {
+        assert_eq!(on(lane, &upstream, Reuse::Any).await, connection);
+    }
+    // Beyond the limit the other lane's is taken, but for one that must not end in doubt closed to make room.
+    settings.origin = format!("http://{}", listen(numbering).await)
+        .parse()
+        .unwrap();
+    settings.max_connections = 1;
+    let upstream = Upstream::with_lanes(&settings, 2).unwrap();
+    assert_eq!(on(0, &upstream, Reuse::Any).await, "0");
+    assert_eq!(on(1, &upstream, Reuse::Any).await, "0");
+    assert_eq!(on(0, &upstream, Reuse::OnlyYoung).await, "1");
+    assert_eq!(on(1, &upstream, Reuse::Any).await, "1");
+    // Of two that may be kept in all, no lane is left without its own.
+    settings.origin = format!("http://{}", listen(numbering).await)
+        .parse()
+        .unwrap();
+    (settings.max_connections, settings.max_idle) = (100, 2);
+    let upstream = Upstream::with_lanes(&settings, 2).unwrap();
+    let first = upstream.send(post("x"), Reuse::Any).await.unwrap();
+    assert_eq!(on(0, &upstream, Reuse::Any).await, "1");
+    assert_eq!(text(first).await, "0");
+    assert_eq!(on(1, &upstream, Reuse::Any).await, "2");
+    assert_eq!(on(1, &upstream, Reuse::Any).await, "2");
+    tokio::task::spawn_blocking(|| threads.stop())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
