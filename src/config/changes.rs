@@ -32,8 +32,8 @@ fn restart(before: &Configuration, now: &Configuration) -> Vec<Fault> {
         admin,
         store,
         log,
+        server,
         // Taken at once.
-        server: _,
         upstreams: _,
         routes: _,
         jwt: _,
@@ -56,6 +56,10 @@ fn restart(before: &Configuration, now: &Configuration) -> Vec<Fault> {
     faults.extend((*service != was.service).then(|| needs("", "service")));
     if address(admin) != address(&was.admin) {
         faults.push(needs("admin", "listen"));
+    }
+    // Who connects in the clear would meet TLS, or the other way round, on the same port and from one moment to the next.
+    if server.tls.is_some() != was.server.tls.is_some() {
+        faults.push(needs("server", "tls_cert"));
     }
     for (section, is_changed) in [
         (

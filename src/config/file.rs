@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Uri;
+use http::uri::Scheme;
 
 use super::defaults::{self, TIMEOUT_MAX, TIMEOUT_MIN};
 use super::kind::{Read, Value, boolean, duration, list, number, one_of, size, wrong};
@@ -144,11 +145,16 @@ pub(super) fn read_store(
         );
     }
     let tls = tls::client(table, "store", notes);
-    let in_the_clear = |url: &Location| matches!(url, Location::Redis(_)) && !url.is_tls();
-    if location.as_ref().is_some_and(in_the_clear) && !tls.are_none() {
+    let is_tls = location.as_ref().is_some_and(Location::is_tls);
+    if !is_tls && !tls.are_none() && table.sound(&["url"]) {
         table.fault(
             table.spot_of(&["ca_file", "cert_file", "key_file"]),
-            "expected a `url` of rediss: with it; over redis: nothing is encrypted, and nobody's certificate is looked at",
+            match location {
+                Some(Location::Redis(_)) => {
+                    "expected a `url` of rediss: with it; over redis: nothing is encrypted, and nobody's certificate is looked at"
+                }
+                _ => "expected a `url` of rediss: with it; other stores use no certificates",
+            },
         );
     }
     StoreSettings {
@@ -245,6 +251,13 @@ fn read_upstreams(
         ),
         tls: tls::client(table, "upstream_connections", notes),
     };
+    let is_tls = |origin: &Uri| origin.scheme() == Some(&Scheme::HTTPS);
+    if !connections.tls.are_none() && !origins.is_empty() && !origins.iter().any(is_tls) {
+        table.fault(
+            table.spot_of(&["ca_file", "cert_file", "key_file"]),
+            "expected an `upstream` of https: with it; over http: nothing is encrypted, and nobody's certificate is looked at",
+        );
+    }
     origins
         .into_iter()
         .map(|origin| UpstreamSettings {

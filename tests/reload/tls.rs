@@ -77,3 +77,26 @@ async fn an_authority_that_is_exchanged_in_its_file_is_trusted_from_the_next_rel
     proxy.reaches(APPLIED, 1.0).await;
     assert_eq!(proxy.send(&request).await.status, 201);
 }
+
+#[tokio::test]
+async fn tls_for_clients_neither_comes_nor_goes_by_a_reload() {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let upstream = Upstream::start().await;
+    let file = File::new("");
+    let (cert, key) = (
+        file.beside("server.pem", &certificate),
+        file.beside("server.key", &key.serialize_pem()),
+    );
+    let tls = format!("[server]\ntls_cert = {cert:?}\ntls_key = {key:?}\n");
+    let clear = configuration(&upstream, "");
+    file.write(&clear);
+    let proxy = Proxy::of_file(file.path()).await;
+    file.write(&configuration(&upstream, &tls));
+    let refused = reload(&proxy, "").await;
+    assert_eq!(refused.status, 409);
+    let told = "`server.tls_cert` is changed, which needs a restart";
+    assert!(refused.text().contains(told), "{refused:?}");
+    assert_eq!(proxy.send(&post("/orders", "k", "body")).await.status, 201);
+}

@@ -5,7 +5,7 @@ use idemproxy::config::{self, Overrides, Settings};
 use crate::authority::Authority;
 
 fn load(text: &str) -> Result<Settings, String> {
-    let text = format!("upstream = \"http://127.0.0.1:1\"\nservice = \"s\"\n{text}");
+    let text = format!("upstream = \"https://127.0.0.1:1\"\nservice = \"s\"\n{text}");
     config::from_toml("f.toml", &text, &Overrides::default()).map_err(|faults| faults.to_string())
 }
 
@@ -45,6 +45,16 @@ fn what_is_wrong_with_a_file_is_told_at_its_setting() {
     let told = load(&format!("[store]\nurl = \"redis://h\"\nca_file = \"{ca}\"")).unwrap_err();
     assert!(
         told.contains("expected a `url` of rediss: with it"),
+        "{told}"
+    );
+
+    let told = load(&format!("[store]\nurl = \"memory:\"\nca_file = \"{ca}\"")).unwrap_err();
+    assert!(told.contains("other stores use no certificates"), "{told}");
+    let text = format!("upstream = \"http://h\"\n[upstream_connections]\nca_file = \"{ca}\"");
+    let told = config::from_toml("f.toml", &text, &Overrides::default()).unwrap_err();
+    let told = told.to_string();
+    assert!(
+        told.contains("expected an `upstream` of https: with it"),
         "{told}"
     );
 
