@@ -21,14 +21,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::load::Path;
 use self::options::Options;
 use self::report::Row;
 use self::sample::Sample;
 use self::system::System;
-use crate::support::Upstream;
+use crate::support::{Upstream, told_to_end};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -98,17 +97,4 @@ async fn compare(options: &Options) -> Result<bool, String> {
     let rows: Vec<Row> = pairs.iter().zip(samples).map(row).collect();
     report::write(&rows, options).map_err(|error| error.to_string())?;
     Ok(rows.iter().all(Row::is_honest))
-}
-
-async fn told_to_end() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => terminated.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

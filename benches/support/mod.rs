@@ -6,10 +6,12 @@
 
 pub mod message;
 pub mod process;
+pub mod signals;
 pub mod upstream;
 pub mod wire;
 
 pub use message::Requests;
 pub use process::Process;
+pub use signals::told_to_end;
 pub use upstream::Upstream;
 pub use wire::Wire;

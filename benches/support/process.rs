@@ -1,6 +1,7 @@
 //! Programs that a bench starts.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -75,7 +76,7 @@ impl Process {
     /// What it said last, for an error.
     pub fn complaint(&self) -> String {
         let said = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = said.lines().rev().take(5).collect();
+        let lines: Vec<_> = said.lines().rev().take(12).collect();
         let last: Vec<_> = lines.into_iter().rev().collect();
         format!("it does not serve:\n{}", last.join("\n"))
     }
@@ -128,10 +129,14 @@ impl Drop for Process {
     }
 }
 
+/// One below those that the system gives out: a program under valgrind takes seconds before it listens.
 fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("the loopback interface has free ports")
+    loop {
+        let port = 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().expect("it is bound");
+        }
+    }
 }
 
 /// For how long a program may start; under valgrind it takes its time.
