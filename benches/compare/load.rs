@@ -11,7 +11,7 @@ use crate::support::{Requests, Wire};
 
 /// What a request goes through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Path {
+pub(crate) enum Path {
     /// It has no key.
     PassThrough,
     /// Its key is new: it is claimed, forwarded, and its answer kept.
@@ -21,27 +21,27 @@ pub enum Path {
 }
 
 /// Keep-alive connections, each of which sends a small POST when it has the answer to the one before, or when the next one is due.
-pub struct Load {
-    pub address: SocketAddr,
-    pub path: Path,
+pub(crate) struct Load {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: Path,
     /// Sets its keys apart from those of all others; up to 22 characters.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// What came of it.
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Requests that were answered with 201.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Those that were answered otherwise, or not at all.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// How long the answers took, microseconds; where they are asked at a rate, from when they were due.
-    pub latencies: Vec<u32>,
+    pub(crate) latencies: Vec<u32>,
 }
 
 impl Path {
     /// Its name in the table.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::PassThrough => "pass-through",
             Self::First => "first request",
@@ -50,7 +50,7 @@ impl Path {
     }
 
     /// How many requests the upstream sees of each.
-    pub const fn forwarded(self) -> f64 {
+    pub(crate) const fn forwarded(self) -> f64 {
         match self {
             Self::PassThrough | Self::First => 1.0,
             Self::Replay => 0.0,
@@ -60,7 +60,7 @@ impl Path {
 
 impl Load {
     /// Asks once, so that a replay has what it replays.
-    pub async fn once(&self) -> Result<(), String> {
+    pub(crate) async fn once(&self) -> Result<(), String> {
         let asked = async {
             Wire::connect(self.address)
                 .await?
@@ -76,7 +76,7 @@ impl Load {
     }
 
     /// Asks for so long.
-    pub async fn run(&self, duration: Duration, options: &Options) -> Tally {
+    pub(crate) async fn run(&self, duration: Duration, options: &Options) -> Tally {
         let start = Instant::now();
         let step = options
             .rate
@@ -108,7 +108,7 @@ impl Load {
 
 impl Tally {
     /// The latency under which this share of the answers came.
-    pub fn latency(&mut self, share: f64) -> f64 {
+    pub(crate) fn latency(&mut self, share: f64) -> f64 {
         self.latencies.sort_unstable();
         let at = (self.latencies.len() as f64 * share) as usize;
         self.latencies.get(at).copied().unwrap_or_default().into()

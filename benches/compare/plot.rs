@@ -6,7 +6,7 @@ use super::load::Path;
 use super::report::Row;
 
 /// An SVG of the processor time for each request, to be read on light and dark ground alike. The thin lines are the ranges.
-pub fn draw(rows: &[Row]) -> String {
+pub(crate) fn draw(rows: &[Row]) -> String {
     let most = rows.iter().map(|row| row.cpu().most).fold(1.0, f64::max);
     let scale = (WIDTH - BARS_FROM - FIGURES) / most;
     let height = TOP + LINE * rows.len() as f64 + 8.0;

@@ -11,9 +11,9 @@ use super::sample::Sample;
 use super::system::Kind;
 
 /// A line of the table.
-pub struct Row {
-    pub kind: Kind,
-    pub path: Path,
+pub(crate) struct Row {
+    pub(crate) kind: Kind,
+    pub(crate) path: Path,
     samples: Vec<Sample>,
     /// How many rounds were clean.
     clean: usize,
@@ -21,14 +21,14 @@ pub struct Row {
 
 /// Median and range.
 #[derive(Clone, Copy)]
-pub struct Spread {
-    pub least: f64,
-    pub median: f64,
-    pub most: f64,
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
 }
 
 /// Prints the table, and writes it, a plot of it, and all samples.
-pub fn write(rows: &[Row], options: &Options) -> io::Result<()> {
+pub(crate) fn write(rows: &[Row], options: &Options) -> io::Result<()> {
     let table = table(rows, options);
     print!("\n{table}");
     fs::create_dir_all(&options.out)?;
@@ -51,7 +51,7 @@ pub fn write(rows: &[Row], options: &Options) -> io::Result<()> {
 
 impl Row {
     /// A row of these rounds.
-    pub fn new(kind: Kind, path: Path, samples: Vec<Sample>) -> Self {
+    pub(crate) fn new(kind: Kind, path: Path, samples: Vec<Sample>) -> Self {
         let clean = samples.iter().filter(|sample| sample.clean).count();
         Self {
             kind,
@@ -62,12 +62,12 @@ impl Row {
     }
 
     /// Processor time for each request, microseconds.
-    pub fn cpu(&self) -> Spread {
+    pub(crate) fn cpu(&self) -> Spread {
         self.spread(|sample| sample.cpu)
     }
 
     /// Whether requests were forwarded as this path has it, and answered as they should be.
-    pub fn is_honest(&self) -> bool {
+    pub(crate) fn is_honest(&self) -> bool {
         let expected = self.path.forwarded();
         let honest = |sample: &Sample| {
             (sample.forwarded - expected).abs() < 0.02 && sample.failed * 1000 <= sample.answered

@@ -13,32 +13,32 @@ use crate::support::Upstream;
 
 /// What one round of a row came to.
 #[derive(Serialize)]
-pub struct Sample {
-    pub system: &'static str,
-    pub path: &'static str,
-    pub round: usize,
+pub(crate) struct Sample {
+    pub(crate) system: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) round: usize,
     /// Requests that were answered as they should be.
-    pub answered: u64,
-    pub failed: u64,
-    pub per_second: f64,
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+    pub(crate) per_second: f64,
     /// Processor time of the proxy's processes for each request, microseconds.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
     /// Requests that the upstream saw, for each that was answered.
-    pub forwarded: f64,
+    pub(crate) forwarded: f64,
     /// The most memory that the proxy had resident, MiB.
-    pub resident: f64,
+    pub(crate) resident: f64,
     /// Latencies, microseconds.
-    pub p50: f64,
-    pub p99: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
     /// Share of the machine that went to programs which are not of this bench.
-    pub foreign: f64,
+    pub(crate) foreign: f64,
     /// Whether that is little enough.
-    pub clean: bool,
+    pub(crate) clean: bool,
 }
 
 impl Sample {
     /// Measures a row, after half a second for warming up.
-    pub async fn take(
+    pub(crate) async fn take(
         system: &System,
         path: Path,
         round: usize,

@@ -1,6 +1,5 @@
 //! The proxies that are compared, each set up to do the same: pass requests on over kept connections, without an access log.
 
-use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
@@ -11,11 +10,12 @@ use clap::ValueEnum;
 
 use super::load::Path;
 use super::options::Options;
-use crate::support::Process;
+use crate::support::installed::search_path;
+use crate::support::{Process, is_installed};
 
 /// What can be compared.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// nginx, passing on.
     Nginx,
     /// haproxy, passing on.
@@ -29,8 +29,8 @@ pub enum Kind {
 }
 
 /// One that runs.
-pub struct System {
-    pub kind: Kind,
+pub(crate) struct System {
+    pub(crate) kind: Kind,
     proxy: Process,
     /// Ended after the proxy.
     _redis: Option<Process>,
@@ -38,7 +38,7 @@ pub struct System {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Nginx,
         Self::Haproxy,
         Self::Memory,
@@ -47,7 +47,7 @@ impl Kind {
     ];
 
     /// Its name in the table.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
@@ -58,12 +58,12 @@ impl Kind {
     }
 
     /// Whether it is idemproxy.
-    pub const fn is_ours(self) -> bool {
+    pub(crate) const fn is_ours(self) -> bool {
         !matches!(self, Self::Nginx | Self::Haproxy)
     }
 
     /// What it is measured with. Passing through is the same with every store of ours: it is measured with `own` alone.
-    pub fn paths(self, own: Option<Self>) -> &'static [Path] {
+    pub(crate) fn paths(self, own: Option<Self>) -> &'static [Path] {
         match self.is_ours() {
             false => &[Path::PassThrough],
             true if own == Some(self) => &[Path::PassThrough, Path::First, Path::Replay],
@@ -72,7 +72,7 @@ impl Kind {
     }
 
     /// The program that it needs and that is not installed.
-    pub fn missing(self) -> Option<&'static str> {
+    pub(crate) fn missing(self) -> Option<&'static str> {
         let program = match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
@@ -85,7 +85,7 @@ impl Kind {
 
 impl System {
     /// Starts it in a directory of its own below `directory`.
-    pub async fn start(
+    pub(crate) async fn start(
         kind: Kind,
         directory: &FilePath,
         upstream: SocketAddr,
@@ -141,12 +141,12 @@ impl System {
     }
 
     /// The proxy itself.
-    pub fn proxy(&self) -> &Process {
+    pub(crate) fn proxy(&self) -> &Process {
         &self.proxy
     }
 
     /// Processes that work for it, and are not counted.
-    pub fn helper(&self) -> Option<&Process> {
+    pub(crate) fn helper(&self) -> Option<&Process> {
         self._redis.as_ref()
     }
 }
@@ -154,7 +154,6 @@ impl System {
 fn command<const N: usize>(program: &str, arguments: [&OsStr; N]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
-    // Debian has them in directories for administrators.
     command.env("PATH", search_path());
     command
 }
@@ -230,16 +229,5 @@ frontend clients
 backend api
     server api {upstream} pool-max-conn 1024
 "
-    )
-}
-
-fn is_installed(program: &str) -> bool {
-    env::split_paths(&search_path()).any(|directory| directory.join(program).is_file())
-}
-
-fn search_path() -> String {
-    format!(
-        "{}:/usr/sbin:/usr/local/sbin",
-        env::var("PATH").unwrap_or_default()
     )
 }

@@ -3,17 +3,17 @@
 use std::fs;
 
 /// Processor time that all processes of a group used, microseconds.
-pub fn group(id: u32) -> f64 {
+pub(crate) fn group(id: u32) -> f64 {
     ticks(&members(id)) * TICK
 }
 
 /// Processor time that this process used, microseconds.
-pub fn own() -> f64 {
+pub(crate) fn own() -> f64 {
     ticks(&[std::process::id()]) * TICK
 }
 
 /// Processor time of the whole machine, microseconds: what was used, and what there was.
-pub fn machine() -> (f64, f64) {
+pub(crate) fn machine() -> (f64, f64) {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat.lines().next().unwrap_or_default();
     let fields: Vec<f64> = line
@@ -28,7 +28,7 @@ pub fn machine() -> (f64, f64) {
 }
 
 /// The most memory that the processes of a group had resident since [`forget_peak`], MiB. Pages that they share count for each.
-pub fn peak(id: u32) -> f64 {
+pub(crate) fn peak(id: u32) -> f64 {
     let peak = |id: &u32| {
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status
@@ -40,7 +40,7 @@ pub fn peak(id: u32) -> f64 {
 }
 
 /// Begins the peak anew.
-pub fn forget_peak(id: u32) {
+pub(crate) fn forget_peak(id: u32) {
     for id in members(id) {
         // Where this is not allowed, it is the peak since the start.
         let _ = fs::write(format!("/proc/{id}/clear_refs"), "5");

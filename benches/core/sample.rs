@@ -9,7 +9,7 @@ use idemproxy::idempotency::{
 };
 
 /// The durations of a policy.
-pub const TERMS: Terms = Terms {
+pub(crate) const TERMS: Terms = Terms {
     lease: Duration::from_secs(30),
     retention: Duration::from_secs(24 * 3600),
     failed_retention: Duration::from_secs(24 * 3600),
@@ -17,7 +17,7 @@ pub const TERMS: Terms = Terms {
 };
 
 /// A request under a token of this number.
-pub fn attempt(token: u8) -> Attempt {
+pub(crate) fn attempt(token: u8) -> Attempt {
     let mut fingerprint = Fingerprint::default();
     fingerprint.add("method", b"POST");
     fingerprint.add("path", b"/payments");
@@ -42,7 +42,7 @@ pub fn attempt(token: u8) -> Attempt {
 }
 
 /// What the first of those leaves, its answer's body of this size.
-pub fn completed(size: usize) -> Record {
+pub(crate) fn completed(size: usize) -> Record {
     let outcome = Outcome::Completed {
         status: 201,
         response: Some(response(size)),
@@ -51,7 +51,7 @@ pub fn completed(size: usize) -> Record {
 }
 
 /// An answer with a body of this size.
-pub fn response(size: usize) -> StoredResponse {
+pub(crate) fn response(size: usize) -> StoredResponse {
     let field = |name: &'static str, value: &'static str| {
         (
             Bytes::from_static(name.as_bytes()),
@@ -72,13 +72,13 @@ pub fn response(size: usize) -> StoredResponse {
 }
 
 /// A JSON text of about this size.
-pub fn json(size: usize) -> Vec<u8> {
+pub(crate) fn json(size: usize) -> Vec<u8> {
     let item = r#"{"sku":"A-1042","count":3,"price":19.99,"note":"ü, as it comes"}"#;
     let items = vec![item; (size / (item.len() + 1)).max(1)];
     format!(r#"{{"items":[{}]}}"#, items.join(",")).into_bytes()
 }
 
 /// A record's name.
-pub const fn id() -> RecordId {
+pub(crate) const fn id() -> RecordId {
     RecordId::from_bytes([9; 16])
 }

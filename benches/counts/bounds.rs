@@ -7,15 +7,15 @@ use serde::Deserialize;
 
 /// What stands in `bounds.toml`.
 #[derive(Deserialize)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// How far above its figure a count may be, as a share of it.
     slack: f64,
-    /// The figures by the name of their case.
-    instructions: BTreeMap<String, u64>,
+    /// The figures by profile, and by the name of their case.
+    instructions: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// What a count is beside its figure.
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Within the bound, by this share of the figure above or below it.
     Held(f64),
     /// So far below that the bound guards nothing any more.
@@ -28,13 +28,14 @@ pub enum Verdict {
 
 impl Bounds {
     /// Reads them as they stood when this was built.
-    pub fn read() -> Result<Self, String> {
+    pub(crate) fn read() -> Result<Self, String> {
         toml::from_str(include_str!("bounds.toml")).map_err(|error| error.to_string())
     }
 
-    /// Judges a count.
-    pub fn verdict(&self, case: &str, counted: u64) -> Verdict {
-        let Some(&figure) = self.instructions.get(case) else {
+    /// Judges a count of a program that was built with this profile.
+    pub(crate) fn verdict(&self, profile: &str, case: &str, counted: u64) -> Verdict {
+        let figures = self.instructions.get(profile);
+        let Some(&figure) = figures.and_then(|figures| figures.get(case)) else {
             return Verdict::Unbound;
         };
         let by = counted as f64 / figure as f64 - 1.0;
@@ -51,7 +52,7 @@ impl Bounds {
 
 impl Verdict {
     /// Whether it is no reason to fail.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         matches!(self, Self::Held(_) | Self::Lower(_))
     }
 }
@@ -70,7 +71,7 @@ impl fmt::Display for Verdict {
 }
 
 /// What to do when a bound is broken.
-pub const ADVICE: &str = "
-A request takes more instructions than benches/counts/bounds.toml allows. `callgrind_annotate` tells where they go, as
-docs/benchmarks.md shows. If they are worth it, or a newer compiler makes them, put the lines above into bounds.toml,
+pub(crate) const ADVICE: &str = "
+A request takes more instructions than benches/counts/bounds.toml allows. `callgrind_annotate` on the files in
+target/tmp/counts tells where they go. If they are worth it, or a newer compiler makes them, put the lines above into bounds.toml,
 and say in the commit what they are for.";

@@ -7,18 +7,38 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{Process, Requests, Upstream, Wire};
+use crate::support::{Process, Requests, Upstream, Wire, is_installed};
 
 /// One kind of request.
-pub struct Case {
+pub(crate) struct Case {
     /// Its name in `bounds.toml`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     store: Store,
     keys: Keys,
 }
 
-/// Counts the instructions of `program` for one request of a case, the mean of so many.
-pub async fn count(program: &Path, case: &Case, requests: u32) -> Result<u64, String> {
+impl Case {
+    /// The program that it needs and that is not installed.
+    pub(crate) fn missing(&self) -> Option<&'static str> {
+        let needed: &[&str] = match self.store {
+            Store::Memory => &["valgrind"],
+            Store::Redis => &["valgrind", "redis-server"],
+        };
+        needed
+            .iter()
+            .copied()
+            .find(|program| !is_installed(program))
+    }
+}
+
+/// Counts the instructions of `program` for one request of a case, the mean of so many. What callgrind wrote of them is put into
+/// the directory `out`.
+pub(crate) async fn count(
+    program: &Path,
+    case: &Case,
+    requests: u32,
+    out: &Path,
+) -> Result<u64, String> {
     let directory = TempDir::new().map_err(|error| error.to_string())?;
     let upstream = Upstream::start().map_err(|error| error.to_string())?;
     let redis = match case.store {
@@ -65,8 +85,13 @@ pub async fn count(program: &Path, case: &Case, requests: u32) -> Result<u64, St
         ));
     }
     // A dump begins the counts anew, so the second one has those requests alone.
-    let second = fs::read_to_string(counts.with_extension("2"));
-    let total = second.ok().as_deref().and_then(total);
+    let dump = counts.with_extension("2");
+    let keep = || {
+        fs::create_dir_all(out)?;
+        fs::copy(&dump, out.join(case.name).with_extension("callgrind"))
+    };
+    keep().map_err(|error| error.to_string())?;
+    let total = fs::read_to_string(&dump).ok().as_deref().and_then(total);
     let total = total.ok_or("callgrind wrote no counts")?;
     Ok(total / u64::from(requests))
 }
@@ -155,7 +180,7 @@ fn first_processor() -> io::Result<String> {
 }
 
 /// All that are counted.
-pub const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 5] = [
     case("pass-through", Store::Memory, Keys::None),
     case("first-memory", Store::Memory, Keys::New),
     case("replay-memory", Store::Memory, Keys::One),

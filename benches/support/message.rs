@@ -1,7 +1,7 @@
 //! What is asked, byte for byte.
 
 /// Makes the requests: small POSTs, all of one length but for the key.
-pub struct Requests {
+pub(crate) struct Requests {
     bytes: Vec<u8>,
     /// Where the key ends, which is where a new one has its number.
     key_end: Option<usize>,
@@ -9,17 +9,17 @@ pub struct Requests {
 
 impl Requests {
     /// Without a key: what passes through.
-    pub fn without_key() -> Self {
+    pub(crate) fn without_key() -> Self {
         Self::new("")
     }
 
     /// With this key.
-    pub fn with_key(key: &str) -> Self {
+    pub(crate) fn with_key(key: &str) -> Self {
         Self::new(&format!("Idempotency-Key: {key}\r\n"))
     }
 
     /// With a key of 40 characters which is new each time, where `name`, of up to 28 characters, is used once.
-    pub fn with_new_keys(name: &str) -> Self {
+    pub(crate) fn with_new_keys(name: &str) -> Self {
         let field = format!("Idempotency-Key: {name:-<28}{:0DIGITS$}", 0);
         let mut requests = Self::new(&format!("{field}\r\n"));
         requests.key_end = Some(START.len() + field.len());
@@ -27,7 +27,7 @@ impl Requests {
     }
 
     /// The next one.
-    pub fn next(&mut self) -> &[u8] {
+    pub(crate) fn next(&mut self) -> &[u8] {
         if let Some(end) = self.key_end {
             let digits = self.bytes[end - DIGITS..end].iter_mut().rev();
             for digit in digits {

@@ -4,14 +4,16 @@
 // Each bench uses its part of it.
 #![allow(dead_code)]
 
-pub mod message;
-pub mod process;
-pub mod signals;
-pub mod upstream;
-pub mod wire;
+pub(crate) mod installed;
+pub(crate) mod message;
+pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod upstream;
+pub(crate) mod wire;
 
-pub use message::Requests;
-pub use process::Process;
-pub use signals::told_to_end;
-pub use upstream::Upstream;
-pub use wire::Wire;
+pub(crate) use installed::is_installed;
+pub(crate) use message::Requests;
+pub(crate) use process::Process;
+pub(crate) use signals::told_to_end;
+pub(crate) use upstream::Upstream;
+pub(crate) use wire::Wire;

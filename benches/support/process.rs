@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::{Requests, Wire};
 
 /// A program that listens on 127.0.0.1, in a process group of its own, which is ended when this is dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     address: SocketAddr,
     log: PathBuf,
@@ -26,7 +26,7 @@ impl Process {
     /// Starts what `command` makes of a free port, and waits until it listens there. What it says is in `log`.
     ///
     /// Nobody keeps the port free meanwhile: where it was taken, another one is tried.
-    pub async fn start(
+    pub(crate) async fn start(
         log: &Path,
         command: impl Fn(SocketAddr) -> io::Result<Command>,
     ) -> Result<Self, String> {
@@ -41,7 +41,7 @@ impl Process {
     }
 
     /// Starts idemproxy, and waits until it takes keys.
-    pub async fn idemproxy(
+    pub(crate) async fn idemproxy(
         log: &Path,
         command: impl Fn(SocketAddr) -> io::Result<Command>,
     ) -> Result<Self, String> {
@@ -64,17 +64,17 @@ impl Process {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its process id, which is its group's.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// What it said last, for an error.
-    pub fn complaint(&self) -> String {
+    pub(crate) fn complaint(&self) -> String {
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = said.lines().rev().take(12).collect();
         let last: Vec<_> = lines.into_iter().rev().collect();

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Waits until this process is told to end. Whoever waits then drops what it started.
-pub async fn told_to_end() {
+pub(crate) async fn told_to_end() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut terminated) => terminated.recv().await,

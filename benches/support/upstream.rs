@@ -11,14 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Wire;
 
 /// Answers each request with the same 201 of some 400 bytes, on a thread of its own, and counts them.
-pub struct Upstream {
+pub(crate) struct Upstream {
     address: SocketAddr,
     asked: Arc<AtomicU64>,
 }
 
 impl Upstream {
     /// Listens on 127.0.0.1, until the bench ends.
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -39,12 +39,12 @@ impl Upstream {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// How many requests it was asked.
-    pub fn asked(&self) -> u64 {
+    pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Sends and receives whole messages; one that is received has its length in its head.
-pub struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// How much of the buffer was the message before.
@@ -16,12 +16,12 @@ pub struct Wire {
 
 impl Wire {
     /// Connects.
-    pub async fn connect(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
         Self::new(TcpStream::connect(address).await?)
     }
 
     /// On a connection that was accepted.
-    pub fn new(stream: TcpStream) -> Result<Self> {
+    pub(crate) fn new(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -31,12 +31,12 @@ impl Wire {
     }
 
     /// Sends all of it.
-    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
+    pub(crate) async fn send(&mut self, message: &[u8]) -> Result<()> {
         self.stream.write_all(message).await
     }
 
     /// Receives the next message whole, and shows its head; nothing where the other side has closed between two.
-    pub async fn receive(&mut self) -> Result<Option<&[u8]>> {
+    pub(crate) async fn receive(&mut self) -> Result<Option<&[u8]>> {
         self.buffer.drain(..self.done);
         self.done = 0;
         let head = loop {
@@ -61,7 +61,7 @@ impl Wire {
     }
 
     /// Sends a request and receives the whole answer; its status.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<u16> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<u16> {
         self.send(request).await?;
         let head = self.receive().await?.ok_or(ErrorKind::UnexpectedEof)?;
         let status = head.get(9..12).and_then(|three| text(three).parse().ok());
