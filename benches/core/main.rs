@@ -100,13 +100,16 @@ fn decision(bencher: Bencher, state: State) {
 fn settlement(bencher: Bencher, size: usize) {
     let claim = attempt(1).claim();
     let response = response(size);
-    bencher.counter(ItemsCount::new(1_u32)).bench(|| {
-        let outcome = Outcome::Completed {
-            status: 201,
-            response: Some(response.clone()),
-        };
-        settle(black_box(&claim), TERMS, outcome, None, UnixMillis(2))
-    });
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .with_inputs(|| (claim.clone(), response.clone()))
+        .bench_values(|(claim, response)| {
+            let outcome = Outcome::Completed {
+                status: 201,
+                response: Some(response),
+            };
+            settle(black_box(claim), TERMS, outcome, None, UnixMillis(2))
+        });
 }
 
 /// What a store asks of the record that stands before it writes a settlement.

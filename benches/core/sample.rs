@@ -32,9 +32,9 @@ pub(crate) fn attempt(token: u8) -> Attempt {
         named: true,
         verified: Verified::Untold,
         origin: Origin {
-            route: "/payments".to_owned(),
-            method: "POST".to_owned(),
-            path: "/payments".to_owned(),
+            route: "/payments".into(),
+            method: "POST".into(),
+            path: "/payments".into(),
             key: [3; 16],
         },
         trace: None,
@@ -47,7 +47,7 @@ pub(crate) fn completed(size: usize) -> Record {
         status: 201,
         response: Some(response(size)),
     };
-    settle(&attempt(1).claim(), TERMS, outcome, None, UnixMillis(2))
+    settle(attempt(1).claim(), TERMS, outcome, None, UnixMillis(2))
 }
 
 /// An answer with a body of this size.
