@@ -1,0 +1,19 @@
+//! What the benches share: an upstream, the other end of a connection, and the programs that they start.
+//!
+//! Linux alone: what a process costs is read from `/proc`.
+// Each bench uses its part of it.
+#![allow(dead_code)]
+
+pub(crate) mod installed;
+pub(crate) mod message;
+pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod upstream;
+pub(crate) mod wire;
+
+pub(crate) use installed::is_installed;
+pub(crate) use message::Requests;
+pub(crate) use process::Process;
+pub(crate) use signals::told_to_end;
+pub(crate) use upstream::Upstream;
+pub(crate) use wire::Wire;
