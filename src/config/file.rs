@@ -145,17 +145,16 @@ pub(super) fn read_store(
         );
     }
     let tls = tls::client(table, "store", notes);
-    let is_tls = location.as_ref().is_some_and(Location::is_tls);
-    if !is_tls && !tls.are_none() && table.sound(&["url"]) {
-        table.fault(
-            table.spot_of(&["ca_file", "cert_file", "key_file"]),
-            match location {
-                Some(Location::Redis(_)) => {
-                    "expected a `url` of rediss: with it; over redis: nothing is encrypted, and nobody's certificate is looked at"
-                }
-                _ => "expected a `url` of rediss: with it; other stores use no certificates",
-            },
-        );
+    match &location {
+        Some(url) if url.is_tls() || tls.are_none() => {}
+        Some(Location::Redis(_)) => {
+            table.fault(
+                table.spot_of(&["ca_file", "cert_file", "key_file"]),
+                "expected a `url` of rediss: with it; over redis: nothing is encrypted, and nobody's certificate is looked at",
+            );
+        }
+        Some(_) => notes.push(unused("store", "the store is not on a server")),
+        None => {}
     }
     StoreSettings {
         location: location.unwrap_or(Location::Embedded(PathBuf::from(defaults::STORE_DIR))),
@@ -253,10 +252,7 @@ fn read_upstreams(
     };
     let is_tls = |origin: &Uri| origin.scheme() == Some(&Scheme::HTTPS);
     if !connections.tls.are_none() && !origins.is_empty() && !origins.iter().any(is_tls) {
-        table.fault(
-            table.spot_of(&["ca_file", "cert_file", "key_file"]),
-            "expected an `upstream` of https: with it; over http: nothing is encrypted, and nobody's certificate is looked at",
-        );
+        notes.push(unused("upstream_connections", "no upstream is https:"));
     }
     origins
         .into_iter()
@@ -265,6 +261,11 @@ fn read_upstreams(
             ..connections.clone()
         })
         .collect()
+}
+
+/// What is told of certificates that are configured in vain.
+fn unused(section: &str, why: &str) -> String {
+    format!("{section}: its ca_file, cert_file and key_file are of no use, since {why}")
 }
 
 fn read_log(root: &Reader<'_>, over: &Overrides) -> LogSettings {
