@@ -60,8 +60,7 @@ impl Operation {
         let policy = self.policy.clone();
         let (tell, told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
-        // Boxed here, since a task moves what it is given several times. Polled by its client's side instead it would cost no task, but then
-        // all of the connection is polled at each of its steps, which costs more.
+        // Boxed here, since a task moves what it is given several times.
         let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
         proxy.tasks.spawn(work.in_current_span());
         let mut patience = pin!(progress.stalled_for(client_timeout));
