@@ -85,9 +85,13 @@ fn digest_of(value: &[u8]) -> Digest {
 }
 
 fn hashed(value: &[u8]) -> Digest {
-    let mut hasher = PartHasher::new();
-    hasher.update(value);
+    let mut hasher = part_hasher();
+    hasher.piece(value);
     hasher.finish()
+}
+
+fn part_hasher() -> Hasher {
+    Hasher::new("fingerprint part")
 }
 
 impl FromIterator<Part> for Fingerprint {
@@ -105,13 +109,13 @@ impl IntoIterator for Fingerprint {
     }
 }
 
-/// Hashes a part that comes in pieces, a body for one.
-pub struct PartHasher(Hasher);
+/// Hashes a part that comes in pieces, a body for one. It is large, so that it is kept aside from what is moved.
+pub struct PartHasher(Box<Hasher>);
 
 impl PartHasher {
     /// Nothing hashed yet.
     pub fn new() -> Self {
-        Self(Hasher::new("fingerprint part"))
+        Self(Box::new(part_hasher()))
     }
 
     /// Takes the next piece.
