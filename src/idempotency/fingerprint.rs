@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use super::digest::{Digest, Hasher};
+use super::digest::{Digest, Hasher, Pieces};
 use super::json_body::shown;
 use crate::fault::{Seeded, seeded};
 
@@ -27,7 +27,7 @@ pub struct Part {
 impl Fingerprint {
     /// Adds a part of which all bytes are at hand.
     pub fn add(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
-        self.add_digest(name, digest_of(value));
+        self.add_digest(name, Self::digest(value));
     }
 
     /// Adds a part that is a list: where one value ends and the next begins matters.
@@ -41,6 +41,16 @@ impl Fingerprint {
             hasher.part(value);
         }
         self.add_digest(name, hasher.finish());
+    }
+
+    /// The hash of a part of which all bytes are at hand. What most requests have in common is hashed once for all of them.
+    pub fn digest(value: &[u8]) -> Digest {
+        static COMMON: LazyLock<[(&[u8], Digest); 5]> = LazyLock::new(|| {
+            let values: [&[u8]; 5] = [b"", b"POST", b"PUT", b"PATCH", b"DELETE"];
+            values.map(|value| (value, hashed(value)))
+        });
+        let known = COMMON.iter().find(|(common, _)| *common == value);
+        known.map_or_else(|| hashed(value), |(_, digest)| *digest)
     }
 
     /// Adds a part that was hashed on its way.
@@ -74,24 +84,10 @@ impl Fingerprint {
     }
 }
 
-/// The hash of one value. What most requests have in common is hashed once for all of them.
-fn digest_of(value: &[u8]) -> Digest {
-    static COMMON: LazyLock<[(&[u8], Digest); 5]> = LazyLock::new(|| {
-        let values: [&[u8]; 5] = [b"", b"POST", b"PUT", b"PATCH", b"DELETE"];
-        values.map(|value| (value, hashed(value)))
-    });
-    let known = COMMON.iter().find(|(common, _)| *common == value);
-    known.map_or_else(|| hashed(value), |(_, digest)| *digest)
-}
-
 fn hashed(value: &[u8]) -> Digest {
-    let mut hasher = part_hasher();
-    hasher.piece(value);
-    hasher.finish()
-}
-
-fn part_hasher() -> Hasher {
-    Hasher::new("fingerprint part")
+    let mut pieces = Pieces::new(PART);
+    pieces.add(value);
+    pieces.finish()
 }
 
 impl FromIterator<Part> for Fingerprint {
@@ -109,18 +105,18 @@ impl IntoIterator for Fingerprint {
     }
 }
 
-/// Hashes a part that comes in pieces, a body for one. It is large, so that it is kept aside from what is moved.
-pub struct PartHasher(Box<Hasher>);
+/// Hashes a part that comes in pieces. It is put aside, as it is two kilobytes large.
+pub struct PartHasher(Box<Pieces>);
 
 impl PartHasher {
     /// Nothing hashed yet.
     pub fn new() -> Self {
-        Self(Box::new(part_hasher()))
+        Self(Box::new(Pieces::new(PART)))
     }
 
     /// Takes the next piece.
     pub fn update(&mut self, piece: &[u8]) {
-        self.0.piece(piece);
+        self.0.add(piece);
     }
 
     /// The hash of all pieces.
@@ -134,6 +130,8 @@ impl Default for PartHasher {
         Self::new()
     }
 }
+
+const PART: &str = "fingerprint part";
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +159,7 @@ mod tests {
     fn what_is_known_beforehand_hashes_as_all_else() {
         for value in ["", "POST", "PUT", "PATCH", "DELETE", "POS"] {
             assert_eq!(
-                digest_of(value.as_bytes()),
+                Fingerprint::digest(value.as_bytes()),
                 hashed(value.as_bytes()),
                 "{value}"
             );

@@ -14,7 +14,7 @@ use super::limits::Buffered;
 use super::policy::{FingerprintPart, Policy};
 use super::upload::{Progress, Stage, Upload};
 use crate::idempotency::digest::Digest;
-use crate::idempotency::{Fingerprint, PartHasher, Secret};
+use crate::idempotency::{Fingerprint, Secret};
 use crate::telemetry::Limit;
 use crate::wire::{Body, Code, Problem};
 
@@ -142,11 +142,7 @@ pub(super) fn fingerprint_of_whole(
     secret: &Secret,
     body: &[u8],
 ) -> Fingerprint {
-    let digest = hashes_body(policy).then(|| {
-        let mut hasher = PartHasher::new();
-        hasher.update(body);
-        hasher.finish()
-    });
+    let digest = hashes_body(policy).then(|| Fingerprint::digest(body));
     let mut fingerprint = parts(request, policy, digest);
     if policy.fingerprint.contains(&FingerprintPart::JsonBody) {
         policy.json_body.add(body, &mut fingerprint);
