@@ -68,9 +68,9 @@ impl PartialEq for Lanes {
 
 impl Eq for Lanes {}
 
-/// One of a thing for each lane.
-#[derive(Clone, Debug)]
-pub struct PerLane<T>(Box<[T]>);
+/// One of a thing for each lane. A copy shares them.
+#[derive(Debug)]
+pub struct PerLane<T>(Arc<[T]>);
 
 impl<T> PerLane<T> {
     /// One for each of so many.
@@ -92,6 +92,12 @@ impl<T> PerLane<T> {
     /// One made of each.
     pub fn map<U>(&self, make: impl FnMut(&T) -> U) -> PerLane<U> {
         PerLane(self.0.iter().map(make).collect())
+    }
+}
+
+impl<T> Clone for PerLane<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -178,7 +184,7 @@ mod tests {
         let names = lanes.each(make).await.unwrap();
         let names: Vec<_> = names.iter().flatten().collect();
         assert_eq!(names, ["lane-0", "lane-1", "lane-2"]);
-        let numbers = Arc::new(PerLane::new(lanes.count(), |lane| lane));
+        let numbers = PerLane::new(lanes.count(), |lane| lane);
         for lane in 0..3 {
             let numbers = numbers.clone();
             let mine = lanes

@@ -70,7 +70,7 @@ pub async fn serve_on<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let open: Open = Arc::new(PerLane::new(lanes.count(), |_| AtomicUsize::new(0)));
+    let open: Open = PerLane::new(lanes.count(), |_| AtomicUsize::new(0));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let mut connections =
         Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
@@ -144,7 +144,7 @@ async fn refuse(socket: TcpStream, voice: Arc<Voice>, _refusal: OwnedSemaphorePe
 }
 
 /// How many connections each lane has.
-type Open = Arc<PerLane<AtomicUsize>>;
+type Open = PerLane<AtomicUsize>;
 
 fn total(open: &Open) -> usize {
     open.iter().map(|lane| lane.load(Ordering::Acquire)).sum()
