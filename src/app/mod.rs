@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Reload};
 use crate::config::{Configuration, LayerSettings, LogSettings, Settings};
-use crate::downstream::{SharedSettings, Shutdown, serve_on};
+use crate::downstream::{SharedSettings, Shutdown, serve};
 use crate::lanes::{Lanes, Threads};
 use crate::layer::IdempotencyLayer;
 use crate::proxy::{Idempotency, Setup, Stop};
@@ -300,7 +300,7 @@ impl App {
         let (server, metrics, draining) =
             (self.server.clone(), self.metrics.clone(), shutdown.clone());
         let mut clients = tokio::spawn(async move {
-            serve_on(
+            serve(
                 &self.lanes,
                 self.clients,
                 server,

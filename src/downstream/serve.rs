@@ -23,38 +23,11 @@ use crate::lanes::{Lanes, PerLane};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{BoxError, Code, Problem, Unaccepted, Voice};
 
-/// Answers every request that comes in at `listener` with `service`.
+/// Answers every request that comes in at `listener` with `service`, each connection on one of these lanes.
 ///
 /// Returns when `shutdown` has reached [`Phase::Draining`] and every connection is finished, or dropped at [`Phase::Closed`].
 /// Upgraded connections belong to the service: they are not waited for, and count as connections until they close.
 pub async fn serve<S, B>(
-    listener: TcpListener,
-    settings: SharedSettings,
-    service: S,
-    shutdown: Shutdown,
-    metrics: Arc<Metrics>,
-) where
-    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    serve_on(
-        &Lanes::default(),
-        listener,
-        settings,
-        service,
-        shutdown,
-        metrics,
-    )
-    .await;
-}
-
-/// The same, with each connection on one of these lanes.
-pub async fn serve_on<S, B>(
     lanes: &Lanes,
     listener: TcpListener,
     settings: SharedSettings,
