@@ -16,7 +16,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The lanes that there are. What runs on them is no part of what it is, so that all are equal.
+/// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes(Arc<[Handle]>);
 
@@ -59,14 +59,6 @@ impl Lanes {
         Ok(PerLane(all.into()))
     }
 }
-
-impl PartialEq for Lanes {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Lanes {}
 
 /// One of a thing for each lane. A copy shares them.
 #[derive(Debug)]
