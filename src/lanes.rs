@@ -16,7 +16,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The lanes that there are. What runs on them is no part of what it is, so that all are equal.
+/// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes(Arc<[Handle]>);
 
@@ -60,17 +60,9 @@ impl Lanes {
     }
 }
 
-impl PartialEq for Lanes {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Lanes {}
-
-/// One of a thing for each lane.
-#[derive(Clone, Debug)]
-pub struct PerLane<T>(Box<[T]>);
+/// One of a thing for each lane. A copy shares them.
+#[derive(Debug)]
+pub struct PerLane<T>(Arc<[T]>);
 
 impl<T> PerLane<T> {
     /// One for each of so many.
@@ -92,6 +84,12 @@ impl<T> PerLane<T> {
     /// One made of each.
     pub fn map<U>(&self, make: impl FnMut(&T) -> U) -> PerLane<U> {
         PerLane(self.0.iter().map(make).collect())
+    }
+}
+
+impl<T> Clone for PerLane<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -178,7 +176,7 @@ mod tests {
         let names = lanes.each(make).await.unwrap();
         let names: Vec<_> = names.iter().flatten().collect();
         assert_eq!(names, ["lane-0", "lane-1", "lane-2"]);
-        let numbers = Arc::new(PerLane::new(lanes.count(), |lane| lane));
+        let numbers = PerLane::new(lanes.count(), |lane| lane);
         for lane in 0..3 {
             let numbers = numbers.clone();
             let mine = lanes

@@ -27,24 +27,12 @@ use self::options::Options;
 use self::report::Row;
 use self::sample::Sample;
 use self::system::System;
-use crate::support::{Upstream, told_to_end};
+use crate::support::Upstream;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    // What is dropped here ends the programs that it started.
-    let ended = tokio::select! {
-        ended = compare(&options) => ended,
-        () = told_to_end() => Err("ended by a signal".to_owned()),
-    };
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run(compare(&options)).await
 }
 
 /// Measures and reports; whether every row is what it says.

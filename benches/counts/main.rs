@@ -16,7 +16,6 @@ use clap::Parser;
 
 use self::bounds::Bounds;
 use self::callgrind::{CASES, count};
-use crate::support::told_to_end;
 
 /// Counts the instructions of a request, and holds them to benches/counts/bounds.toml.
 #[derive(Parser)]
@@ -44,19 +43,7 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    // What is dropped here ends the programs that it started.
-    let ended = tokio::select! {
-        ended = held(&options) => ended,
-        () = told_to_end() => Err("ended by a signal".to_owned()),
-    };
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run(held(&options)).await
 }
 
 /// Whether every count is within its bound.

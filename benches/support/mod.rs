@@ -7,13 +7,13 @@
 pub(crate) mod installed;
 pub(crate) mod message;
 pub(crate) mod process;
-pub(crate) mod signals;
+pub(crate) mod run;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 
 pub(crate) use installed::is_installed;
 pub(crate) use message::Requests;
 pub(crate) use process::Process;
-pub(crate) use signals::told_to_end;
+pub(crate) use run::run;
 pub(crate) use upstream::Upstream;
 pub(crate) use wire::Wire;

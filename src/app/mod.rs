@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Reload};
 use crate::config::{Configuration, LayerSettings, LogSettings, Settings};
-use crate::downstream::{SharedSettings, Shutdown, serve_on};
+use crate::downstream::{SharedSettings, Shutdown, serve};
 use crate::lanes::{Lanes, Threads};
 use crate::layer::IdempotencyLayer;
 use crate::proxy::{Idempotency, Setup, Stop};
@@ -190,10 +190,9 @@ impl App {
         configuration: impl Into<Configuration>,
         lanes: Lanes,
     ) -> Result<Self, StartError> {
-        let mut configuration = configuration.into();
-        configuration.settings.store.lanes = lanes.clone();
+        let configuration = configuration.into();
         let settings = &configuration.settings;
-        files::make_room(settings);
+        files::make_room(settings, lanes.count());
         place::tell(&configuration);
         let upstreams = Upstreams::new(&settings.upstreams, None, lanes.count())?;
         let clients = listen(settings.listen)?;
@@ -220,7 +219,7 @@ impl App {
             }
             None => None,
         };
-        let store = Arc::new(AnyStore::begin(&settings.store).await?);
+        let store = Arc::new(AnyStore::begin(&settings.store, &lanes).await?);
         condition.opened(store.clone());
         premises.opened(store.clone());
         let (traces, export) = traces::start(&metrics);
@@ -245,6 +244,7 @@ impl App {
             known,
             premises,
             metrics.clone(),
+            lanes.count(),
         ));
         // Set once, by whoever made it.
         let _ = reload.set(Arc::new(reloader.clone()) as Arc<dyn Reload>);
@@ -300,7 +300,7 @@ impl App {
         let (server, metrics, draining) =
             (self.server.clone(), self.metrics.clone(), shutdown.clone());
         let mut clients = tokio::spawn(async move {
-            serve_on(
+            serve(
                 &self.lanes,
                 self.clients,
                 server,

@@ -72,6 +72,7 @@ impl Reloader {
         upstreams: Arc<ArcSwap<Upstreams>>,
         premises: Arc<Premises>,
         metrics: Arc<Metrics>,
+        lanes: usize,
     ) -> Self {
         metrics.configured(&configuration.hash());
         for route in routes(&configuration) {
@@ -83,7 +84,7 @@ impl Reloader {
             upstreams,
             premises,
             metrics,
-            lanes: configuration.settings.store.lanes.count(),
+            lanes,
             watch: AtomicBool::new(configuration.settings.reload.watch),
             tried: Mutex::new(configuration.content),
             running: Mutex::new(Running {

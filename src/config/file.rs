@@ -21,7 +21,6 @@ use super::{jwt, policy, routes, tls, voice, warnings};
 use crate::admin::OperatorToken;
 use crate::downstream::ServerSettings;
 use crate::idempotency::Secret;
-use crate::lanes::Lanes;
 use crate::proxy::Policy;
 use crate::store::{Codec, Keyring, Location, StoreSettings, Sync};
 use crate::telemetry::LogFormat;
@@ -178,7 +177,6 @@ pub(super) fn read_store(
             .map_or(Codec::clear(), Codec::sealing),
         secret: table.get_or("secret_file", secret, Secret::none()),
         tls,
-        lanes: Lanes::default(),
     }
 }
 

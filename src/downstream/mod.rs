@@ -24,6 +24,6 @@ mod streams;
 
 pub use body::{ClientBody, ClientBodyError};
 pub use sanity::{BadRequest, check, normalise};
-pub use serve::{serve, serve_on};
+pub use serve::serve;
 pub use settings::{ServerSettings, SharedSettings};
 pub use shutdown::{Phase, Shutdown};

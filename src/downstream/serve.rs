@@ -23,38 +23,11 @@ use crate::lanes::{Lanes, PerLane};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{BoxError, Code, Problem, Unaccepted, Voice};
 
-/// Answers every request that comes in at `listener` with `service`.
+/// Answers every request that comes in at `listener` with `service`, each connection on one of these lanes.
 ///
 /// Returns when `shutdown` has reached [`Phase::Draining`] and every connection is finished, or dropped at [`Phase::Closed`].
 /// Upgraded connections belong to the service: they are not waited for, and count as connections until they close.
 pub async fn serve<S, B>(
-    listener: TcpListener,
-    settings: SharedSettings,
-    service: S,
-    shutdown: Shutdown,
-    metrics: Arc<Metrics>,
-) where
-    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    serve_on(
-        &Lanes::default(),
-        listener,
-        settings,
-        service,
-        shutdown,
-        metrics,
-    )
-    .await;
-}
-
-/// The same, with each connection on one of these lanes.
-pub async fn serve_on<S, B>(
     lanes: &Lanes,
     listener: TcpListener,
     settings: SharedSettings,
@@ -70,7 +43,7 @@ pub async fn serve_on<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let open: Open = Arc::new(PerLane::new(lanes.count(), |_| AtomicUsize::new(0)));
+    let open: Open = PerLane::new(lanes.count(), |_| AtomicUsize::new(0));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let mut connections =
         Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
@@ -144,7 +117,7 @@ async fn refuse(socket: TcpStream, voice: Arc<Voice>, _refusal: OwnedSemaphorePe
 }
 
 /// How many connections each lane has.
-type Open = Arc<PerLane<AtomicUsize>>;
+type Open = PerLane<AtomicUsize>;
 
 fn total(open: &Open) -> usize {
     open.iter().map(|lane| lane.load(Ordering::Acquire)).sum()

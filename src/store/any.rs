@@ -7,6 +7,7 @@ use super::{
     StoreError, StoreSettings, Wanted, embedded,
 };
 use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
+use crate::lanes::Lanes;
 
 /// The store that the configuration names.
 pub enum AnyStore {
@@ -53,24 +54,24 @@ pub enum SetupError {
 }
 
 impl AnyStore {
-    /// Opens the store of these settings, as [`AnyStore::begin`] and [`AnyStore::checked`] do.
+    /// Opens the store of these settings, as [`AnyStore::begin`] and [`AnyStore::checked`] do, for one runtime alone.
     ///
     /// # Errors
     ///
     /// Why it cannot be used.
     pub async fn open(settings: &StoreSettings) -> Result<Self, SetupError> {
-        let store = Self::begin(settings).await?;
+        let store = Self::begin(settings, &Lanes::default()).await?;
         store.checked().await?;
         Ok(store)
     }
 
     /// Opens the store of these settings; one on another machine is only begun to be looked for, and operations say meanwhile that
-    /// it is away.
+    /// it is away. There each of the lanes gets connections of its own.
     ///
     /// # Errors
     ///
     /// Why it cannot be used.
-    pub async fn begin(settings: &StoreSettings) -> Result<Self, SetupError> {
+    pub async fn begin(settings: &StoreSettings, lanes: &Lanes) -> Result<Self, SetupError> {
         match &settings.location {
             Location::Memory => {
                 let codec = settings.codec.clone();
@@ -85,7 +86,7 @@ impl AnyStore {
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 }
             }
-            Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::begin(url, settings)?))),
+            Location::Redis(url) => Ok(Self::Redis(Box::new(Redis::begin(url, settings, lanes)?))),
         }
     }
 

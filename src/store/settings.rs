@@ -7,7 +7,6 @@ use super::embedded::FILE;
 use super::redis::record_key;
 use super::{Codec, Redis};
 use crate::idempotency::{RecordId, Secret};
-use crate::lanes::Lanes;
 use crate::tls::ClientFiles;
 
 /// Settings of the store.
@@ -33,8 +32,6 @@ pub struct StoreSettings {
     pub secret: Secret,
     /// Redis, where the URL asks for TLS (`rediss:…`): files for it.
     pub tls: ClientFiles,
-    /// Redis: the threads that get connections of their own.
-    pub lanes: Lanes,
 }
 
 impl StoreSettings {

@@ -3,6 +3,7 @@
 
 mod activity;
 mod event;
+mod labels;
 mod logs;
 mod metrics;
 mod plain;
@@ -10,9 +11,8 @@ pub mod trace;
 
 pub use activity::{Activity, Minute};
 pub use event::RequestEvent;
+pub use labels::{AdminOrder, AdminOutcome, AdminRefusal, Limit, Operation, Outcome, ReloadResult};
 pub use logs::{LogError, LogFormat, init};
-pub use metrics::{
-    AdminOrder, AdminOutcome, AdminRefusal, Limit, Metrics, Operation, Outcome, ReloadResult,
-};
+pub use metrics::Metrics;
 pub use plain::plain;
 pub use trace::{Span, Traces};

@@ -26,7 +26,7 @@ pub(super) struct Pool {
     permits: Arc<Semaphore>,
     /// Of each lane those that it used; the back was used last. A lane takes another's only where it may open none of its own.
     idle: PerLane<Mutex<VecDeque<Connection>>>,
-    /// How many are idle, on all lanes.
+    /// How many are idle, on all lanes. Changes only under the lock of the lane concerned.
     idles: AtomicUsize,
     patience: Mutex<Patience>,
     reaping: AtomicBool,
@@ -114,13 +114,10 @@ impl Pool {
 
     /// Closes idle connections until one more may be opened. The caller holds a permit for it.
     pub(super) fn make_room(&self) {
-        for lane in self.idle.iter() {
-            let mut idle = lock(lane);
-            while self.is_full()
-                && let Some(oldest) = idle.pop_front()
-            {
-                self.retire(&oldest);
-            }
+        // All of them, always in this order: one that went to another lane meanwhile would be missed, and one that was taken miscounted.
+        let mut lanes: Vec<_> = self.idle.iter().map(lock).collect();
+        for idle in &mut lanes {
+            while self.is_full() && self.retire_oldest(idle) {}
         }
     }
 
@@ -177,9 +174,8 @@ impl Pool {
             let mut idle = lock(lane);
             while let Some(oldest) = idle.front()
                 && oldest.age(now) >= self.idle_timeout
-                && let Some(oldest) = idle.pop_front()
             {
-                self.retire(&oldest);
+                self.retire_oldest(&mut idle);
             }
         }
         self.idles.load(Ordering::Relaxed) > 0
@@ -188,15 +184,19 @@ impl Pool {
     /// Gives up the oldest of the lane that has most: the others keep theirs.
     fn retire_one(&self) {
         let longest = self.idle.iter().max_by_key(|lane| lock(lane).len());
-        if let Some(oldest) = longest.and_then(|lane| lock(lane).pop_front()) {
-            self.retire(&oldest);
+        if let Some(lane) = longest {
+            self.retire_oldest(&mut lock(lane));
         }
     }
 
-    /// Gives up a connection that was taken out of the idle ones.
-    fn retire(&self, connection: &Connection) {
+    /// Gives up the oldest of a lane, if it has one.
+    fn retire_oldest(&self, idle: &mut VecDeque<Connection>) -> bool {
+        let Some(oldest) = idle.pop_front() else {
+            return false;
+        };
         self.idles.fetch_sub(1, Ordering::Relaxed);
-        connection.socket.set(Occupancy::Retired);
+        oldest.socket.set(Occupancy::Retired);
+        true
     }
 }
 
@@ -362,3 +362,30 @@ impl fmt::Debug for Loan {
 }
 
 const SHORTEST_REAPING: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::upstream::tests::settings;
+
+    #[test]
+    fn nothing_goes_from_lane_to_lane_while_room_is_made() {
+        let pool = Pool::new(&settings("http", ([127, 0, 0, 1], 1).into()), 2);
+        let lanes: Vec<_> = pool.idle.iter().collect();
+        thread::scope(|scope| {
+            let second = lock(lanes[1]);
+            let making = scope.spawn(|| pool.make_room());
+            let late = std::time::Instant::now() + Duration::from_secs(20);
+            while lanes[0].try_lock().is_ok() {
+                assert!(std::time::Instant::now() < late, "the first is let go");
+                thread::yield_now();
+            }
+            drop(second);
+            making.join().unwrap();
+        });
+        assert!(lanes.iter().all(|lane| lane.try_lock().is_ok()));
+    }
+}

@@ -12,6 +12,7 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use idemproxy::downstream::{ClientBody, ServerSettings, SharedSettings, Shutdown, serve};
+use idemproxy::lanes::Lanes;
 use idemproxy::telemetry::Metrics;
 use idemproxy::wire::BoxError;
 use idemproxy::wire::Peer;
@@ -89,13 +90,14 @@ impl Server {
             tower::service_fn(move |request| answer(seen.clone(), request))
         };
         let settings = settings.into_shared();
-        let serving = tokio::spawn(serve(
-            listener,
-            settings.clone(),
-            service,
-            shutdown.clone(),
-            metrics.clone(),
-        ));
+        let serving = {
+            let (settings, shutdown, metrics) =
+                (settings.clone(), shutdown.clone(), metrics.clone());
+            tokio::spawn(async move {
+                let lanes = Lanes::default();
+                serve(&lanes, listener, settings, service, shutdown, metrics).await;
+            })
+        };
         Self {
             addr,
             shutdown,

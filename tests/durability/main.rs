@@ -57,7 +57,6 @@ fn settings(dir: &Path) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     }
 }
 

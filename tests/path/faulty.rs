@@ -8,6 +8,7 @@ use std::time::Duration;
 use idemproxy::config::{self, Overrides};
 use idemproxy::downstream::{Shutdown, serve};
 use idemproxy::idempotency::{Expect, Record, RecordId, Seen, Token};
+use idemproxy::lanes::Lanes;
 use idemproxy::proxy::{Idempotency, Parameters, Setup, Stop, Target};
 use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
 use idemproxy::telemetry::{Metrics, Traces};
@@ -308,13 +309,15 @@ impl Faulty {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
-        tokio::spawn(serve(
-            listener,
+        let (server, draining, counted) = (
             settings.server.into_shared(),
-            proxy,
             shutdown.clone(),
             metrics.clone(),
-        ));
+        );
+        tokio::spawn(async move {
+            let lanes = Lanes::default();
+            serve(&lanes, listener, server, proxy, draining, counted).await;
+        });
         Self {
             upstream,
             store,

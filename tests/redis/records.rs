@@ -21,7 +21,6 @@ pub(crate) fn settings() -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     }
 }
 

@@ -25,7 +25,6 @@ async fn fresh() -> (Redis, ()) {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     };
     (Redis::connect(&url, &settings).await.unwrap(), ())
 }

@@ -29,6 +29,5 @@ pub(crate) fn settings(server: &RedisServer) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     }
 }

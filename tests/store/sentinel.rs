@@ -31,7 +31,6 @@ async fn fresh() -> (Redis, (Sentinels, RedisServer, RedisServer)) {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     };
     let store = Redis::connect(&sentinels.url(), &settings).await.unwrap();
     (store, (sentinels, primary, replica))

@@ -41,7 +41,6 @@ async fn fresh() -> (Redis, (Authority, RedisServer)) {
             cert_file: Some(authority.path("client.pem")),
             key_file: Some(authority.path("client.key")),
         },
-        lanes: Default::default(),
     };
     let store = Redis::connect(&url, &settings).await.unwrap();
     (store, (authority, server))

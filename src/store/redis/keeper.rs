@@ -52,13 +52,17 @@ enum Standing {
 
 impl Keeper {
     /// Knows nothing yet.
-    pub(super) fn new(locator: impl Into<Locator>, settings: &StoreSettings) -> Self {
+    pub(super) fn new(
+        locator: impl Into<Locator>,
+        settings: &StoreSettings,
+        lanes: &Lanes,
+    ) -> Self {
         Self {
             locator: locator.into(),
             timeout: settings.timeout,
             wait_replicas: settings.wait_replicas,
             allow_eviction: settings.allow_eviction,
-            lanes: settings.lanes.clone(),
+            lanes: lanes.clone(),
             // What a heartbeat needs, asked of a key that is not there: it is refused where a heartbeat would be.
             probe: Mutex::new(Arc::new(heartbeat(&format!("{}:probe", settings.prefix)))),
             clustered: false,
@@ -69,11 +73,11 @@ impl Keeper {
     }
 
     /// For a node of a cluster: which of its keys to probe with is to be said, and may change.
-    pub(super) fn of_a_node(target: Target, settings: &StoreSettings) -> Self {
+    pub(super) fn of_a_node(target: Target, settings: &StoreSettings, lanes: &Lanes) -> Self {
         Self {
             probe: Mutex::new(Arc::new(cmd("PING"))),
             clustered: true,
-            ..Self::new(target, settings)
+            ..Self::new(target, settings, lanes)
         }
     }
 

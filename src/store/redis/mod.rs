@@ -63,6 +63,7 @@ use self::session::Session;
 use self::transport::{Transport, in_the_clear};
 use super::{Codec, Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
+use crate::lanes::Lanes;
 
 /// Records on a Redis server, or on a cluster of them.
 pub struct Redis {
@@ -121,26 +122,26 @@ impl Redis {
         transport::is_tls(url)
     }
 
-    /// Sets up the store at `url`, as [`Redis::begin`] and [`Redis::checked`] do.
+    /// Sets up the store at `url`, as [`Redis::begin`] and [`Redis::checked`] do, for one runtime alone.
     ///
     /// # Errors
     ///
     /// Those of both.
     pub async fn connect(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
-        let store = Self::begin(url, settings)?;
+        let store = Self::begin(url, settings, &Lanes::default())?;
         store.checked().await?;
         Ok(store)
     }
 
     /// Begins to look for the server at `url`, and waits for nothing. A server that cannot be reached is no error: it is looked for
-    /// from then on.
+    /// from then on. Each of the lanes gets connections of its own.
     ///
     /// # Errors
     ///
     /// A malformed URL.
-    pub fn begin(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
+    pub fn begin(url: &str, settings: &StoreSettings, lanes: &Lanes) -> Result<Self, SetupError> {
         Ok(Self {
-            servers: Servers::find(url, settings)?,
+            servers: Servers::find(url, settings, lanes)?,
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
             codec: settings.codec.clone(),

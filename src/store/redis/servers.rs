@@ -12,6 +12,7 @@ use super::locator::Locator;
 use super::node::Node;
 use super::session::Session;
 use super::transport::{Transport, in_the_clear};
+use crate::lanes::Lanes;
 use crate::store::{Health, StoreSettings};
 
 /// One server, or the nodes of a cluster.
@@ -31,13 +32,19 @@ pub(super) struct Place {
 
 impl Servers {
     /// Begins to look for what the URL names.
-    pub(super) fn find(url: &str, settings: &StoreSettings) -> Result<Self, SetupError> {
+    pub(super) fn find(
+        url: &str,
+        settings: &StoreSettings,
+        lanes: &Lanes,
+    ) -> Result<Self, SetupError> {
         let transport = Transport::of(url, &settings.tls)?;
         let url = &in_the_clear(url);
         if Cluster::is_meant_by(url) {
-            return Ok(Self::Cluster(Cluster::find(url, &transport, settings)?));
+            return Ok(Self::Cluster(Cluster::find(
+                url, &transport, settings, lanes,
+            )?));
         }
-        let keeper = Keeper::new(Locator::parse(url, &transport)?, settings);
+        let keeper = Keeper::new(Locator::parse(url, &transport)?, settings, lanes);
         Ok(Self::Single(Arc::new(Node::keep(keeper))))
     }
 

@@ -45,7 +45,6 @@ pub(crate) fn settings(dir: &Path) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     }
 }
 

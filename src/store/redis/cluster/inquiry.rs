@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::layout::Layout;
 use super::map::Map;
 use super::slot::{SLOTS, slot_of};
+use crate::lanes::Lanes;
 use crate::store::redis::address::Address;
 use crate::store::redis::failure::Failure;
 use crate::store::redis::keeper::Keeper;
@@ -24,6 +25,7 @@ pub(super) struct Inquiry {
     seed: Target,
     seeds: Vec<Target>,
     settings: StoreSettings,
+    lanes: Lanes,
     known: Mutex<Known>,
     progress: watch::Sender<Progress>,
     doubt: Notify,
@@ -67,11 +69,17 @@ struct Kept {
 
 impl Inquiry {
     /// Knows nothing yet.
-    pub(super) fn new(seed: Target, seeds: Vec<Target>, settings: &StoreSettings) -> Self {
+    pub(super) fn new(
+        seed: Target,
+        seeds: Vec<Target>,
+        settings: &StoreSettings,
+        lanes: &Lanes,
+    ) -> Self {
         Self {
             seed,
             seeds,
             settings: settings.clone(),
+            lanes: lanes.clone(),
             known: Mutex::default(),
             progress: watch::Sender::new(Progress::Asking),
             doubt: Notify::new(),
@@ -367,7 +375,7 @@ impl Inquiry {
 
     fn kept<'a>(&self, known: &'a mut Known, address: &Address) -> &'a mut Kept {
         known.nodes.entry(address.clone()).or_insert_with(|| {
-            let keeper = Keeper::of_a_node(self.seed.beside(address), &self.settings);
+            let keeper = Keeper::of_a_node(self.seed.beside(address), &self.settings, &self.lanes);
             Kept {
                 node: Arc::new(Node::keep(keeper)),
                 sent: None,

@@ -33,6 +33,7 @@ use super::line::Patience;
 use super::node::Node;
 use super::servers::Place;
 use super::transport::Transport;
+use crate::lanes::Lanes;
 use crate::store::{Health, StoreSettings};
 
 /// The nodes of a cluster.
@@ -60,9 +61,10 @@ impl Cluster {
         url: &str,
         transport: &Transport,
         settings: &StoreSettings,
+        lanes: &Lanes,
     ) -> Result<Self, SetupError> {
         let (seed, others) = seeds::parse(url, transport)?;
-        let inquiry = Arc::new(Inquiry::new(seed, others, settings));
+        let inquiry = Arc::new(Inquiry::new(seed, others, settings, lanes));
         let inquiring = Arc::clone(&inquiry);
         Ok(Self {
             inquiry,
