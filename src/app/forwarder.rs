@@ -1,13 +1,10 @@
-//! The service that takes a request to one of the upstreams.
-
-use std::task::{Context, Poll};
+//! What takes a request to one of the upstreams.
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use tower::Service;
 
 use super::upstreams::Upstreams;
-use crate::proxy::Target;
+use crate::proxy::{Forward, Target};
 use crate::upstream::{NotSentReason, ResponseBody, SendError};
 use crate::wire::Body;
 
@@ -17,30 +14,27 @@ pub(super) struct Forwarder {
     pub(super) upstreams: Upstreams,
 }
 
-impl Service<Request<Body>> for Forwarder {
-    type Response = Response<ResponseBody>;
-    type Error = SendError;
-    type Future = BoxFuture<'static, Result<Self::Response, SendError>>;
+impl Forward for Forwarder {
+    type Body = ResponseBody;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        Poll::Ready(Ok(()))
-    }
+    const HOP: bool = true;
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn forward(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<ResponseBody>, SendError>> {
         // It stays with the request: one that was not sent comes back, and is sent again to the same upstream.
         let target = request.extensions().get::<Target>().copied();
         let way = target.and_then(|target| {
             let upstream = self.upstreams.get(target.upstream)?;
             Some((upstream.clone(), target.reuse))
         });
-        Box::pin(async move {
-            match way {
-                Some((upstream, reuse)) => upstream.send(request, reuse).await,
-                None => Err(SendError::NotSent {
-                    request: Box::new(request),
-                    reason: NotSentReason::Closed,
-                }),
-            }
-        })
+        match way {
+            Some((upstream, reuse)) => Box::pin(upstream.send(request, reuse)),
+            None => Box::pin(std::future::ready(Err(SendError::NotSent {
+                request: Box::new(request),
+                reason: NotSentReason::Closed,
+            }))),
+        }
     }
 }

@@ -391,12 +391,15 @@ impl App {
 
 /// What the proxy takes of the settings, at start and at a reload.
 fn setup(settings: &Settings, upstreams: &Upstreams) -> Setup<Forwarder> {
-    let authorities = upstreams.iter().map(|upstream| upstream.authority());
+    let authorities = upstreams.iter().map(|upstream| {
+        http::HeaderValue::from_str(upstream.authority())
+            .expect("what may stand in an authority may stand in a header")
+    });
     let forwarder = Forwarder {
         upstreams: upstreams.clone(),
     };
     Setup {
-        authorities: authorities.map(str::to_owned).collect(),
+        authorities: authorities.collect(),
         ..LayerSettings::from(settings).setup().round(forwarder)
     }
 }

@@ -27,7 +27,7 @@ use super::streams::Streams;
 use super::{Phase, ServerSettings, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::Paced;
-use crate::wire::{BoxError, Code, Problem, Voice};
+use crate::wire::{BoxError, Code, Peer, Problem, Voice};
 
 /// What every connection of a listener is served with.
 #[derive(Clone)]
@@ -96,9 +96,13 @@ where
         let present = self.present.clone();
         let (io, mut handed_back) =
             ClientIo::new(socket, permit, accepted, link.clone(), &self.settings);
+        let scheme = match self.settings.tls {
+            Some(_) => "https",
+            None => "http",
+        };
         let exchange = Exchange {
             inner: self.service,
-            addr,
+            peer: Peer::new(addr, scheme),
             settings: self.settings,
             present: self.present,
             metrics: self.metrics.clone(),

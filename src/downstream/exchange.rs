@@ -1,9 +1,9 @@
 //! The service round the given service: one request and its answer.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -11,6 +11,8 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
 use super::body::{AnswerBody, ClientBody};
@@ -28,7 +30,7 @@ pub(super) struct Exchange<S> {
     pub(super) settings: Arc<ServerSettings>,
     pub(super) present: SharedSettings,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) addr: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) link: Arc<Link>,
 }
 
@@ -44,7 +46,7 @@ where
 {
     type Response = Response<AnswerBody<B>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering<S, B>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open = Open::new(self.link.clone());
@@ -60,27 +62,71 @@ where
             self.count(fault);
             let voice = &present.voice;
             let page = voice.origins.page(&head.headers);
-            let response = refusal(fault, version, voice, page.as_ref())
-                .map(|document| AnswerBody::new(Either::Right(document), version, open));
-            return Box::pin(std::future::ready(Ok(response)));
+            let document = refusal(fault, version, voice, page.as_ref());
+            return Answering::Refused {
+                response: Some(
+                    document.map(|it| AnswerBody::new(Either::Right(it), version, open)),
+                ),
+            };
         }
         sanity::normalise(&mut head);
-        head.extensions.insert(Peer {
-            addr: self.addr,
-            scheme: match self.settings.tls {
-                Some(_) => "https",
-                None => "http",
-            },
-        });
+        head.extensions.insert(self.peer.clone());
         let body = ClientBody::new(body, version, open.clone());
-        let answer = self.inner.clone().oneshot(Request::from_parts(head, body));
-        Box::pin(async move {
-            let response = answer.await?;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                open.link.upgrade();
+        Answering::Asked {
+            answer: self.inner.clone().oneshot(Request::from_parts(head, body)),
+            version,
+            open: Some(open),
+        }
+    }
+}
+
+pin_project! {
+    /// An answer that is being made. It has its place in the connection, and takes no memory of its own.
+    #[project = Doing]
+    pub(super) enum Answering<S, B>
+    where
+        S: Service<Request<ClientBody>>,
+    {
+        Asked {
+            #[pin]
+            answer: Oneshot<S, Request<ClientBody>>,
+            version: Version,
+            // There until it is answered.
+            open: Option<Open>,
+        },
+        Refused {
+            // There until it is answered.
+            response: Option<Response<AnswerBody<B>>>,
+        },
+    }
+}
+
+impl<S, B> Future for Answering<S, B>
+where
+    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = Result<Response<AnswerBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match self.project() {
+            Doing::Refused { response } => response.take(),
+            Doing::Asked {
+                answer,
+                version,
+                open,
+            } => {
+                let response = ready!(answer.poll(cx)?);
+                open.take().map(|open| {
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        open.link.upgrade();
+                    }
+                    response.map(|body| AnswerBody::new(Either::Left(body), *version, open))
+                })
             }
-            Ok(response.map(|body| AnswerBody::new(Either::Left(body), version, open)))
-        })
+        };
+        Poll::Ready(Ok(
+            response.expect("nobody asks again for an answer that was given")
+        ))
     }
 }
 

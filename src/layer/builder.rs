@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Extensions, Request, Response};
+use http::{Extensions, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -143,7 +143,11 @@ impl<S: Store> Builder<S> {
 
     /// The layer round a service that is another hop: the proxy. `authorities` are what its upstreams call themselves.
     #[doc(hidden)]
-    pub fn forwarding<F: Forward>(self, inner: F, authorities: Vec<String>) -> Idempotency<F, S> {
+    pub fn forwarding<F: Forward>(
+        self,
+        inner: F,
+        authorities: Vec<HeaderValue>,
+    ) -> Idempotency<F, S> {
         let mut setup = self.settings.setup().round(inner);
         setup.authorities = authorities;
         Idempotency::new(self.parameters(setup))

@@ -10,11 +10,11 @@ use crate::wire::Body;
 
 impl<F: Forward, S> Shared<F, S> {
     /// Takes a request to its upstream, after so many tries.
-    pub(super) async fn attempt(
+    pub(super) fn attempt(
         &self,
         mut request: Request<Body>,
         resends: u32,
-    ) -> Result<Response<F::Body>, SendError> {
+    ) -> impl Future<Output = Result<Response<F::Body>, SendError>> + Send {
         let trail: Option<Trail> = if F::HOP {
             request.extensions().get().cloned()
         } else {
@@ -25,24 +25,29 @@ impl<F: Forward, S> Shared<F, S> {
             let target = request.extensions().get::<Target>();
             let authority = target.and_then(|target| self.authorities.get(target.upstream));
             let method = request.method().clone();
-            let authority = authority.map_or("", String::as_str);
+            let authority = authority.and_then(|authority| authority.to_str().ok());
+            let authority = authority.unwrap_or_default();
             span.attempt(&method, authority, resends, request.headers_mut())
         });
-        let answer = self.inner.forward(request).await;
-        if let Err(SendError::NotSent {
-            reason: NotSentReason::NoConnectionFree,
-            ..
-        }) = &answer
-        {
-            self.metrics.limit_reached(Limit::UpstreamConnections);
-        }
-        if let Some(span) = span {
-            match &answer {
-                Ok(response) => span.answered(response.status()),
-                Err(SendError::NotSent { .. }) => span.failed("not_sent"),
-                Err(SendError::Unanswered(_)) => span.failed("unanswered"),
+        let answer = self.inner.forward(request);
+        let metrics = &self.metrics;
+        async move {
+            let answer = answer.await;
+            if let Err(SendError::NotSent {
+                reason: NotSentReason::NoConnectionFree,
+                ..
+            }) = &answer
+            {
+                metrics.limit_reached(Limit::UpstreamConnections);
             }
+            if let Some(span) = span {
+                match &answer {
+                    Ok(response) => span.answered(response.status()),
+                    Err(SendError::NotSent { .. }) => span.failed("not_sent"),
+                    Err(SendError::Unanswered(_)) => span.failed("unanswered"),
+                }
+            }
+            answer
         }
-        answer
     }
 }

@@ -86,10 +86,8 @@ mod tests {
             request = request.header(X_FORWARDED_FOR, line);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        head.extensions.insert(Peer {
-            addr: SocketAddr::new(peer.parse().unwrap(), 1),
-            scheme: "http",
-        });
+        let addr = SocketAddr::new(peer.parse().unwrap(), 1);
+        head.extensions.insert(Peer::new(addr, "http"));
         client_ip(&head, &nets).unwrap()
     }
 

@@ -323,7 +323,9 @@ async fn work<F: Forward, S: Store>(
             outcome: telemetry::Outcome::Executed,
         });
     }
-    match pump(ahead, &mut body, &mut stream, policy.upstream_timeout, held).await {
+    // Apart, since most answers are kept.
+    let pumped = pump(ahead, &mut body, &mut stream, policy.upstream_timeout, held);
+    match Box::pin(pumped).await {
         Ok(last) => {
             fault::reach(Place::AfterBody);
             Ended {

@@ -75,7 +75,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
@@ -101,7 +101,7 @@ use crate::store::Store;
 use crate::telemetry::trace::Asked as Incoming;
 use crate::telemetry::{Limit, Metrics, Traces};
 use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
-use crate::wire::{Body, BoxError, Code, Peer, Problem, Voice};
+use crate::wire::{Body, BoxError, Code, Page, Peer, Problem, Voice};
 
 pub use forward::{Forward, Target};
 pub(crate) use key::has_dot_segment;
@@ -172,7 +172,7 @@ pub struct Setup<F> {
     /// Whose word on the client's address is believed.
     pub trust_forwarded: Vec<IpNet>,
     /// What the upstreams call themselves, by their index: `Host` where the client's is not preserved.
-    pub authorities: Vec<String>,
+    pub authorities: Vec<HeaderValue>,
     /// Exchanges at once.
     pub max_in_flight: usize,
     /// Bytes of bodies in memory.
@@ -201,7 +201,7 @@ struct Shared<F, S> {
     secret: Secret,
     jwt: Option<Arc<TokenVerifier>>,
     trust_forwarded: Vec<IpNet>,
-    authorities: Vec<String>,
+    authorities: Vec<HeaderValue>,
     body_idle_timeout: Duration,
     voice: Arc<Voice>,
     asides: Arc<Asides>,
@@ -368,29 +368,25 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let proxy = self.0.load_full();
-        Box::pin(async move {
-            Ok(proxy
-                .answer(request.map(|body| body.map_err(Into::into).boxed_unsync()))
-                .await)
-        })
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        self.0.load_full().answer(request)
     }
 }
 
 impl<F: Forward, S: Store> Shared<F, S> {
-    /// The path of a request.
-    async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+    /// The path of a request. Which way it goes is known by its head, and only what that way takes is kept while it waits: most requests
+    /// wait for little.
+    fn answer(self: Arc<Self>, request: Request<Body>) -> Answering {
         let (mut head, body) = request.into_parts();
         if let Some(addr) = self.inner.peer(&head.extensions) {
-            let scheme = "http";
-            head.extensions.insert(Peer { addr, scheme });
+            head.extensions.insert(Peer::new(addr, "http"));
         }
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
@@ -398,38 +394,63 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let trail = Trail::begin(self.traces.request(|| incoming(&head, &found)));
         head.extensions.insert(trail.clone());
         let (metrics, keys) = (self.metrics.clone(), self.log_keys);
-        let mut account = Account::open(metrics, policy.clone(), &head, trail, keys);
+        let account = Account::open(metrics, policy.clone(), &head, trail, keys);
         if policy.mode == Mode::Observe {
-            let observed = observe::answer(&self, head, body, &policy, covered, account);
-            let response = Box::pin(observed).await;
-            return self.voice.say(response, false, page.as_ref());
+            return Box::pin(async move {
+                let response = observe::answer(&self, head, body, &policy, covered, account).await;
+                Ok(self.voice.say(response, false, page.as_ref()))
+            });
         }
-        let answer = match self.admit(&head, &policy, covered) {
-            Err(problem) => Answer::problem(problem),
+        match self.admit(&head, &policy, covered) {
+            Err(problem) => {
+                let answer = Answer::problem(problem);
+                account.close(&answer);
+                let said = self.voice.say(answer.response, false, page.as_ref());
+                Box::pin(std::future::ready(Ok(said)))
+            }
             Ok((permit, Named::Nothing)) => {
                 let passing = Passing::unread(&self, head, body, &policy, permit);
-                pass::pass(&self, passing, &policy).await
+                let answer = pass::pass(&self, passing, &policy);
+                Box::pin(async move {
+                    let answer = answer.await;
+                    account.close(&answer);
+                    Ok(self.voice.say(answer.response, false, page.as_ref()))
+                })
             }
             Ok((permit, named)) => {
-                match self
-                    .receive(named, head, body, &policy, permit, &mut account)
-                    .await
-                {
-                    Ok(Asked::Keyed(operation)) => {
-                        let response = operation.start(&self, account).await;
-                        return self.voice.say(response, true, page.as_ref());
-                    }
-                    Ok(Asked::Unkeyed(passing, held)) => {
-                        let answer = pass::pass(&self, passing, &policy).await;
-                        drop(held);
-                        answer
-                    }
-                    Err(problem) => Answer::problem(problem),
-                }
+                Box::pin(self.keyed(named, head, body, policy, permit, account, page))
             }
+        }
+    }
+
+    /// The rest of the path of a request that is keyed, or may be by its body.
+    #[allow(clippy::too_many_arguments)]
+    async fn keyed(
+        self: Arc<Self>,
+        named: Named,
+        head: Parts,
+        body: Body,
+        policy: Arc<Policy>,
+        permit: InFlight,
+        account: Account,
+        page: Option<Page>,
+    ) -> Result<Response<Body>, Infallible> {
+        let mut account = account;
+        let received = self.receive(named, head, body, &policy, permit, &mut account);
+        let answer = match received.await {
+            Ok(Asked::Keyed(operation)) => {
+                let response = operation.start(&self, account).await;
+                return Ok(self.voice.say(response, true, page.as_ref()));
+            }
+            Ok(Asked::Unkeyed(passing, held)) => {
+                let answer = pass::pass(&self, passing, &policy).await;
+                drop(held);
+                answer
+            }
+            Err(problem) => Answer::problem(problem),
         };
         account.close(&answer);
-        self.voice.say(answer.response, false, page.as_ref())
+        Ok(self.voice.say(answer.response, false, page.as_ref()))
     }
 
     /// What of a request is known by its head: whether there is room for it, and what names it if it is keyed.
@@ -505,17 +526,13 @@ impl<F: Forward, S: Store> Shared<F, S> {
         prepare_request(
             head,
             &ForwardContext {
-                peer: peer.map_or(
-                    std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-                    |peer| peer.addr.ip(),
-                ),
-                peer_is_trusted: peer.is_some_and(|peer| is_trusted(&peer, &self.trust_forwarded)),
-                scheme: peer.map_or("http", |peer| peer.scheme),
+                peer: peer.as_ref().map(Peer::text),
+                peer_is_trusted: peer
+                    .as_ref()
+                    .is_some_and(|peer| is_trusted(peer, &self.trust_forwarded)),
+                scheme: peer.as_ref().map_or("http", |peer| peer.scheme),
                 preserve_host: policy.preserve_host,
-                upstream_authority: self
-                    .authorities
-                    .get(policy.upstream)
-                    .map_or("", String::as_str),
+                upstream_authority: self.authorities.get(policy.upstream),
             },
         );
         head.version = http::Version::HTTP_11;
@@ -536,6 +553,9 @@ impl<F: Forward, S: Store> Shared<F, S> {
 }
 
 /// What the span of a request tells of it.
+/// An answer that is being made.
+type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
 fn incoming<'a>(head: &'a Parts, found: &Found<'a>) -> Incoming<'a> {
     let peer = head.extensions.get::<Peer>();
     Incoming {

@@ -99,12 +99,12 @@ impl Operation {
         answer.response
     }
 
-    async fn run<F: Forward, S: Store>(
+    fn run<F: Forward, S: Store>(
         self,
         proxy: Arc<Shared<F, S>>,
         tell: Tell,
         claimed: Arc<AtomicBool>,
-    ) {
+    ) -> impl Future<Output = ()> + Send {
         let Self {
             keyed,
             policy,
@@ -114,85 +114,84 @@ impl Operation {
             slot,
             permit,
         } = self;
-        let id = keyed.id;
-        fault::reach(Place::BeforeClaim);
-        let answer = match acquire(&proxy, &keyed, &head, &mut received, &policy, slot).await {
-            Ok(Acquired::Execute(claim)) => {
-                fault::reach(Place::AfterClaim);
-                claimed.store(true, Ordering::Release);
-                let fingerprint = match &received {
-                    Received::Streamed(_) => {
-                        payload::fingerprint(&head, &policy, &proxy.secret, None)
+        async move {
+            let id = keyed.id;
+            fault::reach(Place::BeforeClaim);
+            let answer = match acquire(&proxy, &keyed, &head, &mut received, &policy, slot).await {
+                Ok(Acquired::Execute(claim)) => {
+                    fault::reach(Place::AfterClaim);
+                    claimed.store(true, Ordering::Release);
+                    let fingerprint = match &received {
+                        Received::Streamed(_) => {
+                            payload::fingerprint(&head, &policy, &proxy.secret, None)
+                        }
+                        Received::Whole { .. } | Received::Gone => Fingerprint::default(),
+                    };
+                    proxy.prepare(&mut head, &policy);
+                    let asker = Asker::of(&policy, &head, &keyed.text);
+                    if claim.taken_over {
+                        head.headers
+                            .insert(names::ATTEMPT, claim.record.attempts.into());
                     }
-                    Received::Whole { .. } | Received::Gone => Fingerprint::default(),
-                };
-                proxy.prepare(&mut head, &policy);
-                let asker = Asker::of(&policy, &head, &keyed.text);
-                if claim.taken_over {
-                    head.headers
-                        .insert(names::ATTEMPT, claim.record.attempts.into());
+                    let exchange = Box::new(Exchange {
+                        claim: *claim,
+                        head,
+                        received,
+                        fingerprint,
+                        asker,
+                        held,
+                        permit,
+                    });
+                    // Apart, since most of a duplicate's way is before it.
+                    return Box::pin(execute(&proxy, exchange, tell)).await;
                 }
-                let exchange = Box::new(Exchange {
-                    claim: *claim,
-                    head,
-                    received,
-                    fingerprint,
-                    asker,
-                    held,
-                    permit,
-                });
-                return execute(&proxy, exchange, tell).await;
-            }
-            Ok(Acquired::Replay(record, None)) => replay(&proxy, id, *record, held, permit),
-            Ok(Acquired::Replay(record, Some(found))) => {
-                respond::replay(&proxy.voice.names, id, *record, (permit, held, found))
-            }
-            Ok(Acquired::Wait(place, attempt)) => {
-                let head = policy.replay_check.is_some().then_some(head);
-                // From here on it holds its client's connection, and nothing else.
-                drop((received, held, permit));
-                return tell.wait(Waiting {
-                    keyed,
-                    policy,
-                    head,
-                    attempt: *attempt,
-                    place,
-                });
-            }
-            Err(Denied::Unguarded(error)) => {
-                tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
-                let mut answer = pass(
-                    &proxy,
-                    Passing {
+                Ok(Acquired::Replay(record, None)) => replay(&proxy, id, *record, held, permit),
+                Ok(Acquired::Replay(record, Some(found))) => {
+                    respond::replay(&proxy.voice.names, id, *record, (permit, held, found))
+                }
+                Ok(Acquired::Wait(place, attempt)) => {
+                    let head = policy.replay_check.is_some().then_some(head);
+                    // From here on it holds its client's connection, and nothing else.
+                    drop((received, held, permit));
+                    return tell.wait(Waiting {
+                        keyed,
+                        policy,
+                        head,
+                        attempt: *attempt,
+                        place,
+                    });
+                }
+                Err(Denied::Unguarded(error)) => {
+                    tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
+                    let passing = Passing {
                         head,
                         received,
                         permit,
-                    },
-                    &policy,
-                )
-                .await;
-                let ours = answer.outcome != Outcome::Bypassed;
-                respond::mark_unguarded(
-                    &proxy.voice.names,
-                    answer.response.headers_mut(),
-                    id,
-                    ours,
-                );
-                if !ours {
-                    answer.outcome = Outcome::ForwardedWithoutGuarantee;
+                    };
+                    let mut answer = Box::pin(pass(&proxy, passing, &policy)).await;
+                    let ours = answer.outcome != Outcome::Bypassed;
+                    respond::mark_unguarded(
+                        &proxy.voice.names,
+                        answer.response.headers_mut(),
+                        id,
+                        ours,
+                    );
+                    if !ours {
+                        answer.outcome = Outcome::ForwardedWithoutGuarantee;
+                    }
+                    answer
                 }
-                answer
-            }
-            Err(denied) => {
-                let problem = problem::denied(denied, id);
-                if problem.code == Code::BodyTooLarge {
-                    proxy.metrics.limit_reached(Limit::MaxRequestBody);
+                Err(denied) => {
+                    let problem = problem::denied(denied, id);
+                    if problem.code == Code::BodyTooLarge {
+                        proxy.metrics.limit_reached(Limit::MaxRequestBody);
+                    }
+                    Answer::problem(problem)
                 }
-                Answer::problem(problem)
-            }
-        };
-        fault::reach(Place::BeforeAnswer);
-        tell.tell(answer);
+            };
+            fault::reach(Place::BeforeAnswer);
+            tell.tell(answer);
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
@@ -50,62 +51,78 @@ impl Passing {
 }
 
 /// Passes a request on, and its answer back, both as they come. A client that leaves takes the exchange with it.
-pub(super) async fn pass<F: Forward, S: Store>(
+pub(super) fn pass<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     passing: Passing,
     policy: &Policy,
-) -> Answer {
+) -> impl Future<Output = Answer> + Send + use<F, S> {
     let Passing {
         mut head,
         received,
         permit,
     } = passing;
+    let proxy = proxy.clone();
     // Elsewhere it is the service's own matter.
     let upgrade = headers::is_upgrade(&head.headers).filter(|_| F::HOP);
     let from_client = upgrade
         .is_some()
-        .then(|| head.extensions.remove::<hyper::upgrade::OnUpgrade>())
+        .then(|| head.extensions.remove::<OnUpgrade>())
         .flatten();
     proxy.prepare(&mut head, policy);
-    if let (Some(protocols), Some(_)) = (&upgrade, &from_client) {
-        headers::set_upgrade(&mut head.headers, protocols.clone());
+    if let (Some(protocols), Some(_)) = (upgrade, &from_client) {
+        headers::set_upgrade(&mut head.headers, protocols);
     }
     head.extensions.insert(Target {
         upstream: policy.upstream,
         reuse: Reuse::Any,
     });
     let progress = received.progress();
-    let body = match received {
-        Received::Whole { bytes, trailers } => wire::with_trailers(bytes, trailers),
-        Received::Gone => wire::empty(),
-        Received::Streamed(upload) => {
-            if upload.is_too_large() {
-                proxy.metrics.limit_reached(Limit::MaxRequestBody);
-                return Answer::problem(payload::too_large());
+    let patience = proxy.patience_to_pass(policy.upstream_timeout);
+    let trail = Trail::of(&head);
+    let request = match received {
+        Received::Whole { bytes, trailers } => Some(wire::with_trailers(bytes, trailers)),
+        Received::Gone => Some(wire::empty()),
+        Received::Streamed(upload) => (!upload.is_too_large()).then(|| upload.boxed_unsync()),
+    }
+    .map(|body| Request::from_parts(head, body));
+    async move {
+        let Some(request) = request else {
+            proxy.metrics.limit_reached(Limit::MaxRequestBody);
+            return Answer::problem(payload::too_large());
+        };
+        let began = Instant::now();
+        let sent = tokio::select! {
+            biased;
+            sent = proxy.attempt(request, 0) => sent,
+            () = progress.stalled_for(patience) => {
+                trail.asked(began.elapsed());
+                return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
             }
-            upload.boxed_unsync()
-        }
-    };
-    let (began, trail) = (Instant::now(), Trail::of(&head));
-    let sent = tokio::select! {
-        biased;
-        sent = proxy.attempt(Request::from_parts(head, body), 0) => sent,
-        () = progress.stalled_for(proxy.patience_to_pass(policy.upstream_timeout)) => {
-            trail.asked(began.elapsed());
-            return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
-        }
-    };
-    trail.asked(began.elapsed());
-    let mut response = match sent {
-        Ok(response) => response,
-        Err(error) => {
-            if progress.stage() == Stage::TooLarge {
-                proxy.metrics.limit_reached(Limit::MaxRequestBody);
+        };
+        let took = began.elapsed();
+        trail.asked(took);
+        match sent {
+            Ok(response) => {
+                proxy.metrics.upstream_took(took);
+                passed(&proxy, response, from_client, permit)
             }
-            return Answer::problem(failed(&error, progress.stage()));
+            Err(error) => {
+                if progress.stage() == Stage::TooLarge {
+                    proxy.metrics.limit_reached(Limit::MaxRequestBody);
+                }
+                Answer::problem(failed(&error, progress.stage()))
+            }
         }
-    };
-    proxy.metrics.upstream_took(began.elapsed());
+    }
+}
+
+/// What the client gets of an answer. `permit` is held until all of it is sent.
+fn passed<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    mut response: Response<F::Body>,
+    from_client: Option<OnUpgrade>,
+    permit: InFlight,
+) -> Answer {
     let switched = headers::is_upgrade(response.headers());
     proxy.prepare_answer(&mut response);
     if F::HOP && response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -137,9 +154,8 @@ pub(super) async fn pass<F: Forward, S: Store>(
             outcome: Outcome::Bypassed,
         };
     }
-    let response = response.map(|body| wire::holding(body.boxed_unsync(), permit));
     Answer {
-        response,
+        response: response.map(|body| wire::holding(body.boxed_unsync(), permit)),
         outcome: Outcome::Bypassed,
     }
 }

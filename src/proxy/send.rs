@@ -25,12 +25,12 @@ pub(super) struct Failed {
 }
 
 /// Sends a request, again where it was provably not carried out and the policy says so.
-pub(super) async fn send<F: Forward, S: Store>(
+pub(super) fn send<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
     mut head: Parts,
     received: Received,
-) -> Result<Response<F::Body>, Failed> {
+) -> impl Future<Output = Result<Response<F::Body>, Failed>> + Send {
     let policy = &*claim.policy;
     head.extensions.insert(Target {
         upstream: policy.upstream,
@@ -50,42 +50,44 @@ pub(super) async fn send<F: Forward, S: Store>(
             )
         }
     };
-    let (mut tries, mut answered) = (1, None);
-    loop {
-        let may_retry = tries < policy.retry.attempts;
-        let answer = proxy.attempt(request, tries - 1).await.map(|mut response| {
-            proxy.prepare_answer(&mut response);
-            response
-        });
-        request = match (answer, &again) {
-            (Err(SendError::NotSent { request, reason }), _)
-                if may_retry
-                    && policy.retry.on_connect
-                    && !matches!(reason, NotSentReason::GateClosed) =>
-            {
-                *request
-            }
-            (Ok(response), Some((head, bytes, trailers)))
-                if may_retry
-                    && policy.retry.on_status.contains(&response.status().as_u16())
-                    && may_be_sent_again(&response, policy) =>
-            {
-                answered = Some(response.status().as_u16());
-                Request::from_parts(
-                    head.clone(),
-                    wire::with_trailers(bytes.clone(), trailers.clone()),
-                )
-            }
-            (Err(SendError::Unanswered(_)), Some((head, bytes, trailers)))
-                if may_retry && seeded(Seeded::UnansweredSentAgain) =>
-            {
-                let body = wire::with_trailers(bytes.clone(), trailers.clone());
-                Request::from_parts(head.clone(), body)
-            }
-            (answer, _) => return answer.map_err(|error| Failed { error, answered }),
-        };
-        tokio::time::sleep(retry::wait(&policy.retry, tries)).await;
-        tries += 1;
+    async move {
+        let (mut tries, mut answered) = (1, None);
+        loop {
+            let may_retry = tries < policy.retry.attempts;
+            let answer = proxy.attempt(request, tries - 1).await.map(|mut response| {
+                proxy.prepare_answer(&mut response);
+                response
+            });
+            request = match (answer, &again) {
+                (Err(SendError::NotSent { request, reason }), _)
+                    if may_retry
+                        && policy.retry.on_connect
+                        && !matches!(reason, NotSentReason::GateClosed) =>
+                {
+                    *request
+                }
+                (Ok(response), Some((head, bytes, trailers)))
+                    if may_retry
+                        && policy.retry.on_status.contains(&response.status().as_u16())
+                        && may_be_sent_again(&response, policy) =>
+                {
+                    answered = Some(response.status().as_u16());
+                    Request::from_parts(
+                        head.clone(),
+                        wire::with_trailers(bytes.clone(), trailers.clone()),
+                    )
+                }
+                (Err(SendError::Unanswered(_)), Some((head, bytes, trailers)))
+                    if may_retry && seeded(Seeded::UnansweredSentAgain) =>
+                {
+                    let body = wire::with_trailers(bytes.clone(), trailers.clone());
+                    Request::from_parts(head.clone(), body)
+                }
+                (answer, _) => return answer.map_err(|error| Failed { error, answered }),
+            };
+            tokio::time::sleep(retry::wait(&policy.retry, tries)).await;
+            tries += 1;
+        }
     }
 }
 

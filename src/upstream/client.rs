@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body::Body;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
@@ -120,12 +121,52 @@ impl Upstream {
     ///
     /// # Errors
     /// [`SendError::NotSent`] gives the request back; [`SendError::Unanswered`] leaves it open what became of it.
-    pub async fn send(
+    pub fn send(
         &self,
         mut request: Request<wire::Body>,
         mode: Reuse,
-    ) -> Result<Response<ResponseBody>, SendError> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + Send + use<> {
         frame(&mut request);
+        let upstream = self.clone();
+        async move {
+            let pool = &upstream.inner.pool;
+            let mut may_reuse = true;
+            loop {
+                let Some(permit) = pool.permit(upstream.inner.connect_timeout).await else {
+                    return Err(SendError::not_sent(
+                        request,
+                        NotSentReason::NoConnectionFree,
+                    ));
+                };
+                let taken = if may_reuse { pool.take(mode) } else { None };
+                let reused = taken.is_some();
+                let loan = match taken {
+                    Some(taken) => Loan::reused(taken, permit, Arc::clone(pool)),
+                    // Put aside, since most requests come not here.
+                    None => match Box::pin(upstream.connect(permit)).await {
+                        Ok(loan) => loan,
+                        Err(reason) => return Err(SendError::not_sent(request, reason)),
+                    },
+                };
+                let harmless = reused && mode == Reuse::Any;
+                let spare = harmless.then(|| copy_if_harmless(&request)).flatten();
+                request = match loan.exchange(request).await {
+                    Err(SendError::NotSent {
+                        request,
+                        reason: NotSentReason::Closed,
+                    }) if reused => *request,
+                    Err(SendError::Unanswered(UnansweredReason::Lost(error))) => match spare {
+                        Some(spare) => *spare,
+                        None => return Err(SendError::Unanswered(UnansweredReason::Lost(error))),
+                    },
+                    answered_or_refused => return answered_or_refused,
+                };
+                may_reuse = false;
+            }
+        }
+    }
+
+    async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Loan, NotSentReason> {
         let Inner {
             connect_timeout,
             connector,
@@ -133,57 +174,16 @@ impl Upstream {
             contact,
             ..
         } = &*self.inner;
-        let not_sent = |request, reason| {
-            Err(SendError::NotSent {
-                request: Box::new(request),
-                reason,
-            })
-        };
-
-        let Some(mut permit) = pool.permit(Instant::now() + *connect_timeout).await else {
-            return not_sent(request, NotSentReason::NoConnectionFree);
-        };
-        if let Some(taken) = pool.take(mode) {
-            let spare = if mode == Reuse::Any {
-                copy_if_harmless(&request)
-            } else {
-                None
-            };
-            request = match Loan::reused(taken, permit, Arc::clone(pool))
-                .exchange(request)
-                .await
-            {
-                Err(SendError::NotSent {
-                    request,
-                    reason: NotSentReason::Closed,
-                }) => *request,
-                Err(SendError::Unanswered(UnansweredReason::Lost(error))) => {
-                    spare.ok_or(SendError::Unanswered(UnansweredReason::Lost(error)))?
-                }
-                answered_or_refused => return answered_or_refused,
-            };
-            permit = match pool.permit(Instant::now() + *connect_timeout).await {
-                Some(permit) => permit,
-                None => return not_sent(request, NotSentReason::NoConnectionFree),
-            };
-        }
         pool.make_room();
-        // Put aside, since most requests come not here.
-        let connecting = connector.connect(permit, Instant::now() + *connect_timeout, pool);
-        let connected = Box::pin(connecting).await;
+        let connected = connector
+            .connect(permit, Instant::now() + *connect_timeout, pool)
+            .await;
         let came_of_it = match connected {
             Ok(_) => Contact::Made,
             Err(_) => Contact::Failed,
         };
         contact.store(came_of_it as u8, Ordering::Relaxed);
-        match connected {
-            Ok(connection) => {
-                Loan::fresh(connection, Arc::clone(pool))
-                    .exchange(request)
-                    .await
-            }
-            Err(reason) => not_sent(request, reason),
-        }
+        Ok(Loan::fresh(connected?, Arc::clone(pool)))
     }
 }
 
@@ -220,7 +220,7 @@ impl fmt::Debug for Gate {
     }
 }
 
-fn copy_if_harmless(request: &Request<wire::Body>) -> Option<Request<wire::Body>> {
+fn copy_if_harmless(request: &Request<wire::Body>) -> Option<Box<Request<wire::Body>>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) || !request.body().is_end_stream() {
         return None;
     }
@@ -229,5 +229,5 @@ fn copy_if_harmless(request: &Request<wire::Body>) -> Option<Request<wire::Body>
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
+    Some(Box::new(copy))
 }

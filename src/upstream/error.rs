@@ -23,6 +23,15 @@ pub enum SendError {
     Unanswered(#[source] UnansweredReason),
 }
 
+impl SendError {
+    pub(super) fn not_sent(request: Request<wire::Body>, reason: NotSentReason) -> Self {
+        Self::NotSent {
+            request: Box::new(request),
+            reason,
+        }
+    }
+}
+
 /// Why no byte of a request left.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSentReason {

@@ -1,7 +1,9 @@
 //! One request over one connection.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, response,
@@ -12,66 +14,70 @@ use tokio::time::{Instant, timeout};
 use super::body::{ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
-use super::headers::{list, names_option};
+use super::headers::{list, names_option, set_length};
 use super::pool::Loan;
 use crate::fault::{self, Place, Seeded};
 use crate::wire;
 
 impl Loan {
     /// Sends `request` and waits for the head of the answer.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         mut self,
         request: Request<wire::Body>,
-    ) -> Result<Response<ResponseBody>, SendError> {
-        let not_sent = |request, reason| {
-            Err(SendError::NotSent {
-                request: Box::new(request),
-                reason,
-            })
-        };
-        // The driver may not have come round yet after the last answer; a connection that ended says so here.
-        if !matches!(timeout(AT_ONCE, self.sender().ready()).await, Ok(Ok(()))) {
-            self.died(false);
-            return not_sent(request, NotSentReason::Closed);
-        }
-        if let Some(gate) = request.extensions().get::<Gate>().cloned()
-            && Instant::now() > gate.fresh_until
-            && !fault::seeded(Seeded::NoLookAtTheClock)
-        {
-            if !gate.is_open().await {
-                return not_sent(request, NotSentReason::GateClosed);
-            }
-            if self.idle_for().is_some() && !self.is_alive() {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + Send {
+        async move {
+            // The driver may not have come round yet after the last answer; a connection that ended says so here.
+            if !self.is_ready().await {
                 self.died(false);
-                return not_sent(request, NotSentReason::Closed);
+                return Err(SendError::not_sent(request, NotSentReason::Closed));
             }
-        }
-        let (parts, body) = request.into_parts();
-        let (upload, under_way) = Upload::new(body);
-        self.watch(under_way);
-        let begun = Instant::now();
-        fault::reach(Place::BeforeFirstByte);
-        // hyper hands the request back exactly if it was never put into the write buffer.
-        match self
-            .sender()
-            .try_send_request(Request::from_parts(parts, upload))
-            .await
-        {
-            Ok(response) => Ok(self.answered(response)),
-            Err(mut failure) => {
-                let request = failure.take_message();
-                let reason = UnansweredReason::of(failure.into_error());
-                if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
-                    self.died(request.is_none());
+            if let Some(gate) = request.extensions().get::<Gate>()
+                && Instant::now() > gate.fresh_until
+                && !fault::seeded(Seeded::NoLookAtTheClock)
+            {
+                let gate = gate.clone();
+                if !Box::pin(async move { gate.is_open().await }).await {
+                    return Err(SendError::not_sent(request, NotSentReason::GateClosed));
                 }
-                match request {
-                    Some(request) => {
-                        not_sent(request.map(Upload::into_inner), NotSentReason::Closed)
+                if self.idle_for().is_some() && !self.is_alive() {
+                    self.died(false);
+                    return Err(SendError::not_sent(request, NotSentReason::Closed));
+                }
+            }
+            let (parts, body) = request.into_parts();
+            let (upload, under_way) = Upload::new(body);
+            self.watch(under_way);
+            let begun = Instant::now();
+            fault::reach(Place::BeforeFirstByte);
+            // hyper hands the request back exactly if it was never put into the write buffer.
+            let request = Request::from_parts(parts, upload);
+            let sent = self.sender().try_send_request(request);
+            match sent.await {
+                Ok(response) => Ok(self.answered(response)),
+                Err(mut failure) => {
+                    let request = failure.take_message();
+                    let reason = UnansweredReason::of(failure.into_error());
+                    if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
+                        self.died(request.is_none());
                     }
-                    None => Err(SendError::Unanswered(reason)),
+                    Err(match request {
+                        Some(request) => SendError::not_sent(
+                            request.map(Upload::into_inner),
+                            NotSentReason::Closed,
+                        ),
+                        None => SendError::Unanswered(reason),
+                    })
                 }
             }
         }
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        let mut ready = pin!(self.sender().ready());
+        if let Some(ready) = ready.as_mut().now_or_never() {
+            return ready.is_ok();
+        }
+        matches!(timeout(AT_ONCE, ready).await, Ok(Ok(())))
     }
 
     fn answered(mut self, response: Response<hyper::body::Incoming>) -> Response<ResponseBody> {
@@ -109,7 +115,7 @@ pub(super) fn frame(request: &mut Request<wire::Body>) {
             }
         }
         Some(length) if !headers.contains_key(TRAILER) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            set_length(headers, length);
         }
         None if headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRAILER) => {}
         // Said aloud: hyper would leave out the body of a GET.

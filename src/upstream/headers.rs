@@ -3,8 +3,6 @@
 //! `Proxy-Authorization`, `Proxy-Authenticate` and `Trailer` pass, as with nginx and Envoy: nobody logs in to this proxy, and the
 //! trailers themselves are passed on.
 
-use std::net::IpAddr;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
     VIA,
@@ -15,8 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, request};
 /// What the proxy knows of the client's side when it passes a request on.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardContext<'a> {
-    /// The peer of the client's connection.
-    pub peer: IpAddr,
+    /// The address of the peer of the client's connection, if it is known.
+    pub peer: Option<&'a HeaderValue>,
     /// Whether what the peer says in `X-Forwarded-*` and `Forwarded` is believed.
     pub peer_is_trusted: bool,
     /// `http` or `https`: what the client spoke to us.
@@ -24,21 +22,38 @@ pub struct ForwardContext<'a> {
     /// Whether the upstream sees the `Host` the client sent.
     pub preserve_host: bool,
     /// [`Upstream::authority`](super::Upstream::authority): the `Host` otherwise.
-    pub upstream_authority: &'a str,
+    pub upstream_authority: Option<&'a HeaderValue>,
 }
 
 /// Makes a received request one for the upstream: origin-form target, one `Host`, no hop-by-hop headers, no `Expect`
 /// (answered here), cookies of HTTP/2 in one line, `Via`, `X-Forwarded-*`, no malformed trace context. An upgrade is taken off too:
 /// [`is_upgrade`] before, [`set_upgrade`] after.
 pub fn prepare_request(parts: &mut request::Parts, context: &ForwardContext<'_>) {
+    let present = Present::among(&parts.headers);
     let received_host = received_host(parts);
-    strip_hop_by_hop(&mut parts.headers);
     let headers = &mut parts.headers;
-    headers.remove(EXPECT);
+    if present.hop_by_hop {
+        strip_hop_by_hop(headers);
+    }
+    if present.expect {
+        headers.remove(EXPECT);
+    }
     if parts.version == Version::HTTP_2 {
         join(headers, COOKIE, b"; ", None);
     }
-    drop_malformed_trace(headers);
+    if present.trace {
+        drop_malformed_trace(headers);
+    }
+    if present.forwarded && !context.peer_is_trusted {
+        for name in [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+        ] {
+            headers.remove(name);
+        }
+    }
     forwarded(headers, context, received_host.as_ref());
     let via = match parts.version {
         Version::HTTP_2 => "2.0 idemproxy",
@@ -46,14 +61,10 @@ pub fn prepare_request(parts: &mut request::Parts, context: &ForwardContext<'_>)
         _ => "1.1 idemproxy",
     };
     headers.append(VIA, HeaderValue::from_static(via));
-    let host = if context.preserve_host {
-        received_host
-    } else {
-        None
-    };
-    match host.map_or_else(|| HeaderValue::from_str(context.upstream_authority), Ok) {
-        Ok(host) => drop(headers.insert(HOST, host)),
-        Err(_) => drop(headers.remove(HOST)),
+    let host = received_host.filter(|_| context.preserve_host);
+    match host.or_else(|| context.upstream_authority.cloned()) {
+        Some(host) => drop(headers.insert(HOST, host)),
+        None => drop(headers.remove(HOST)),
     }
     let target = parts
         .uri
@@ -69,24 +80,34 @@ pub fn prepare_response(headers: &mut HeaderMap) {
     if headers.contains_key(CONTENT_LENGTH) {
         let overridden = headers.contains_key(TRANSFER_ENCODING);
         match one_length(headers).filter(|_| !overridden) {
-            Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
-            None => headers.remove(CONTENT_LENGTH),
+            Some(length) => set_length(headers, length),
+            None => drop(headers.remove(CONTENT_LENGTH)),
         };
     }
     strip_hop_by_hop(headers);
 }
 
+/// Has `Content-Length` say this. Mostly it does.
+pub(super) fn set_length(headers: &mut HeaderMap, length: u64) {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let says_it =
+        |line: &HeaderValue| !line.as_bytes().starts_with(b"0") && number(line) == Some(length);
+    if !matches!((lines.next(), lines.next()), (Some(line), None) if says_it(line)) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+}
+
 /// Removes `Connection`, every field it names, and the fields that are hop-by-hop by themselves. `TE: trailers` alone
 /// survives, since trailers are passed on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+    if !headers.keys().any(is_hop_by_hop) {
         return;
     }
     let takes_trailers = list(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     let named: Vec<HeaderName> = list(headers, &CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in named.iter().map(HeaderName::as_str).chain(HOP_BY_HOP) {
         headers.remove(name);
     }
     if takes_trailers {
@@ -133,12 +154,19 @@ pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterat
 
 /// The number that every element of `Content-Length` is.
 fn one_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lengths = list(headers, &CONTENT_LENGTH).map(|digits| {
-        let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
-        digits.parse().ok().filter(|_| plain)
-    });
+    let mut lengths = list(headers, &CONTENT_LENGTH).map(digits);
     let first = lengths.next()??;
     lengths.all(|other| other == Some(first)).then_some(first)
+}
+
+fn number(line: &HeaderValue) -> Option<u64> {
+    digits(std::str::from_utf8(line.as_bytes()).ok()?)
+}
+
+/// A number without a sign.
+fn digits(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|digit| digit.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
 }
 
 /// The authority the client asked for: of an absolute target, else `Host` (RFC 9112, 3.2.2).
@@ -149,28 +177,23 @@ fn received_host(parts: &request::Parts) -> Option<HeaderValue> {
     HeaderValue::from_str(authority.as_str().rsplit('@').next()?).ok()
 }
 
-/// From a trusted peer, what it says is kept and added to; from others, it is overwritten.
+/// Tells the upstream whom this proxy works for. What a trusted peer said of it is kept and added to.
 fn forwarded(
     headers: &mut HeaderMap,
     context: &ForwardContext<'_>,
     received_host: Option<&HeaderValue>,
 ) {
-    if !context.peer_is_trusted {
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_PROTO,
-            X_FORWARDED_HOST,
-        ] {
-            headers.remove(name);
+    match context.peer {
+        Some(peer) if !headers.contains_key(&X_FORWARDED_FOR) => {
+            headers.insert(X_FORWARDED_FOR, peer.clone());
         }
+        peer => join(
+            headers,
+            X_FORWARDED_FOR,
+            b", ",
+            peer.map(HeaderValue::as_bytes),
+        ),
     }
-    join(
-        headers,
-        X_FORWARDED_FOR,
-        b", ",
-        Some(&context.peer.to_canonical().to_string()),
-    );
     headers
         .entry(X_FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static(context.scheme));
@@ -182,12 +205,12 @@ fn forwarded(
 }
 
 /// Makes the lines of a header one, with `last` at its end.
-fn join(headers: &mut HeaderMap, name: HeaderName, separator: &[u8], last: Option<&str>) {
+fn join(headers: &mut HeaderMap, name: HeaderName, separator: &[u8], last: Option<&[u8]>) {
     let lines = headers
         .get_all(&name)
         .iter()
         .map(HeaderValue::as_bytes)
-        .chain(last.map(str::as_bytes));
+        .chain(last);
     let joined = lines.collect::<Vec<_>>().join(separator);
     if joined.is_empty() {
         return;
@@ -196,6 +219,37 @@ fn join(headers: &mut HeaderMap, name: HeaderName, separator: &[u8], last: Optio
         value.set_sensitive(headers.get_all(&name).iter().any(HeaderValue::is_sensitive));
         headers.insert(name, value);
     }
+}
+
+/// Which of the fields that are dealt with a head has. Most heads have none of them, and to look for each would take more than to go
+/// over all of them once.
+#[derive(Default)]
+struct Present {
+    hop_by_hop: bool,
+    expect: bool,
+    trace: bool,
+    forwarded: bool,
+}
+
+impl Present {
+    fn among(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "expect" => present.expect = true,
+                "traceparent" => present.trace = true,
+                "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {
+                    present.forwarded = true;
+                }
+                _ => present.hop_by_hop |= is_hop_by_hop(name),
+            }
+        }
+        present
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
 }
 
 /// Trace context that cannot be read is not passed on, and none is invented.
@@ -250,14 +304,14 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
+const HOP_BY_HOP: [&str; 7] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+    "te",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 #[cfg(test)]
@@ -271,11 +325,11 @@ mod tests {
 
     fn context() -> ForwardContext<'static> {
         ForwardContext {
-            peer: "192.0.2.7".parse().unwrap(),
+            peer: Some(const { &HeaderValue::from_static("192.0.2.7") }),
             peer_is_trusted: false,
             scheme: "https",
             preserve_host: true,
-            upstream_authority: "api.internal:3000",
+            upstream_authority: Some(const { &HeaderValue::from_static("api.internal:3000") }),
         }
     }
 
@@ -473,16 +527,6 @@ mod tests {
         assert_eq!(values(&parts.headers, "host"), ["a.example"]);
         assert_eq!(values(&parts.headers, "x-forwarded-for"), ["192.0.2.7"]);
         assert_eq!(values(&parts.headers, "via"), ["1.1 idemproxy"]);
-    }
-
-    #[test]
-    fn an_ipv4_peer_on_an_ipv6_socket_is_written_as_ipv4() {
-        let mapped = ForwardContext {
-            peer: "::ffff:192.0.2.9".parse().unwrap(),
-            ..context()
-        };
-        let parts = prepared(Version::HTTP_11, "/", &[], &mapped);
-        assert_eq!(values(&parts.headers, "x-forwarded-for"), ["192.0.2.9"]);
     }
 
     #[test]

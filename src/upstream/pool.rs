@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Upload;
 use super::client::Reuse;
@@ -47,12 +47,13 @@ impl Pool {
         })
     }
 
-    /// Waits for the right to use a connection; none if `deadline` passes first.
-    pub(super) async fn permit(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
-        timeout_at(deadline, Arc::clone(&self.permits).acquire_owned())
-            .await
-            .ok()?
-            .ok()
+    /// Waits for the right to use a connection, so long at most.
+    pub(super) async fn permit(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        let waiting = timeout(patience, Arc::clone(&self.permits).acquire_owned());
+        Box::pin(waiting).await.ok()?.ok()
     }
 
     /// Takes the idle connection that was used last, if `reuse` allows it, and says how long it was idle.

@@ -182,7 +182,7 @@ async fn answer(
     request: Request<ClientBody>,
 ) -> Result<Response<Body>, Infallible> {
     seen.calls.fetch_add(1, Ordering::SeqCst);
-    let peer = request.extensions().get::<Peer>().copied().unwrap();
+    let peer = request.extensions().get::<Peer>().cloned().unwrap();
     let scheme = if super::TLS { "https" } else { "http" };
     assert!(peer.addr.ip().is_loopback() && peer.scheme == scheme);
     let host = request

@@ -282,7 +282,7 @@ impl Faulty {
         );
         let proxy = Idempotency::new(Parameters {
             setup: Setup {
-                authorities: vec![client.authority().to_owned()],
+                authorities: vec![client.authority().parse().unwrap()],
                 inner: tower::service_fn(move |mut request: http::Request<Body>| {
                     let client = client.clone();
                     let target = request.extensions_mut().remove::<Target>().unwrap();

@@ -256,7 +256,7 @@ impl Store for Redis {
             }
             Err(failure) => return Err(failure.into()),
         };
-        match self.found(named, patience).await {
+        match Box::pin(self.found(named, patience)).await {
             // An earlier try of this claim arrived, and nothing says that it holds: replicas may lack it.
             Ok(Some(seen)) if seen.record.token == record.token => Err(StoreError::Unanswered(
                 "redis has the claim, and could not confirm it".to_owned(),
@@ -318,7 +318,7 @@ impl Store for Redis {
     }
 
     fn steady(&self, id: RecordId) -> Duration {
-        self.servers.steady(&self.key(id))
+        self.servers.steady(|| self.key(id))
     }
 
     fn health(&self) -> Health {
@@ -328,7 +328,9 @@ impl Store for Redis {
 
 /// What a record is called.
 pub(super) fn record_key(prefix: &str, id: RecordId) -> String {
-    format!("{prefix}:{id}")
+    let hex = id.hex();
+    let id = str::from_utf8(&hex).expect("hex digits are ASCII");
+    [prefix, ":", id].concat()
 }
 
 /// How an operation may be carried out.

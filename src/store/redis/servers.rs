@@ -107,11 +107,11 @@ impl Servers {
         }
     }
 
-    /// For how long the same server took heartbeats of this key without a break.
-    pub(super) fn steady(&self, key: &str) -> Duration {
+    /// For how long the same server took heartbeats of the key without a break.
+    pub(super) fn steady(&self, key: impl FnOnce() -> String) -> Duration {
         match self {
             Self::Single(node) => node.steady(),
-            Self::Cluster(cluster) => cluster.steady(key),
+            Self::Cluster(cluster) => cluster.steady(&key()),
         }
     }
 

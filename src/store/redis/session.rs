@@ -9,11 +9,11 @@
 //! A claim whose answer is stuck behind a large one on the front is not given up: the express tells what came of it, and meanwhile
 //! further claims take the express, by a script that leaves large answers to bulk.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ::redis::{Cmd, Value, cmd};
+use ::redis::{Cmd, RedisResult, Value, cmd};
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -263,6 +263,18 @@ impl Session {
         if let Ok(answer) = timeout_at(usual, &mut answer).await {
             return found(named, answer?);
         }
+        // Put aside, as it is rare and large.
+        Box::pin(self.claim_behind(named, token, answer, patience)).await
+    }
+
+    /// A claim whose answer is late, and perhaps behind a large one.
+    async fn claim_behind(
+        &self,
+        named: Named<'_>,
+        token: Token,
+        mut answer: Pin<&mut (impl Future<Output = RedisResult<Value>> + Send)>,
+        patience: Patience,
+    ) -> Result<Option<Seen>, Failure> {
         let _behind = Behind::new(&self.behind);
         let looking = async {
             loop {
@@ -367,10 +379,8 @@ impl Session {
             Look::Large => {
                 let mut look = self.scripts.look.key(named.key);
                 look.arg(i64::MAX);
-                whole(looked(
-                    named,
-                    self.bulk.run(&look, patience.while_moving()).await?,
-                )?)
+                let whole_of_it = self.bulk.run(&look, patience.while_moving());
+                whole(looked(named, Box::pin(whole_of_it).await?)?)
             }
         }
     }
@@ -397,14 +407,10 @@ fn is_claim(record: &Record, token: Token) -> bool {
 }
 
 fn set_nx_get(key: &str, frame: &[u8], ttl: i64) -> Cmd {
-    cmd("SET")
-        .arg(key)
-        .arg(frame)
-        .arg("NX")
-        .arg("GET")
-        .arg("PX")
-        .arg(ttl)
-        .to_owned()
+    let mut command = Cmd::with_capacity(7, key.len() + frame.len() + TERMS);
+    command.arg("SET").arg(key).arg(frame);
+    command.arg("NX").arg("GET").arg("PX").arg(ttl);
+    command
 }
 
 fn ttl(record: &Record) -> i64 {
@@ -414,6 +420,8 @@ fn ttl(record: &Record) -> i64 {
 }
 
 /// Keys that the server looks at in one step of a listing: less than half a millisecond of its time.
+/// Bytes of what is said of a claim beside its key and its frame, at most.
+const TERMS: usize = 40;
 const SCANNED: usize = 200;
 /// Bytes of a record that may go beside claims and heartbeats.
 const SMALL: usize = 32 * 1024;
