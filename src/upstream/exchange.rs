@@ -21,6 +21,8 @@ use crate::wire;
 
 impl Loan {
     /// Sends `request` and waits for the head of the answer.
+    // An `async fn` would keep a second place for what it is given.
+    #[expect(clippy::manual_async_fn)]
     pub(super) fn exchange(
         mut self,
         request: Request<wire::Body>,

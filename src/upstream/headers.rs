@@ -323,13 +323,16 @@ mod tests {
 
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+    static PEER: HeaderValue = HeaderValue::from_static("192.0.2.7");
+    static AUTHORITY: HeaderValue = HeaderValue::from_static("api.internal:3000");
+
     fn context() -> ForwardContext<'static> {
         ForwardContext {
-            peer: Some(const { &HeaderValue::from_static("192.0.2.7") }),
+            peer: Some(&PEER),
             peer_is_trusted: false,
             scheme: "https",
             preserve_host: true,
-            upstream_authority: Some(const { &HeaderValue::from_static("api.internal:3000") }),
+            upstream_authority: Some(&AUTHORITY),
         }
     }
 

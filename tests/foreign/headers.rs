@@ -36,11 +36,11 @@ fn forwards(head: &Parts) {
         [(false, false), (false, true), (true, false), (true, true)]
     {
         let context = ForwardContext {
-            peer: PEER.parse().unwrap(),
+            peer: Some(&HeaderValue::from_static(PEER)),
             peer_is_trusted,
             scheme: "https",
             preserve_host,
-            upstream_authority: "api:3000",
+            upstream_authority: Some(&HeaderValue::from_static("api:3000")),
         };
         let mut sent = head.clone();
         prepare_request(&mut sent, &context);
