@@ -184,9 +184,9 @@ mod tests {
 
     /// Made by another program, after the description above.
     const EXAMPLE: [&str; 4] = [
-        "c3e5ca43dc58afd2c052dd7f3e100713",
-        "8bb5e4ce3e701df06e5d27cf393b8305",
-        "63736c6585f790754376665f3dd67609",
-        "15ea24fd2adeae9841ed1eeb3b0958e8",
+        "e2a05c79e657b877f96b129c22d63981",
+        "90e673310b6b9837d11ce02983c7bf79",
+        "00ece5e2099d8389a9112ec26791ca16",
+        "61211b1943accb73f83a33dd060017e8",
     ];
 }

@@ -142,8 +142,8 @@ fn fields<'a>(
 
 /// Checks names, values and length again: a store that others can write to must not split an answer.
 pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
-    let map = |fields: Vec<(Bytes, Bytes)>| {
-        let mut headers = HeaderMap::try_with_capacity(fields.len()).ok()?;
+    let map = |fields: Vec<(Bytes, Bytes)>, more: usize| {
+        let mut headers = HeaderMap::try_with_capacity(fields.len() + more).ok()?;
         for (name, value) in fields {
             let name = HeaderName::from_bytes(&name).ok()?;
             let value = HeaderValue::from_maybe_shared(value).ok()?;
@@ -151,14 +151,14 @@ pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
         }
         Some(headers)
     };
-    let headers = map(stored.headers)?;
+    let headers = map(stored.headers, ADDED)?;
     // An answer to HEAD tells a length and has no body.
     let length = stored.body.len().to_string();
     let told = headers.get_all(CONTENT_LENGTH);
     if !stored.body.is_empty() && told.iter().any(|told| *told != *length) {
         return None;
     }
-    let mut response = Response::new(wire::with_trailers(stored.body, map(stored.trailers)?));
+    let mut response = Response::new(wire::with_trailers(stored.body, map(stored.trailers, 0)?));
     *response.status_mut() = StatusCode::from_u16(stored.status)
         .ok()
         .filter(|status| status.as_u16() >= 200)?;
@@ -190,6 +190,8 @@ pub(super) fn outcome_of(code: Code) -> Outcome {
     }
 }
 
+/// Header lines that a replay gets of ours, and `Date`.
+const ADDED: usize = 5;
 /// 9999-12-31T23:59:59Z, the last moment that an HTTP date can name.
 const LAST_HTTP_DATE: u64 = 253_402_300_799_000;
 

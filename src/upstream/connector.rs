@@ -47,7 +47,8 @@ impl Connector {
             _ => return Err(refused()),
         };
         let mut http = http1::Builder::new();
-        http.max_buf_size(MAX_HEAD_BYTES).max_headers(MAX_HEADERS);
+        // Of header lines hyper takes 100, and for more of them it would make a table for each answer.
+        http.max_buf_size(MAX_HEAD_BYTES);
         Ok(Self {
             port: settings.origin.port_u16().unwrap_or(default_port),
             host,
@@ -150,10 +151,6 @@ fn notice_death(stream: &TcpStream) {
 
 /// An answer whose head is larger cannot be read, and is lost.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
-
-/// Header lines of an answer; with more it is lost, and what was asked for is in doubt. So it is more than hyper's own 100, though that has
-/// a table made for each answer.
-const MAX_HEADERS: usize = 256;
 
 /// Silence after which the system asks, how often, and how many questions may go unanswered.
 const PROBED_AFTER: Duration = Duration::from_secs(15);

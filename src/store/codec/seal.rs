@@ -7,12 +7,13 @@
 use std::fmt;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag};
+use ring::digest::{Context, SHA256};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::CodecError;
 use crate::idempotency::RecordId;
-use crate::idempotency::digest::{Digest, Hasher};
+use crate::idempotency::digest::Digest;
 
 /// A key of the operator's.
 #[derive(Clone)]
@@ -37,14 +38,17 @@ pub(super) struct Seal {
 }
 
 impl EncryptionKey {
-    /// A key of these bytes, which nobody can guess.
+    /// A key of these bytes, which nobody can guess. Its id is the first half of a SHA-256, in every record that it sealed.
     pub fn new(secret: [u8; 32]) -> Self {
-        let mut id = Hasher::new("encryption key id 1");
-        id.part(&secret);
-        Self {
-            id: id.finish(),
-            secret,
+        let mut parts = Context::new(&SHA256);
+        for part in [KEY_ID, &secret] {
+            parts.update(&(part.len() as u64).to_be_bytes());
+            parts.update(part);
         }
+        let whole = parts.finish();
+        let mut id = Digest::default();
+        id.copy_from_slice(&whole.as_ref()[..16]);
+        Self { id, secret }
     }
 }
 
@@ -157,3 +161,4 @@ pub(super) const SEAL: usize = 40;
 pub(super) const TAG: usize = 16;
 
 const PURPOSE: &[u8] = b"idemproxy answer 1";
+const KEY_ID: &[u8] = b"encryption key id 1";
