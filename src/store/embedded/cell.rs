@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::clock::Clock;
 use super::index::Index;
 use super::leases::Leases;
+use super::recent::Recent;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
 use crate::idempotency::{Lapse, Record, RecordId, Seen, State};
@@ -33,6 +34,7 @@ pub(super) struct Witness {
     pub(super) clock: Clock,
     pub(super) leases: Leases,
     pub(super) index: Index,
+    pub(super) recent: Recent,
     pub(super) codec: Codec,
 }
 

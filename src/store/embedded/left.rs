@@ -32,13 +32,13 @@ impl Writer {
                             owner,
                             frame,
                         };
-                        tables.put(id, &cell)?;
+                        tables.put(id, cell)?;
                     }
                 }
-                let usage = tables.close()?;
+                let changes = tables.close()?;
                 writer.commit(txn)?;
-                writer.settled(&Transaction {
-                    usage,
+                writer.settled(&mut Transaction {
+                    changes,
                     ..Transaction::default()
                 });
                 Ok(())

@@ -50,6 +50,7 @@ mod index;
 mod leases;
 mod left;
 mod listing;
+mod recent;
 mod slot;
 mod status;
 mod tables;
@@ -75,6 +76,7 @@ use self::file::RecordFile;
 use self::headroom::Headroom;
 use self::leases::{Leases, Renewal};
 use self::listing::Slice;
+use self::recent::Recent;
 use self::slot::Slot;
 use self::status::Status;
 use self::transaction::{Job, Written};
@@ -139,6 +141,7 @@ impl Embedded {
             clock: Clock::starting(opened.time),
             leases: Leases::default(),
             index: opened.index,
+            recent: Recent::new(RECENT_BYTES),
             codec: settings.codec.clone(),
         });
         let status = Arc::new(Status::default());
@@ -196,6 +199,12 @@ impl Embedded {
 
     /// What was committed at `id`.
     async fn read(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        if self.witness.index.of(id).is_none() {
+            return Ok(None);
+        }
+        if let Some(cell) = self.witness.recent.of(id) {
+            return self.witness.view(id, cell);
+        }
         let witness = Arc::clone(&self.witness);
         self.on_disk(
             move |database| match tables::look(database, &witness.index, id)? {
@@ -297,9 +306,7 @@ impl Store for Embedded {
         let inserted = self
             .in_time(async {
                 // A duplicate is answered from here, whatever the writer is doing.
-                if self.witness.index.of(id).is_some()
-                    && let Some(seen) = self.read(id).await?
-                {
+                if let Some(seen) = self.read(id).await? {
                     return Ok(Inserted::Occupied(seen));
                 }
                 queued = true;
@@ -410,3 +417,5 @@ impl Drop for Embedded {
 const QUEUE: usize = 4096;
 /// Most look-ups at a time.
 const READERS: usize = 64;
+/// Memory for the records that were written last.
+const RECENT_BYTES: usize = 32 * 1024 * 1024;

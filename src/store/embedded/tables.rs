@@ -39,7 +39,16 @@ pub(super) struct Tables<'txn> {
     due: Table<'txn, (u64, u64), &'static [u8]>,
     /// What goes into [`DUE`], by time: one entry for all that a transaction writes costs less than one each.
     coming: BTreeMap<u64, Vec<u8>>,
-    usage: Usage,
+    changes: Changes,
+}
+
+/// What a transaction changes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// What the records take with it.
+    pub(super) usage: Usage,
+    /// What it put where, in its order; nothing where it removed a record.
+    pub(super) cells: Vec<(RecordId, Option<Cell>)>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -54,7 +63,10 @@ impl<'txn> Tables<'txn> {
             records: txn.open_table(RECORDS)?,
             due: txn.open_table(DUE)?,
             coming: BTreeMap::new(),
-            usage,
+            changes: Changes {
+                usage,
+                cells: Vec::new(),
+            },
         })
     }
 
@@ -68,30 +80,33 @@ impl<'txn> Tables<'txn> {
     }
 
     /// Puts `cell` in the place of what is there; tells whether the place is new.
-    pub(super) fn put(&mut self, id: RecordId, cell: &Cell) -> Result<bool, redb::Error> {
+    pub(super) fn put(&mut self, id: RecordId, cell: Cell) -> Result<bool, redb::Error> {
         let value = cell.to_bytes(id);
         let (place, new) = self.index.place(id);
+        let usage = &mut self.changes.usage;
         let stood = match self.records.insert(place, &*value)? {
             Some(before) => {
-                self.usage.less(before.value().len());
+                usage.less(before.value().len());
                 Some(expiry(before.value())?)
             }
             None => None,
         };
-        self.usage.more(value.len());
+        usage.more(value.len());
         if stood.is_none_or(|stood| cell.expiry < stood) {
             self.look_again(id, cell.expiry);
         }
+        self.changes.cells.push((id, Some(cell)));
         Ok(new)
     }
 
-    /// Removes what is there. Its place is to be given up when that is committed.
+    /// Removes what is there.
     pub(super) fn remove(&mut self, id: RecordId) -> Result<(), redb::Error> {
         if let Some(place) = self.index.of(id)
             && let Some(before) = self.records.remove(place)?
         {
-            self.usage.less(before.value().len());
+            self.changes.usage.less(before.value().len());
         }
+        self.changes.cells.push((id, None));
         Ok(())
     }
 
@@ -123,8 +138,8 @@ impl<'txn> Tables<'txn> {
         ids.or_default().extend(id.as_bytes());
     }
 
-    /// Writes what is still to be written; what the records take now.
-    pub(super) fn close(mut self) -> Result<Usage, redb::Error> {
+    /// Writes what is still to be written. What was changed is to be noted when it is committed.
+    pub(super) fn close(mut self) -> Result<Changes, redb::Error> {
         for (time, ids) in &self.coming {
             let last = self.due.range((*time, 0)..=(*time, u64::MAX))?.next_back();
             let number = match last.transpose()? {
@@ -133,7 +148,7 @@ impl<'txn> Tables<'txn> {
             };
             self.due.insert((*time, number), &**ids)?;
         }
-        Ok(self.usage)
+        Ok(self.changes)
     }
 }
 

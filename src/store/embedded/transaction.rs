@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::cell::{Cell, Witness, standing};
 use super::leases::Lease;
-use super::tables::{Tables, Usage};
+use super::tables::{Changes, Tables};
 use crate::idempotency::expect::Ruling;
 use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
 use crate::store::{Replaced, StoreError};
@@ -48,7 +48,7 @@ pub(super) struct Transaction {
     pub(super) ended: Vec<(RecordId, Token)>,
     /// Claims whose expiry was moved.
     pub(super) extended: Vec<(RecordId, Token)>,
-    pub(super) usage: Usage,
+    pub(super) changes: Changes,
     /// The record written last: if it stands, so does all the rest.
     pub(super) mark: Option<(RecordId, Token, State)>,
 }
@@ -96,7 +96,7 @@ impl Transaction {
             };
             self.begun.push((job.id, Some(before)));
         }
-        if tables.put(job.id, &cell)? {
+        if tables.put(job.id, cell)? {
             self.placed.push(job.id);
         }
         if matches!(job.expect, Some(Expect::Lapsed(_))) {
@@ -135,10 +135,11 @@ impl Transaction {
                 .is_ok_and(|seen| seen.as_ref().is_some_and(held))
         {
             let remaining = u64::try_from(lease.remaining().as_millis()).unwrap_or(u64::MAX);
-            cell.expiry = witness.clock.now().saturating_add(remaining);
-            tables.put(id, &cell)?;
+            let expiry = witness.clock.now().saturating_add(remaining);
+            cell.expiry = expiry;
+            tables.put(id, cell)?;
             self.extended.push((id, token));
-            return Ok(Some(cell.expiry));
+            return Ok(Some(expiry));
         }
         Ok(None)
     }
@@ -165,6 +166,8 @@ mod tests {
     use crate::store::embedded::clock::Clock;
     use crate::store::embedded::index::Index;
     use crate::store::embedded::leases::Leases;
+    use crate::store::embedded::recent::Recent;
+    use crate::store::embedded::tables::Usage;
 
     #[test]
     fn a_damaged_record_fails_its_own_job_alone() {
@@ -183,6 +186,7 @@ mod tests {
             clock: Clock::starting(0),
             leases: Leases::default(),
             index: Index::default(),
+            recent: Recent::new(0),
             codec: Codec::clear(),
         };
         witness.index.found(RecordId::from_bytes(damaged), 0);

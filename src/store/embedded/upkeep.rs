@@ -58,6 +58,7 @@ impl Writer {
         self.failures += 1;
         self.status.shaken();
         self.last.failed = Some(Instant::now());
+        self.witness.recent.forget();
         self.headroom.give_up();
         self.trouble = Trouble::NoClaims(error.to_string());
         self.publish();
@@ -95,7 +96,7 @@ impl Writer {
         self.last.unsynced = None;
         let decided = self.doubtful.take().map(|mut transaction| {
             if stands {
-                self.settled(&transaction);
+                self.settled(&mut transaction);
                 Ok(transaction)
             } else {
                 transaction.undo(&self.witness);
@@ -194,7 +195,6 @@ impl Writer {
             let mut transaction = Transaction::default();
             let due = tables.take_due(now, SWEEP_RECORDS)?;
             full = due.len() >= SWEEP_RECORDS;
-            let mut expired = Vec::new();
             for id in due {
                 let cell = match tables.get(id) {
                     Ok(Some(cell)) => cell,
@@ -205,7 +205,6 @@ impl Writer {
                 match writer.witness.view(id, cell) {
                     Ok(None) => {
                         tables.remove(id)?;
-                        expired.push(id);
                         continue;
                     }
                     Ok(Some(seen)) if expiry <= now => {
@@ -219,12 +218,9 @@ impl Writer {
                 }
                 tables.look_again(id, expiry.max(now + 1));
             }
-            transaction.usage = tables.close()?;
+            transaction.changes = tables.close()?;
             writer.commit(txn)?;
-            writer.settled(&transaction);
-            for id in expired {
-                writer.witness.index.remove(id);
-            }
+            writer.settled(&mut transaction);
             Ok(())
         });
         if full && self.trouble == Trouble::None {

@@ -1,5 +1,6 @@
 //! The one thread that writes: takes what is queued, writes it in one transaction, syncs once, answers all.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -170,7 +171,7 @@ impl Writer {
         for &(id, token) in extensions {
             transaction.extend(&mut tables, &self.witness, id, token)?;
         }
-        transaction.usage = tables.close()?;
+        transaction.changes = tables.close()?;
         if transaction.mark.is_none() && transaction.extended.is_empty() {
             return Ok(txn.abort()?);
         }
@@ -180,15 +181,24 @@ impl Writer {
         Ok(())
     }
 
-    /// What follows from a transaction that was committed.
-    pub(super) fn settled(&mut self, transaction: &Transaction) {
+    /// What follows from a transaction that was committed: all that is known of the file without reading it.
+    pub(super) fn settled(&mut self, transaction: &mut Transaction) {
+        let changes = mem::take(&mut transaction.changes);
+        // Before the leases: a claim in flight that has none is one that was settled a moment ago.
+        for (id, cell) in changes.cells {
+            let removed = cell.is_none();
+            self.witness.recent.note(id, cell);
+            if removed {
+                self.witness.index.remove(id);
+            }
+        }
         for &(id, token) in &transaction.ended {
             self.witness.leases.end(id, token);
         }
         for &(id, token) in &transaction.extended {
             self.witness.leases.extended(id, token);
         }
-        self.usage = transaction.usage;
+        self.usage = changes.usage;
         self.publish();
     }
 
