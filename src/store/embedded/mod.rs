@@ -50,10 +50,13 @@ mod index;
 mod leases;
 mod left;
 mod listing;
+mod opening;
 mod recent;
 mod slot;
 mod status;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod upkeep;
 mod writer;
@@ -63,24 +66,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageBackend};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
-use self::cell::Witness;
-use self::clock::Clock;
-use self::file::RecordFile;
-use self::headroom::Headroom;
-use self::leases::{Leases, Renewal};
+use self::cell::{Cell, Stamp, Witness};
+use self::leases::Renewal;
 use self::listing::Slice;
-use self::recent::Recent;
 use self::slot::Slot;
 use self::status::Status;
 use self::transaction::{Job, Written};
-use self::upkeep::{Last, Trouble};
 use self::writer::{Request, Writer};
 use super::listing::Page;
 use super::{Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
@@ -129,57 +127,23 @@ impl Embedded {
         settings: &StoreSettings,
         backend: impl Fn(File) -> Result<B, DatabaseError> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let file = RecordFile::prepare(dir, backend)?;
-        let opened = file.open()?;
-        let headroom = Headroom::at(dir.join("headroom"));
-        let trouble = match headroom.make() {
-            Ok(()) => Trouble::None,
-            Err(error) => Trouble::NoClaims(error.to_string()),
-        };
-        let witness = Arc::new(Witness {
-            owner: uuid::Uuid::now_v7().into_bytes(),
-            clock: Clock::starting(opened.time),
-            leases: Leases::default(),
-            index: opened.index,
-            recent: Recent::new(RECENT_BYTES),
-            codec: settings.codec.clone(),
-        });
-        let status = Arc::new(Status::default());
-        let (slot, database) = watch::channel(Slot::Open(Arc::new(opened.database)));
-        let name = format!("embedded: {}", file.dir().display());
-        let now = Instant::now();
-        let mut writer = Writer {
-            file,
-            headroom,
-            slot,
-            witness: Arc::clone(&witness),
-            status: Arc::clone(&status),
-            sync: settings.sync,
-            max_bytes: settings.max_bytes,
-            usage: opened.usage,
-            trouble,
-            doubtful: None,
-            last: Last {
-                swept: now,
-                noted: now,
-                mended: now,
-                unsynced: None,
-                failed: None,
-            },
-            failures: 0,
-            together: 0,
-            unmended: 0,
-        };
-        writer.settle_left(&opened.left);
-        writer.publish();
+        let (writer, database) = Writer::open(dir, settings, backend, RECENT_BYTES)?;
+        Self::start(writer, database, settings)
+    }
+
+    fn start(
+        writer: Writer,
+        database: watch::Receiver<Slot>,
+        settings: &StoreSettings,
+    ) -> Result<Self, OpenError> {
+        let dir = writer.file.dir().to_owned();
+        let name = format!("embedded: {}", dir.display());
+        let (witness, status) = (Arc::clone(&writer.witness), Arc::clone(&writer.status));
         let (queue, requests) = mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread
             .spawn(move || writer.run(&requests))
-            .map_err(|source| OpenError::Io {
-                path: dir.to_owned(),
-                source,
-            })?;
+            .map_err(|source| OpenError::Io { path: dir, source })?;
         Ok(Self {
             queue: Some(queue),
             database,
@@ -259,11 +223,11 @@ impl Embedded {
         record: &Record,
     ) -> Result<Written, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let record = record.clone();
         self.ask(Request::Write(Job {
             id,
             expect,
-            record,
+            cell: Cell::new(id, record, &self.witness)?,
+            stamp: Stamp::of(record),
             reply,
         }))?;
         if seeded(Seeded::AcknowledgedBeforeCommit) && matches!(expect, Some(Expect::Held(_))) {

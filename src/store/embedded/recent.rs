@@ -93,19 +93,20 @@ impl Held {
 
 /// What a cell takes, with its place in a map that is half empty.
 fn bytes_of(cell: &Cell) -> usize {
-    cell.frame.len() + 2 * size_of::<(RecordId, Cell)>() + 64
+    cell.value().len() + 2 * size_of::<(RecordId, Cell)>() + SLACK
 }
 
+/// What the system takes beside an allocation, and what one has more than its cell needs.
+const SLACK: usize = 256;
 /// What a turn takes, in a queue that is half empty.
 const TURN: usize = 2 * size_of::<RecordId>();
 /// A cell takes this share of the whole at most.
-const LARGEST: usize = 64;
+const LARGEST: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -117,17 +118,14 @@ mod tests {
     }
 
     fn cell(length: usize, number: u64) -> Cell {
-        Cell {
-            expiry: number,
-            owner: [0; 16],
-            frame: Bytes::from(vec![0; length]),
-        }
+        let value = [&number.to_be_bytes()[..], &vec![0; 32 + length]].concat();
+        Cell::parse(&value).unwrap()
     }
 
     proptest! {
         #[test]
         fn what_is_held_is_what_was_noted_last_and_takes_no_more_than_its_bound(
-            notes in prop::collection::vec((0..150_u8, prop::option::weighted(0.8, 0..1200_usize)), 1..600),
+            notes in prop::collection::vec((0..150_u8, prop::option::weighted(0.8, 0..6000_usize)), 1..600),
         ) {
             let recent = Recent::new(BOUND);
             let mut file = HashMap::new();
@@ -156,9 +154,14 @@ mod tests {
         for of in 0..=255 {
             recent.note(id(of), Some(cell(400, 0)));
         }
-        let kept: Vec<_> = (0..=255).filter(|of| recent.of(id(*of)).is_some()).collect();
+        let kept: Vec<_> = (0..=255)
+            .filter(|of| recent.of(id(*of)).is_some())
+            .collect();
         assert!(kept.len() > 50 && kept.len() < 200);
-        assert!(kept.iter().eq(&((255 - kept.len() as u8 + 1)..=255).collect::<Vec<_>>()));
+        assert!(
+            kept.iter()
+                .eq(&((255 - kept.len() as u8 + 1)..=255).collect::<Vec<_>>())
+        );
         recent.forget();
         assert!((0..=255).all(|of| recent.of(id(of)).is_none()));
         assert_eq!(recent.held().bytes, 0);

@@ -72,19 +72,30 @@ impl<'txn> Tables<'txn> {
 
     /// What is at `id`, expired or not.
     pub(super) fn get(&self, id: RecordId) -> Result<Option<Cell>, redb::Error> {
-        let Some(place) = self.index.of(id) else {
-            return Ok(None);
-        };
-        let value = self.records.get(place)?;
-        value.map(|value| cell(id, value.value())).transpose()
+        match self.index.of(id) {
+            Some(place) => self.read(id, place, Cell::parse),
+            None => Ok(None),
+        }
     }
 
-    /// Puts `cell` in the place of what is there; tells whether the place is new.
-    pub(super) fn put(&mut self, id: RecordId, cell: Cell) -> Result<bool, redb::Error> {
-        let value = cell.to_bytes(id);
-        let (place, new) = self.index.place(id);
+    /// What `read` makes of the value of `id` at its place, expired or not; it makes nothing of one that is too short.
+    pub(super) fn read<T>(
+        &self,
+        id: RecordId,
+        place: u64,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, redb::Error> {
+        let value = self.records.get(place)?;
+        value
+            .map(|value| checked(id, value.value(), read))
+            .transpose()
+    }
+
+    /// Puts `cell` at the place of `id`, over what is there.
+    pub(super) fn put(&mut self, id: RecordId, place: u64, cell: Cell) -> Result<(), redb::Error> {
+        let value = cell.value();
         let usage = &mut self.changes.usage;
-        let stood = match self.records.insert(place, &*value)? {
+        let stood = match self.records.insert(place, value)? {
             Some(before) => {
                 usage.less(before.value().len());
                 Some(expiry(before.value())?)
@@ -96,7 +107,7 @@ impl<'txn> Tables<'txn> {
             self.look_again(id, cell.expiry);
         }
         self.changes.cells.push((id, Some(cell)));
-        Ok(new)
+        Ok(())
     }
 
     /// Removes what is there.
@@ -219,7 +230,9 @@ pub(super) fn look(
     let txn: ReadTransaction = database.begin_read()?;
     let records = txn.open_table(RECORDS)?;
     let value = records.get(place)?;
-    value.map(|value| cell(id, value.value())).transpose()
+    value
+        .map(|value| checked(id, value.value(), Cell::parse))
+        .transpose()
 }
 
 /// What comes after `after` in what was committed last, by ascending id: so many records at most, and so many bytes about. `each` is given
@@ -281,13 +294,17 @@ fn footprint(value: usize) -> u64 {
     }
 }
 
-fn cell(id: RecordId, value: &[u8]) -> Result<Cell, redb::Error> {
+fn checked<T>(
+    id: RecordId,
+    value: &[u8],
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, redb::Error> {
     if id_of(value)? != id {
         return Err(redb::Error::Corrupted(
             "another record is in its place".to_owned(),
         ));
     }
-    Cell::parse(value).ok_or_else(short)
+    read(value).ok_or_else(short)
 }
 
 fn id_of(value: &[u8]) -> Result<RecordId, redb::Error> {

@@ -151,7 +151,7 @@ impl Writer {
     }
 
     /// Sees whether the disk takes writes again.
-    fn mend(&mut self) {
+    pub(super) fn mend(&mut self) {
         self.last.mended = Instant::now();
         if matches!(self.trouble, Trouble::Closed(_)) {
             self.unmended = 0;
@@ -169,7 +169,7 @@ impl Writer {
     }
 
     /// Removes records that expired, a bounded number at a time.
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         self.last.swept = Instant::now();
         self.witness.leases.prune();
         let now = self.witness.clock.now();
@@ -272,7 +272,7 @@ fn stands(
     };
     let record = witness
         .codec
-        .decode(id, cell.frame)
+        .decode(id, cell.frame())
         .map_err(|error| error.to_string())?;
     Ok(record.token == token && record.state == state)
 }

@@ -18,7 +18,7 @@ use super::status::Status;
 use super::tables::{Tables, Usage};
 use super::transaction::{Job, Transaction};
 use super::upkeep::{Last, MEND_EVERY, SYNC_EVERY, Trouble};
-use crate::idempotency::{Record, RecordId, State, Token};
+use crate::idempotency::{RecordId, State, Token};
 use crate::store::{StoreError, Sync};
 
 /// What the writer is asked.
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Answers `first` and what is queued behind it, as far as one transaction takes.
-    fn serve(&mut self, first: Request, queue: &Receiver<Request>) {
+    pub(super) fn serve(&mut self, first: Request, queue: &Receiver<Request>) {
         let (mut jobs, mut extensions, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut gathering = Gathering::after(self.together);
         let mut next = Some(first);
@@ -89,13 +89,12 @@ impl Writer {
             match request {
                 // Who asked has given up, knows nothing of it, and asks again.
                 Request::Write(job) if job.reply.is_closed() => {}
-                Request::Write(job) => match self.refusal(&job.record) {
+                Request::Write(job) => match self.refusal(job.stamp.state) {
                     Some(refusal) => {
                         let _ = job.reply.send(Err(refusal));
                     }
                     None => {
-                        let body = job.record.response.as_ref();
-                        bytes += 512 + body.map_or(0, |response| response.body.len());
+                        bytes += job.cell.value().len();
                         jobs.push(job);
                     }
                 },
@@ -113,9 +112,9 @@ impl Writer {
         // The write failed, as on a full disk, and its headroom is given up: room for settlements, not for claims.
         let (settlements, claims): (Vec<_>, Vec<_>) = undecided
             .into_iter()
-            .partition(|job| self.refusal(&job.record).is_none());
+            .partition(|job| self.refusal(job.stamp.state).is_none());
         for job in claims {
-            let refusal = self.refusal(&job.record);
+            let refusal = self.refusal(job.stamp.state);
             let refusal = refusal.unwrap_or_else(|| refused(self.trouble.reason()));
             let _ = job.reply.send(Err(refusal));
         }
@@ -225,9 +224,9 @@ impl Writer {
         self.slot.borrow().database()
     }
 
-    /// Why `record` is not written now.
-    fn refusal(&self, record: &Record) -> Option<StoreError> {
-        let claim = record.state == State::InFlight;
+    /// Why a record in this state is not written now.
+    fn refusal(&self, state: State) -> Option<StoreError> {
+        let claim = state == State::InFlight;
         match &self.trouble {
             Trouble::Closed(reason) => Some(refused(reason)),
             Trouble::NoClaims(reason) if claim || self.resting() => Some(refused(reason)),
@@ -282,7 +281,7 @@ fn refused(reason: &str) -> StoreError {
 
 /// Most records written in one transaction.
 const BATCH_JOBS: usize = 512;
-/// Size of the bodies from which a transaction takes no more.
+/// Size of the records from which a transaction takes no more.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long an idle writer sleeps.
 const TICK: Duration = Duration::from_millis(250);
