@@ -7,12 +7,18 @@
 //!
 //! # Writes
 //!
-//! One thread (`writer`) takes what is queued, applies it in order in one transaction, syncs, and answers all: under load many
-//! operations share a sync; it waits a moment for those that the sync before answered (`gathering`). Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
+//! Who asks makes the record's bytes (`cell`). One thread (`writer`) takes what is queued, applies it in order in one transaction, syncs,
+//! and answers all: under load many operations share a sync; it waits a moment for those that the sync before answered (`gathering`). Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
 //! damage, and not taken for a torn one and rolled back. Readers see what was committed; a replay waits for no writer.
 //!
 //! Records stand in the order in which they first came, and an index in memory tells where (`index`): what is written together, or
 //! settled or removed together, is on few pages.
+//!
+//! # Reads
+//!
+//! What was written last is kept in memory (`recent`), and read where it is asked for; all else on a thread that may wait for the disk.
+//! What a transaction changes is gathered where it is written (`tables`), and noted in one place: after its commit, before it is answered. When a
+//! write failed, nothing of it is believed any more.
 //!
 //! # Leases
 //!
@@ -100,6 +106,8 @@ pub struct Embedded {
     database: watch::Receiver<Slot>,
     /// Bounds the threads that read: a disk that hangs must not take all of them.
     readers: Arc<Semaphore>,
+    /// Bytes of large answers that may be queued: those wait here, and not as copies in the queue.
+    large: Arc<Semaphore>,
     witness: Arc<Witness>,
     status: Arc<Status>,
     timeout: Duration,
@@ -148,6 +156,7 @@ impl Embedded {
             queue: Some(queue),
             database,
             readers: Arc::new(Semaphore::new(READERS)),
+            large: Arc::new(Semaphore::new(LARGE_BYTES as usize)),
             witness,
             status,
             timeout: settings.timeout,
@@ -222,6 +231,14 @@ impl Embedded {
         expect: Option<Expect>,
         record: &Record,
     ) -> Result<Written, StoreError> {
+        let body = record.response.as_ref().map_or(0, |it| it.body.len());
+        let large = if body > LARGE {
+            let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(LARGE_BYTES);
+            let waited = Arc::clone(&self.large).acquire_many_owned(bytes).await;
+            Some(waited.map_err(|_| StoreError::Refused("the store is closed".to_owned()))?)
+        } else {
+            None
+        };
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Write(Job {
             id,
@@ -229,6 +246,7 @@ impl Embedded {
             cell: Cell::new(id, record, &self.witness)?,
             stamp: Stamp::of(record),
             reply,
+            large,
         }))?;
         if seeded(Seeded::AcknowledgedBeforeCommit) && matches!(expect, Some(Expect::Held(_))) {
             tokio::spawn(answer);
@@ -379,6 +397,10 @@ impl Drop for Embedded {
 
 /// Most writes queued; one beyond is refused.
 const QUEUE: usize = 4096;
+/// Size of a body from which it is large.
+const LARGE: usize = 16 * 1024;
+/// Bytes of large bodies that are queued at most.
+const LARGE_BYTES: u32 = 64 * 1024 * 1024;
 /// Most look-ups at a time.
 const READERS: usize = 64;
 /// Memory for the records that were written last.

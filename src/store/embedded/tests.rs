@@ -177,16 +177,17 @@ impl World {
             let cell = self.writer.witness.recent.of(id);
             let seen = cell.and_then(|cell| self.writer.witness.view(id, cell).unwrap());
             let (expect, record) = write.over(seen.as_ref());
-            let (reply, _answer) = oneshot::channel();
+            // Kept: a job whose answer nobody waits for is not done.
+            let (reply, answer) = oneshot::channel();
             let job = Job {
                 id,
                 expect,
                 cell: Cell::new(id, &record, &self.writer.witness).unwrap(),
                 stamp: Stamp::of(&record),
                 reply,
+                large: None,
             };
-            // Else it is taken for one that nobody waits for.
-            (_answer, Request::Write(job))
+            (answer, Request::Write(job))
         });
         let (answers, requests): (Vec<_>, Vec<_>) = jobs.unzip();
         self.serve(requests);
@@ -363,6 +364,41 @@ async fn a_reader_finds_what_was_acknowledged_or_what_came_after_it() {
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn large_answers_wait_their_turn_beside_a_disk_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), Sync::Never);
+    let (writer, database) = Writer::open(dir.path(), &settings, FileBackend::new, TINY).unwrap();
+    let mut store = Embedded::start(writer, database, &settings).unwrap();
+    // In the place of the writer.
+    let (queue, requests) = mpsc::sync_channel(QUEUE);
+    let real = store.queue.replace(queue);
+    let record = Record {
+        state: State::Completed,
+        response: Some(StoredResponse {
+            status: 201,
+            headers: Vec::new(),
+            body: Bytes::from(vec![0; 1 << 20]),
+            trailers: Vec::new(),
+        }),
+        ..in_flight(1)
+    };
+    let settle = |of| Box::pin(store.replace(id(of), Expect::Held(record.token), &record));
+    let mut waiting: Vec<_> = (0..80).map(settle).collect();
+    for one in &mut waiting {
+        assert!(futures_util::poll!(one).is_pending());
+    }
+    assert_eq!(requests.try_iter().count(), 64);
+    // Those were dropped, as by a writer that ended.
+    let mut rest = waiting.split_off(64);
+    for one in &mut rest {
+        assert!(futures_util::poll!(one).is_pending());
+    }
+    assert_eq!(requests.try_iter().count(), 16);
+    drop((waiting, rest));
+    store.queue = real;
 }
 
 fn id(of: u8) -> RecordId {

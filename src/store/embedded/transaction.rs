@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::cell::{Cell, Stamp, Witness};
 use super::leases::Lease;
@@ -19,6 +19,8 @@ pub(super) struct Job {
     pub(super) cell: Cell,
     pub(super) stamp: Stamp,
     pub(super) reply: oneshot::Sender<Answer>,
+    /// Its share of what large answers may take.
+    pub(super) large: Option<OwnedSemaphorePermit>,
 }
 
 /// What came of a job.
@@ -238,6 +240,7 @@ mod tests {
                 cell: Cell::new(id, &claim, &witness).unwrap(),
                 stamp: Stamp::of(&claim),
                 reply: oneshot::channel().0,
+                large: None,
             };
             Transaction::default()
                 .apply(&mut tables, &witness, &job)
