@@ -246,7 +246,7 @@ impl Embedded {
             cell: Cell::new(id, record, &self.witness)?,
             stamp: Stamp::of(record),
             reply,
-            large,
+            _large: large,
         }))?;
         if seeded(Seeded::AcknowledgedBeforeCommit) && matches!(expect, Some(Expect::Held(_))) {
             tokio::spawn(answer);
@@ -293,7 +293,7 @@ impl Store for Embedded {
                 }
                 queued = true;
                 Ok(match self.write(id, None, record).await? {
-                    Written::Occupied(seen) => Inserted::Occupied(seen),
+                    Written::Occupied(seen) => Inserted::Occupied(*seen),
                     Written::Created | Written::Replaced(_) => Inserted::Created,
                 })
             })

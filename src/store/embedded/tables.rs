@@ -20,6 +20,9 @@ const DUE: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("due");
 /// What the file is.
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
 
+/// Changes of a transaction that many share.
+const MANY: usize = 64;
+
 /// Version of the tables and of the cells in them.
 pub(super) const FORMAT: u64 = 2;
 
@@ -65,7 +68,7 @@ impl<'txn> Tables<'txn> {
             coming: BTreeMap::new(),
             changes: Changes {
                 usage,
-                cells: Vec::new(),
+                cells: Vec::with_capacity(MANY),
             },
         })
     }

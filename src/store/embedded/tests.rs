@@ -185,7 +185,7 @@ impl World {
                 cell: Cell::new(id, &record, &self.writer.witness).unwrap(),
                 stamp: Stamp::of(&record),
                 reply,
-                large: None,
+                _large: None,
             };
             (answer, Request::Write(job))
         });

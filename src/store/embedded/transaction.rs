@@ -20,7 +20,7 @@ pub(super) struct Job {
     pub(super) stamp: Stamp,
     pub(super) reply: oneshot::Sender<Answer>,
     /// Its share of what large answers may take.
-    pub(super) large: Option<OwnedSemaphorePermit>,
+    pub(super) _large: Option<OwnedSemaphorePermit>,
 }
 
 /// What came of a job.
@@ -28,15 +28,11 @@ pub(super) type Answer = Result<Written, StoreError>;
 
 /// What came of a job that was carried out.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, to the one who asked"
-)]
 pub(super) enum Written {
     /// Inserted.
     Created,
-    /// Not inserted: this is there.
-    Occupied(Seen),
+    /// Not inserted: this is there. Rare, since who asks looks before.
+    Occupied(Box<Seen>),
     /// What came of a replace.
     Replaced(Replaced),
 }
@@ -59,6 +55,17 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
+    /// One of so many jobs.
+    pub(super) fn of(jobs: usize) -> Self {
+        Self {
+            answers: Vec::with_capacity(jobs),
+            begun: Vec::with_capacity(jobs),
+            placed: Vec::with_capacity(jobs),
+            ended: Vec::with_capacity(jobs),
+            ..Self::default()
+        }
+    }
+
     /// Does one job: checks, and writes if the check says so.
     pub(super) fn apply(
         &mut self,
@@ -163,7 +170,7 @@ fn vacant(
     let seen = found.map(|cell| witness.view(id, cell)).transpose();
     Ok(match seen.map(Option::flatten) {
         Ok(None) => ControlFlow::Continue(Written::Created),
-        Ok(Some(seen)) => ControlFlow::Break(Ok(Written::Occupied(seen))),
+        Ok(Some(seen)) => ControlFlow::Break(Ok(Written::Occupied(Box::new(seen)))),
         Err(unreadable) => ControlFlow::Break(Err(unreadable)),
     })
 }
@@ -240,7 +247,7 @@ mod tests {
                 cell: Cell::new(id, &claim, &witness).unwrap(),
                 stamp: Stamp::of(&claim),
                 reply: oneshot::channel().0,
-                large: None,
+                _large: None,
             };
             Transaction::default()
                 .apply(&mut tables, &witness, &job)

@@ -22,10 +22,6 @@ use crate::idempotency::{RecordId, State, Token};
 use crate::store::{StoreError, Sync};
 
 /// What the writer is asked.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, and a box would cost an allocation a write"
-)]
 pub(super) enum Request {
     /// Write a record.
     Write(Job),
@@ -82,7 +78,9 @@ impl Writer {
 
     /// Answers `first` and what is queued behind it, as far as one transaction takes.
     pub(super) fn serve(&mut self, first: Request, queue: &Receiver<Request>) {
-        let (mut jobs, mut extensions, mut bytes) = (Vec::new(), Vec::new(), 0);
+        // As many as there were before, about.
+        let mut jobs = Vec::with_capacity(self.together);
+        let (mut extensions, mut bytes) = (Vec::new(), 0);
         let mut gathering = Gathering::after(self.together);
         let mut next = Some(first);
         while let Some(request) = next {
@@ -130,7 +128,7 @@ impl Writer {
         let Some(database) = self.database() else {
             return jobs;
         };
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction::of(jobs.len());
         let committed = guarded(|| self.attempt(&database, &mut transaction, &jobs, extensions));
         drop(database);
         if let Err(error) = committed {
