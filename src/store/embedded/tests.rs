@@ -118,6 +118,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(always: bool, steps: Vec<Step>, tally: &mut Tally) {
     let dir = tempfile::tempdir().unwrap();
+    make_headroom(dir.path());
     let disk = Arc::new(AtomicU8::new(0));
     let settings = settings(dir.path(), if always { Sync::Always } else { Sync::Never });
     let mut world = World::open(&settings, &disk);
@@ -130,9 +131,13 @@ fn run(always: bool, steps: Vec<Step>, tally: &mut Tally) {
                     world.serve(vec![Request::Extend(id(of), seen.record.token)]);
                 }
             }
-            Step::Sweep => world.writer.sweep(),
+            // What expired is looked at by the end of that second.
+            Step::Sweep => world.writer.sweep(world.writer.witness.clock.now() + 1000),
             Step::Disk(does) => disk.store(does, Ordering::SeqCst),
-            Step::Mend => world.writer.mend(),
+            Step::Mend => {
+                make_headroom(dir.path());
+                world.writer.mend();
+            }
             Step::Restart => {
                 disk.store(0, Ordering::SeqCst);
                 world.writer.detach();
@@ -401,6 +406,12 @@ async fn large_answers_wait_their_turn_beside_a_disk_that_hangs() {
     assert_eq!(requests.try_iter().count(), 16);
     drop((waiting, rest));
     store.queue = real;
+}
+
+/// Writing it in earnest takes longer than all the steps.
+fn make_headroom(dir: &Path) {
+    let file = File::create(dir.join("headroom")).unwrap();
+    file.set_len(4 << 20).unwrap();
 }
 
 fn id(of: u8) -> RecordId {

@@ -143,7 +143,7 @@ impl Writer {
             self.last.unsynced = None;
         }
         if self.last.swept.elapsed() >= SWEEP_EVERY {
-            self.sweep();
+            self.sweep(self.witness.clock.now());
         }
         if self.last.noted.elapsed() >= NOTE_EVERY {
             self.note_time();
@@ -168,11 +168,10 @@ impl Writer {
         }
     }
 
-    /// Removes records that expired, a bounded number at a time.
-    pub(super) fn sweep(&mut self) {
+    /// Removes records that expired and are to be looked at by `now`, a bounded number at a time.
+    pub(super) fn sweep(&mut self, now: u64) {
         self.last.swept = Instant::now();
         self.witness.leases.prune();
-        let now = self.witness.clock.now();
         let Some(database) = self.database() else {
             return;
         };
