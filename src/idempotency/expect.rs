@@ -44,8 +44,24 @@ pub enum Ruling {
 }
 
 impl Expect {
+    /// The token that is to be there.
+    pub fn token(self) -> Token {
+        match self {
+            Self::Released(token)
+            | Self::Unknown(token)
+            | Self::Lapsed(token)
+            | Self::Held(token)
+            | Self::Shown(token, _) => token,
+        }
+    }
+
     /// Rules on a write that would put `next` in the place of `current`.
     pub fn rule(self, current: Option<Standing>, next: &Record) -> Ruling {
+        self.rule_on(current, next.token, next.state)
+    }
+
+    /// Rules on a write that would put a record of this token in this state in the place of `current`.
+    pub fn rule_on(self, current: Option<Standing>, next: Token, state: State) -> Ruling {
         let Some(current) = current else {
             return if matches!(self, Self::Held(_)) {
                 Ruling::Restore
@@ -53,7 +69,7 @@ impl Expect {
                 Ruling::Stale
             };
         };
-        if current.token == next.token && current.state == next.state {
+        if current.token == next && current.state == state {
             return Ruling::Stands;
         }
         let met = match self {

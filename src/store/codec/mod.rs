@@ -112,20 +112,35 @@ impl Codec {
     ///
     /// [`CodecError::Unsealed`].
     pub fn encode(&self, id: RecordId, record: &Record) -> Result<Bytes, CodecError> {
+        self.encode_after(&[], id, record)
+    }
+
+    /// Writes a record as a frame behind `head`, which is no part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unsealed`].
+    pub(in crate::store) fn encode_after(
+        &self,
+        head: &[u8],
+        id: RecordId,
+        record: &Record,
+    ) -> Result<Bytes, CodecError> {
         let (Some(keyring), Some(response)) = (&self.0, &record.response) else {
-            return Ok(encode(record));
+            return Ok(encode_clear(head, record));
         };
-        let room = ROOM + response.body.len() + SEAL + TAG;
-        let mut frame = Vec::with_capacity(room);
-        frame::put_start(&mut frame, record, Answer::Sealed);
+        let room = head.len() + ROOM + response.body.len() + SEAL + TAG;
+        let mut bytes = Vec::with_capacity(room);
+        bytes.put_slice(head);
+        frame::put_start(&mut bytes, record, Answer::Sealed);
         let seal = keyring.seal(id)?;
-        frame.put_slice(&seal.header(response.body.len()));
-        let clear = frame.len();
-        frame::put_response(&mut frame, response);
-        let (head, answer) = frame.split_at_mut(clear);
-        let tag = seal.close(head, answer)?;
-        frame.put_slice(tag.as_ref());
-        Ok(frame.into())
+        bytes.put_slice(&seal.header(response.body.len()));
+        let clear = bytes.len();
+        frame::put_response(&mut bytes, response);
+        let (before, answer) = bytes.split_at_mut(clear);
+        let tag = seal.close(&before[head.len()..], answer)?;
+        bytes.put_slice(tag.as_ref());
+        Ok(bytes.into())
     }
 
     /// Reads a frame. The answer's body and fields are slices of it, not copies; a sealed one is opened in its place
@@ -177,18 +192,23 @@ pub(in crate::store) fn state_of(frame: &[u8]) -> Option<State> {
 
 /// Writes a record as a frame in clear.
 pub fn encode(record: &Record) -> Bytes {
+    encode_clear(&[], record)
+}
+
+fn encode_clear(head: &[u8], record: &Record) -> Bytes {
     let response = record.response.as_ref();
     let body = response.map_or(0, |response| response.body.len());
-    let mut frame = Vec::with_capacity(ROOM + body);
+    let mut bytes = Vec::with_capacity(head.len() + ROOM + body);
     let answer = match response {
         Some(_) => Answer::Clear,
         None => Answer::None,
     };
-    frame::put_start(&mut frame, record, answer);
+    bytes.put_slice(head);
+    frame::put_start(&mut bytes, record, answer);
     if let Some(response) = response {
-        frame::put_response(&mut frame, response);
+        frame::put_response(&mut bytes, response);
     }
-    frame.into()
+    bytes.into()
 }
 
 /// What most records take without the body.

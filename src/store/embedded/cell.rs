@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::clock::Clock;
 use super::index::Index;
 use super::leases::Leases;
+use super::recent::Recent;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
-use crate::idempotency::{Lapse, Record, RecordId, Seen, State};
-use crate::store::{Codec, CodecError, StoreError};
+use crate::idempotency::{Lapse, Record, RecordId, Seen, State, Token};
+use crate::store::codec::state_of;
+use crate::store::{Codec, CodecError, StoreError, header};
 
 /// One opening of the store: records in flight under another belong to a process that is gone.
 pub(super) type Owner = [u8; 16];
@@ -22,8 +24,26 @@ pub(super) struct Cell {
     pub(super) expiry: u64,
     /// Who wrote it.
     pub(super) owner: Owner,
-    /// The record, as [`Codec`] wrote it.
-    pub(super) frame: Bytes,
+    value: Bytes,
+}
+
+/// What of a record decides over writes; it stands at fixed places in its frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) token: Token,
+    pub(super) state: State,
+    pub(super) ttl: Duration,
+    pub(super) lease: Duration,
+}
+
+/// How a record stands now.
+struct Judged {
+    /// It was in flight by a process that is gone.
+    left: bool,
+    lapse: Lapse,
+    quiet: Duration,
+    /// How much longer it is kept.
+    remaining: Duration,
 }
 
 /// What it takes to tell what a cell means now.
@@ -33,44 +53,95 @@ pub(super) struct Witness {
     pub(super) clock: Clock,
     pub(super) leases: Leases,
     pub(super) index: Index,
+    pub(super) recent: Recent,
     pub(super) codec: Codec,
 }
 
 impl Cell {
-    /// A cell of `record`, written now.
+    /// A cell of `record`, whose time to live begins now.
     pub(super) fn new(
         id: RecordId,
         record: &Record,
         witness: &Witness,
     ) -> Result<Self, CodecError> {
-        let ttl = u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX);
+        let expiry = witness.clock.now().saturating_add(millis(record.ttl));
+        Self::of(id, record, (expiry, witness.owner), &witness.codec)
+    }
+
+    /// A cell of `record` with this expiry and owner.
+    pub(super) fn of(
+        id: RecordId,
+        record: &Record,
+        (expiry, owner): (u64, Owner),
+        codec: &Codec,
+    ) -> Result<Self, CodecError> {
+        let mut head = [0; HEAD];
+        head[..8].copy_from_slice(&expiry.to_be_bytes());
+        head[8..24].copy_from_slice(&owner);
+        head[24..].copy_from_slice(id.as_bytes());
+        let value = codec.encode_after(&head, id, record)?;
         Ok(Self {
-            expiry: witness.clock.now().saturating_add(ttl),
-            owner: witness.owner,
-            frame: witness.codec.encode(id, record)?,
+            expiry,
+            owner,
+            value,
         })
     }
 
     /// The cell in these bytes; nothing if they are too short for one.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
-        let (expiry, rest) = value.split_first_chunk()?;
-        let (owner, rest) = rest.split_first_chunk()?;
-        let (_, frame) = rest.split_first_chunk::<16>()?;
+        let (expiry, owner, _) = split(value)?;
         Some(Self {
-            expiry: u64::from_be_bytes(*expiry),
-            owner: *owner,
-            frame: Bytes::copy_from_slice(frame),
+            expiry,
+            owner,
+            value: Bytes::copy_from_slice(value),
         })
     }
 
-    /// Its bytes, in the place of `id`.
-    pub(super) fn to_bytes(&self, id: RecordId) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(HEAD + self.frame.len());
-        bytes.put_u64(self.expiry);
-        bytes.put_slice(&self.owner);
-        bytes.put_slice(id.as_bytes());
-        bytes.put_slice(&self.frame);
-        bytes.freeze()
+    /// The same with another expiry.
+    pub(super) fn expiring(&self, expiry: u64) -> Self {
+        let value = [&expiry.to_be_bytes(), &self.value[8..]].concat();
+        Self {
+            expiry,
+            owner: self.owner,
+            value: value.into(),
+        }
+    }
+
+    /// Its bytes.
+    pub(super) fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// The record, as [`Codec`] wrote it.
+    pub(super) fn frame(self) -> Bytes {
+        let mut frame = self.value;
+        frame.advance(HEAD);
+        frame
+    }
+}
+
+impl Stamp {
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            token: record.token,
+            state: record.state,
+            ttl: record.ttl,
+            lease: record.lease,
+        }
+    }
+
+    /// The one in a frame, of which no more is read; nothing if this version does not read it.
+    pub(super) fn read(frame: &[u8]) -> Option<Self> {
+        let number = |at| {
+            let bytes = frame.get(at..)?.first_chunk()?;
+            Some(Duration::from_millis(u64::from_be_bytes(*bytes)))
+        };
+        Some(Self {
+            state: state_of(frame)?,
+            token: Token::from_bytes(*frame.get(header::TOKEN..)?.first_chunk()?),
+            ttl: number(header::TTL)?,
+            lease: number(header::LEASE)?,
+        })
     }
 }
 
@@ -81,71 +152,118 @@ impl Witness {
     ///
     /// A record that this version does not read.
     pub(super) fn view(&self, id: RecordId, cell: Cell) -> Result<Option<Seen>, StoreError> {
-        let record = match self.codec.decode(id, cell.frame) {
+        let (expiry, owner) = (cell.expiry, cell.owner);
+        let record = match self.codec.decode(id, cell.frame()) {
             Ok(record) => record,
-            Err(_) if self.clock.now() >= cell.expiry => return Ok(None),
+            Err(_) if self.clock.now() >= expiry => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let seen = self.judge(id, cell.expiry, cell.owner, record);
+        let seen = self.seen(id, expiry, owner, record);
         Ok(seen.map(|(seen, _)| seen))
     }
 
+    /// What an expectation asks of the cell in `value`, as [`Self::view`] sees it, without a look at the answer in it; nothing if that is too
+    /// short.
+    pub(super) fn standing(
+        &self,
+        id: RecordId,
+        value: &[u8],
+    ) -> Option<Result<Option<Standing>, StoreError>> {
+        let (expiry, owner, frame) = split(value)?;
+        let Some(stamp) = Stamp::read(frame) else {
+            let seen = self.view(id, Cell::parse(value)?);
+            return Some(seen.map(|seen| seen.as_ref().map(standing)));
+        };
+        let judged = self.judge(id, expiry, owner, &stamp);
+        Some(Ok(judged.map(|judged| Standing {
+            token: stamp.token,
+            state: if judged.left {
+                State::Unknown
+            } else {
+                stamp.state
+            },
+            lapsed: judged.lapse == Lapse::Lapsed,
+        })))
+    }
+
     /// What a record is now that stands in a cell, and how much longer it is kept; nothing once it expired.
-    pub(super) fn judge(
+    pub(super) fn seen(
         &self,
         id: RecordId,
         expiry: u64,
         owner: Owner,
         mut record: Record,
     ) -> Option<(Seen, Duration)> {
-        let now = self.clock.now();
-        let mut lapse = Lapse::Live;
-        let dead = owner != self.owner && !seeded(Seeded::DeadClaimsLive);
-        if record.state == State::InFlight && dead {
+        let judged = self.judge(id, expiry, owner, &Stamp::of(&record))?;
+        if judged.left {
             record.state = State::Unknown;
             record.settled = Some(self.clock.opened());
             record.error = Some(STOPPED.to_owned());
-        } else if record.state == State::InFlight
-            && let Some(lease) = self.leases.of(id, record.token)
+        }
+        let seen = Seen {
+            record,
+            lapse: judged.lapse,
+            quiet: Some(judged.quiet),
+        };
+        Some((seen, judged.remaining))
+    }
+
+    fn judge(&self, id: RecordId, expiry: u64, owner: Owner, stamp: &Stamp) -> Option<Judged> {
+        let now = self.clock.now();
+        let in_flight = stamp.state == State::InFlight;
+        let left = in_flight && owner != self.owner && !seeded(Seeded::DeadClaimsLive);
+        if in_flight
+            && !left
+            && let Some(lease) = self.leases.of(id, stamp.token)
         {
             let remaining = lease.remaining();
-            if remaining.is_zero() {
-                return None;
-            }
-            if lease.lapsed() {
-                lapse = Lapse::Lapsed;
-            }
-            let seen = Seen {
-                record,
-                lapse,
-                quiet: Some(lease.quiet()),
+            let lapse = if lease.lapsed() {
+                Lapse::Lapsed
+            } else {
+                Lapse::Live
             };
-            return Some((seen, remaining));
+            return (!remaining.is_zero()).then(|| Judged {
+                left,
+                lapse,
+                quiet: lease.quiet(),
+                remaining,
+            });
         }
-        let ttl = u64::try_from(record.ttl.as_millis()).unwrap_or(u64::MAX);
-        let written = expiry.saturating_sub(ttl);
+        let written = expiry.saturating_sub(millis(stamp.ttl));
         let mut quiet = Duration::from_millis(now.saturating_sub(written));
         if owner != self.owner {
             // The file does not have every heartbeat of a process that is gone, and its clock was another.
             quiet = quiet.min(self.clock.running());
         }
-        let seen = Seen {
-            record,
-            lapse,
-            quiet: Some(quiet),
-        };
         let remaining = Duration::from_millis(expiry.saturating_sub(now));
-        (!remaining.is_zero()).then_some((seen, remaining))
+        (!remaining.is_zero()).then_some(Judged {
+            left,
+            lapse: Lapse::Live,
+            quiet,
+            remaining,
+        })
     }
 }
 
+/// Expiry, owner and frame of a value; nothing if it is too short for them.
+pub(super) fn split(value: &[u8]) -> Option<(u64, Owner, &[u8])> {
+    let (expiry, rest) = value.split_first_chunk()?;
+    let (owner, rest) = rest.split_first_chunk()?;
+    let (_, frame) = rest.split_first_chunk::<16>()?;
+    Some((u64::from_be_bytes(*expiry), *owner, frame))
+}
+
 /// As far as an expectation asks.
-pub(super) fn standing(seen: &Seen) -> Standing {
+fn standing(seen: &Seen) -> Standing {
     Standing {
         token: seen.record.token,
         state: seen.record.state,
         lapsed: seen.lapse == Lapse::Lapsed,
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Bytes before the frame.

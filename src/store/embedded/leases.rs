@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::idempotency::{Record, RecordId, State, Token};
+use super::cell::Stamp;
+use crate::idempotency::{RecordId, State, Token};
 
 /// The claims of this process, which alone can hold any: a heartbeat costs no write.
 ///
@@ -38,14 +39,14 @@ pub(super) enum Renewal {
 }
 
 impl Leases {
-    /// Begins `record`'s claim now; brings back the one that stood in its place.
-    pub(super) fn begin(&self, id: RecordId, record: &Record) -> Option<Lease> {
-        self.held().insert(id, Lease::of(record))
+    /// Begins a claim now; brings back the one that stood in its place.
+    pub(super) fn begin(&self, id: RecordId, claim: &Stamp) -> Option<Lease> {
+        self.held().insert(id, Lease::of(claim))
     }
 
     /// Ends the lapsed claim of `token` and begins that of `next`, if it is one, in one step against heartbeats; brings back the one
     /// that ended, and nothing if it was renewed meanwhile.
-    pub(super) fn supersede(&self, id: RecordId, token: Token, next: &Record) -> Option<Lease> {
+    pub(super) fn supersede(&self, id: RecordId, token: Token, next: &Stamp) -> Option<Lease> {
         let mut held = self.held();
         let before = *held
             .get(&id)
@@ -122,13 +123,13 @@ impl Leases {
 }
 
 impl Lease {
-    /// The claim of `record`, begun now.
-    fn of(record: &Record) -> Self {
+    /// The claim of this stamp, begun now.
+    fn of(claim: &Stamp) -> Self {
         let now = Instant::now();
         Self {
-            token: record.token,
-            lease: record.lease,
-            ttl: record.ttl,
+            token: claim.token,
+            lease: claim.lease,
+            ttl: claim.ttl,
             renewed: now,
             written: now,
         }
@@ -162,24 +163,22 @@ mod tests {
     #[test]
     fn a_claim_is_either_renewed_or_taken_over() {
         let (leases, id) = (Leases::default(), RecordId::from_bytes([1; 16]));
-        let long = Record {
+        let claim = |of| Stamp::of(&in_flight(of));
+        let long = Stamp {
             lease: Duration::from_secs(600),
             ttl: Duration::from_secs(3600),
-            ..in_flight(1)
+            ..claim(1)
         };
         leases.begin(id, &long);
-        assert!(leases.supersede(id, long.token, &in_flight(2)).is_none());
+        assert!(leases.supersede(id, long.token, &claim(2)).is_none());
         assert_eq!(leases.renew(id, long.token), Renewal::Done);
 
-        let over = Record {
+        let over = Stamp {
             lease: Duration::ZERO,
             ..long
         };
         for state in [State::InFlight, State::Unknown] {
-            let next = Record {
-                state,
-                ..in_flight(2)
-            };
+            let next = Stamp { state, ..claim(2) };
             leases.begin(id, &over);
             while !leases.of(id, over.token).unwrap().lapsed() {}
             let before = leases.supersede(id, over.token, &next);

@@ -16,7 +16,8 @@ impl Writer {
                 let txn = writer.begin(database)?;
                 let mut tables = Tables::open(&txn, &writer.witness.index, writer.usage)?;
                 for &id in some {
-                    let Some(cell) = tables.get(id)? else {
+                    let (Some(cell), Some(place)) = (tables.get(id)?, writer.witness.index.of(id))
+                    else {
                         continue;
                     };
                     let (expiry, owner) = (cell.expiry, cell.owner);
@@ -26,19 +27,15 @@ impl Writer {
                         _ => continue,
                     };
                     found += 1;
-                    if let Ok(frame) = writer.witness.codec.encode(id, &seen.record) {
-                        let cell = Cell {
-                            expiry,
-                            owner,
-                            frame,
-                        };
-                        tables.put(id, &cell)?;
+                    let codec = &writer.witness.codec;
+                    if let Ok(cell) = Cell::of(id, &seen.record, (expiry, owner), codec) {
+                        tables.put(id, place, cell)?;
                     }
                 }
-                let usage = tables.close()?;
+                let changes = tables.close()?;
                 writer.commit(txn)?;
-                writer.settled(&Transaction {
-                    usage,
+                writer.settled(&mut Transaction {
+                    changes,
                     ..Transaction::default()
                 });
                 Ok(())

@@ -2,7 +2,7 @@
 
 use redb::Database;
 
-use super::cell::{Owner, Witness};
+use super::cell::{Witness, split};
 use super::tables;
 use crate::idempotency::{Lapse, RecordId};
 use crate::store::StoreError;
@@ -48,22 +48,14 @@ fn listed(witness: &Witness, id: RecordId, value: &[u8]) -> Result<Option<Listed
         Err(_) if witness.clock.now() >= expiry => return Ok(None),
         Err(error) => return unreadable(&error.to_string()),
     };
-    let judged = witness.judge(id, expiry, owner, head.record);
-    Ok(judged.map(|(seen, remaining)| Listed {
+    let seen = witness.seen(id, expiry, owner, head.record);
+    Ok(seen.map(|(seen, remaining)| Listed {
         id,
         record: seen.record,
         lapsed: seen.lapse == Lapse::Lapsed,
         response_bytes: head.response_bytes,
         expires_in: Some(remaining),
     }))
-}
-
-/// Expiry, owner and frame, as [`Cell`](super::cell::Cell) has them.
-fn split(value: &[u8]) -> Option<(u64, Owner, &[u8])> {
-    let (expiry, rest) = value.split_first_chunk()?;
-    let (owner, rest) = rest.split_first_chunk()?;
-    let (_, frame) = rest.split_first_chunk::<16>()?;
-    Some((u64::from_be_bytes(*expiry), *owner, frame))
 }
 
 /// Most records of a slice.

@@ -7,12 +7,18 @@
 //!
 //! # Writes
 //!
-//! One thread (`writer`) takes what is queued, applies it in order in one transaction, syncs, and answers all: under load many
-//! operations share a sync; it waits a moment for those that the sync before answered (`gathering`). Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
+//! Who asks makes the record's bytes (`cell`). One thread (`writer`) takes what is queued, applies it in order in one transaction, syncs,
+//! and answers all: under load many operations share a sync; it waits a moment for those that the sync before answered (`gathering`). Commits are in two phases, which costs a twentieth under load: only so is a newest commit that does not verify known to be
 //! damage, and not taken for a torn one and rolled back. Readers see what was committed; a replay waits for no writer.
 //!
 //! Records stand in the order in which they first came, and an index in memory tells where (`index`): what is written together, or
 //! settled or removed together, is on few pages.
+//!
+//! # Reads
+//!
+//! What was written last is kept in memory (`recent`), and read where it is asked for; all else on a thread that may wait for the disk.
+//! What a transaction changes is gathered where it is written (`tables`), and noted in one place: after its commit, before it is answered. When a
+//! write failed, nothing of it is believed any more.
 //!
 //! # Leases
 //!
@@ -50,9 +56,13 @@ mod index;
 mod leases;
 mod left;
 mod listing;
+mod opening;
+mod recent;
 mod slot;
 mod status;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod upkeep;
 mod writer;
@@ -62,23 +72,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageBackend};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
-use self::cell::Witness;
-use self::clock::Clock;
-use self::file::RecordFile;
-use self::headroom::Headroom;
-use self::leases::{Leases, Renewal};
+use self::cell::{Cell, Stamp, Witness};
+use self::leases::Renewal;
 use self::listing::Slice;
 use self::slot::Slot;
 use self::status::Status;
 use self::transaction::{Job, Written};
-use self::upkeep::{Last, Trouble};
 use self::writer::{Request, Writer};
 use super::listing::Page;
 use super::{Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
@@ -100,6 +106,8 @@ pub struct Embedded {
     database: watch::Receiver<Slot>,
     /// Bounds the threads that read: a disk that hangs must not take all of them.
     readers: Arc<Semaphore>,
+    /// Bytes of large answers that may be queued: those wait here, and not as copies in the queue.
+    large: Arc<Semaphore>,
     witness: Arc<Witness>,
     status: Arc<Status>,
     timeout: Duration,
@@ -127,60 +135,28 @@ impl Embedded {
         settings: &StoreSettings,
         backend: impl Fn(File) -> Result<B, DatabaseError> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let file = RecordFile::prepare(dir, backend)?;
-        let opened = file.open()?;
-        let headroom = Headroom::at(dir.join("headroom"));
-        let trouble = match headroom.make() {
-            Ok(()) => Trouble::None,
-            Err(error) => Trouble::NoClaims(error.to_string()),
-        };
-        let witness = Arc::new(Witness {
-            owner: uuid::Uuid::now_v7().into_bytes(),
-            clock: Clock::starting(opened.time),
-            leases: Leases::default(),
-            index: opened.index,
-            codec: settings.codec.clone(),
-        });
-        let status = Arc::new(Status::default());
-        let (slot, database) = watch::channel(Slot::Open(Arc::new(opened.database)));
-        let name = format!("embedded: {}", file.dir().display());
-        let now = Instant::now();
-        let mut writer = Writer {
-            file,
-            headroom,
-            slot,
-            witness: Arc::clone(&witness),
-            status: Arc::clone(&status),
-            sync: settings.sync,
-            max_bytes: settings.max_bytes,
-            usage: opened.usage,
-            trouble,
-            doubtful: None,
-            last: Last {
-                swept: now,
-                noted: now,
-                mended: now,
-                unsynced: None,
-                failed: None,
-            },
-            failures: 0,
-            together: 0,
-            unmended: 0,
-        };
-        writer.settle_left(&opened.left);
-        writer.publish();
+        let (writer, database) = Writer::open(dir, settings, backend, RECENT_BYTES)?;
+        Self::start(writer, database, settings)
+    }
+
+    fn start(
+        writer: Writer,
+        database: watch::Receiver<Slot>,
+        settings: &StoreSettings,
+    ) -> Result<Self, OpenError> {
+        let dir = writer.file.dir().to_owned();
+        let name = format!("embedded: {}", dir.display());
+        let (witness, status) = (Arc::clone(&writer.witness), Arc::clone(&writer.status));
         let (queue, requests) = mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread
             .spawn(move || writer.run(&requests))
-            .map_err(|source| OpenError::Io {
-                path: dir.to_owned(),
-                source,
-            })?;
+            .map_err(|source| OpenError::Io { path: dir, source })?;
         Ok(Self {
             queue: Some(queue),
             database,
             readers: Arc::new(Semaphore::new(READERS)),
+            large: Arc::new(Semaphore::new(LARGE_BYTES as usize)),
             witness,
             status,
             timeout: settings.timeout,
@@ -196,6 +172,12 @@ impl Embedded {
 
     /// What was committed at `id`.
     async fn read(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+        if self.witness.index.of(id).is_none() {
+            return Ok(None);
+        }
+        if let Some(cell) = self.witness.recent.of(id) {
+            return self.witness.view(id, cell);
+        }
         let witness = Arc::clone(&self.witness);
         self.on_disk(
             move |database| match tables::look(database, &witness.index, id)? {
@@ -249,13 +231,22 @@ impl Embedded {
         expect: Option<Expect>,
         record: &Record,
     ) -> Result<Written, StoreError> {
+        let body = record.response.as_ref().map_or(0, |it| it.body.len());
+        let large = if body > LARGE {
+            let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(LARGE_BYTES);
+            let waited = Arc::clone(&self.large).acquire_many_owned(bytes).await;
+            Some(waited.map_err(|_| StoreError::Refused("the store is closed".to_owned()))?)
+        } else {
+            None
+        };
         let (reply, answer) = oneshot::channel();
-        let record = record.clone();
         self.ask(Request::Write(Job {
             id,
             expect,
-            record,
+            cell: Cell::new(id, record, &self.witness)?,
+            stamp: Stamp::of(record),
             reply,
+            _large: large,
         }))?;
         if seeded(Seeded::AcknowledgedBeforeCommit) && matches!(expect, Some(Expect::Held(_))) {
             tokio::spawn(answer);
@@ -297,14 +288,12 @@ impl Store for Embedded {
         let inserted = self
             .in_time(async {
                 // A duplicate is answered from here, whatever the writer is doing.
-                if self.witness.index.of(id).is_some()
-                    && let Some(seen) = self.read(id).await?
-                {
+                if let Some(seen) = self.read(id).await? {
                     return Ok(Inserted::Occupied(seen));
                 }
                 queued = true;
                 Ok(match self.write(id, None, record).await? {
-                    Written::Occupied(seen) => Inserted::Occupied(seen),
+                    Written::Occupied(seen) => Inserted::Occupied(*seen),
                     Written::Created | Written::Replaced(_) => Inserted::Created,
                 })
             })
@@ -408,5 +397,11 @@ impl Drop for Embedded {
 
 /// Most writes queued; one beyond is refused.
 const QUEUE: usize = 4096;
+/// Size of a body from which it is large.
+const LARGE: usize = 16 * 1024;
+/// Bytes of large bodies that are queued at most.
+const LARGE_BYTES: u32 = 64 * 1024 * 1024;
 /// Most look-ups at a time.
 const READERS: usize = 64;
+/// Memory for the records that were written last.
+const RECENT_BYTES: usize = 32 * 1024 * 1024;

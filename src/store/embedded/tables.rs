@@ -20,6 +20,9 @@ const DUE: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("due");
 /// What the file is.
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
 
+/// Changes of a transaction that many share.
+const MANY: usize = 64;
+
 /// Version of the tables and of the cells in them.
 pub(super) const FORMAT: u64 = 2;
 
@@ -39,7 +42,16 @@ pub(super) struct Tables<'txn> {
     due: Table<'txn, (u64, u64), &'static [u8]>,
     /// What goes into [`DUE`], by time: one entry for all that a transaction writes costs less than one each.
     coming: BTreeMap<u64, Vec<u8>>,
-    usage: Usage,
+    changes: Changes,
+}
+
+/// What a transaction changes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// What the records take with it.
+    pub(super) usage: Usage,
+    /// What it put where, in its order; nothing where it removed a record.
+    pub(super) cells: Vec<(RecordId, Option<Cell>)>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -54,44 +66,61 @@ impl<'txn> Tables<'txn> {
             records: txn.open_table(RECORDS)?,
             due: txn.open_table(DUE)?,
             coming: BTreeMap::new(),
-            usage,
+            changes: Changes {
+                usage,
+                cells: Vec::with_capacity(MANY),
+            },
         })
     }
 
     /// What is at `id`, expired or not.
     pub(super) fn get(&self, id: RecordId) -> Result<Option<Cell>, redb::Error> {
-        let Some(place) = self.index.of(id) else {
-            return Ok(None);
-        };
-        let value = self.records.get(place)?;
-        value.map(|value| cell(id, value.value())).transpose()
+        match self.index.of(id) {
+            Some(place) => self.read(id, place, Cell::parse),
+            None => Ok(None),
+        }
     }
 
-    /// Puts `cell` in the place of what is there; tells whether the place is new.
-    pub(super) fn put(&mut self, id: RecordId, cell: &Cell) -> Result<bool, redb::Error> {
-        let value = cell.to_bytes(id);
-        let (place, new) = self.index.place(id);
-        let stood = match self.records.insert(place, &*value)? {
+    /// What `read` makes of the value of `id` at its place, expired or not; it makes nothing of one that is too short.
+    pub(super) fn read<T>(
+        &self,
+        id: RecordId,
+        place: u64,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, redb::Error> {
+        let value = self.records.get(place)?;
+        value
+            .map(|value| checked(id, value.value(), read))
+            .transpose()
+    }
+
+    /// Puts `cell` at the place of `id`, over what is there.
+    pub(super) fn put(&mut self, id: RecordId, place: u64, cell: Cell) -> Result<(), redb::Error> {
+        let value = cell.value();
+        let usage = &mut self.changes.usage;
+        let stood = match self.records.insert(place, value)? {
             Some(before) => {
-                self.usage.less(before.value().len());
+                usage.less(before.value().len());
                 Some(expiry(before.value())?)
             }
             None => None,
         };
-        self.usage.more(value.len());
+        usage.more(value.len());
         if stood.is_none_or(|stood| cell.expiry < stood) {
             self.look_again(id, cell.expiry);
         }
-        Ok(new)
+        self.changes.cells.push((id, Some(cell)));
+        Ok(())
     }
 
-    /// Removes what is there. Its place is to be given up when that is committed.
+    /// Removes what is there.
     pub(super) fn remove(&mut self, id: RecordId) -> Result<(), redb::Error> {
         if let Some(place) = self.index.of(id)
             && let Some(before) = self.records.remove(place)?
         {
-            self.usage.less(before.value().len());
+            self.changes.usage.less(before.value().len());
         }
+        self.changes.cells.push((id, None));
         Ok(())
     }
 
@@ -123,8 +152,8 @@ impl<'txn> Tables<'txn> {
         ids.or_default().extend(id.as_bytes());
     }
 
-    /// Writes what is still to be written; what the records take now.
-    pub(super) fn close(mut self) -> Result<Usage, redb::Error> {
+    /// Writes what is still to be written. What was changed is to be noted when it is committed.
+    pub(super) fn close(mut self) -> Result<Changes, redb::Error> {
         for (time, ids) in &self.coming {
             let last = self.due.range((*time, 0)..=(*time, u64::MAX))?.next_back();
             let number = match last.transpose()? {
@@ -133,7 +162,7 @@ impl<'txn> Tables<'txn> {
             };
             self.due.insert((*time, number), &**ids)?;
         }
-        Ok(self.usage)
+        Ok(self.changes)
     }
 }
 
@@ -204,7 +233,9 @@ pub(super) fn look(
     let txn: ReadTransaction = database.begin_read()?;
     let records = txn.open_table(RECORDS)?;
     let value = records.get(place)?;
-    value.map(|value| cell(id, value.value())).transpose()
+    value
+        .map(|value| checked(id, value.value(), Cell::parse))
+        .transpose()
 }
 
 /// What comes after `after` in what was committed last, by ascending id: so many records at most, and so many bytes about. `each` is given
@@ -266,13 +297,17 @@ fn footprint(value: usize) -> u64 {
     }
 }
 
-fn cell(id: RecordId, value: &[u8]) -> Result<Cell, redb::Error> {
+fn checked<T>(
+    id: RecordId,
+    value: &[u8],
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, redb::Error> {
     if id_of(value)? != id {
         return Err(redb::Error::Corrupted(
             "another record is in its place".to_owned(),
         ));
     }
-    Cell::parse(value).ok_or_else(short)
+    read(value).ok_or_else(short)
 }
 
 fn id_of(value: &[u8]) -> Result<RecordId, redb::Error> {

@@ -1,12 +1,14 @@
 //! What is done within one transaction, and what follows from it outside the file.
 
-use tokio::sync::oneshot;
+use std::ops::ControlFlow;
 
-use super::cell::{Cell, Witness, standing};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::cell::{Cell, Stamp, Witness};
 use super::leases::Lease;
-use super::tables::{Tables, Usage};
-use crate::idempotency::expect::Ruling;
-use crate::idempotency::{Expect, Record, RecordId, Seen, State, Token};
+use super::tables::{Changes, Tables};
+use crate::idempotency::expect::{Ruling, Standing};
+use crate::idempotency::{Expect, RecordId, Seen, State, Token};
 use crate::store::{Replaced, StoreError};
 
 /// A record to write.
@@ -14,8 +16,11 @@ pub(super) struct Job {
     pub(super) id: RecordId,
     /// What must be there; nothing for an insert.
     pub(super) expect: Option<Expect>,
-    pub(super) record: Record,
+    pub(super) cell: Cell,
+    pub(super) stamp: Stamp,
     pub(super) reply: oneshot::Sender<Answer>,
+    /// Its share of what large answers may take.
+    pub(super) _large: Option<OwnedSemaphorePermit>,
 }
 
 /// What came of a job.
@@ -23,15 +28,11 @@ pub(super) type Answer = Result<Written, StoreError>;
 
 /// What came of a job that was carried out.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, to the one who asked"
-)]
 pub(super) enum Written {
     /// Inserted.
     Created,
-    /// Not inserted: this is there.
-    Occupied(Seen),
+    /// Not inserted: this is there. Rare, since who asks looks before.
+    Occupied(Box<Seen>),
     /// What came of a replace.
     Replaced(Replaced),
 }
@@ -48,12 +49,23 @@ pub(super) struct Transaction {
     pub(super) ended: Vec<(RecordId, Token)>,
     /// Claims whose expiry was moved.
     pub(super) extended: Vec<(RecordId, Token)>,
-    pub(super) usage: Usage,
+    pub(super) changes: Changes,
     /// The record written last: if it stands, so does all the rest.
     pub(super) mark: Option<(RecordId, Token, State)>,
 }
 
 impl Transaction {
+    /// One of so many jobs.
+    pub(super) fn of(jobs: usize) -> Self {
+        Self {
+            answers: Vec::with_capacity(jobs),
+            begun: Vec::with_capacity(jobs),
+            placed: Vec::with_capacity(jobs),
+            ended: Vec::with_capacity(jobs),
+            ..Self::default()
+        }
+    }
+
     /// Does one job: checks, and writes if the check says so.
     pub(super) fn apply(
         &mut self,
@@ -61,54 +73,44 @@ impl Transaction {
         witness: &Witness,
         job: &Job,
     ) -> Result<Answer, redb::Error> {
-        let found = match tables.get(job.id) {
+        let (place, new) = witness.index.place(job.id);
+        if new {
+            self.placed.push(job.id);
+        }
+        let checked = match job.expect {
+            _ if new => Ok(ruled(job, None)),
+            None => vacant(tables, witness, job.id, place),
+            Some(_) => met(tables, witness, job, place),
+        };
+        let written = match checked {
             // One damaged record is no reason to fail the jobs beside it.
             Err(redb::Error::Corrupted(reason)) => return Ok(Err(StoreError::Unreadable(reason))),
-            found => found?,
-        };
-        let current = match found {
-            Some(cell) => match witness.view(job.id, cell) {
-                Ok(current) => current,
-                Err(unreadable) => return Ok(Err(unreadable)),
+            checked => match checked? {
+                ControlFlow::Continue(written) => written,
+                ControlFlow::Break(answer) => {
+                    if new {
+                        witness.index.remove(job.id);
+                        self.placed.pop();
+                    }
+                    return Ok(answer);
+                }
             },
-            None => None,
-        };
-        let written = match (job.expect, current.as_ref().map(standing)) {
-            (None, None) => Written::Created,
-            (None, Some(_)) => {
-                return Ok(Ok(current.map_or(Written::Created, Written::Occupied)));
-            }
-            (Some(expect), standing) => match expect.rule(standing, &job.record) {
-                Ruling::Stale => return Ok(Ok(Written::Replaced(Replaced::Stale))),
-                Ruling::Stands => return Ok(Ok(Written::Replaced(Replaced::Applied))),
-                Ruling::Write => Written::Replaced(Replaced::Applied),
-                Ruling::Restore => Written::Replaced(Replaced::Restored),
-            },
-        };
-        let cell = match Cell::new(job.id, &job.record, witness) {
-            Ok(cell) => cell,
-            Err(error) => return Ok(Err(error.into())),
         };
         if let Some(Expect::Lapsed(token)) = job.expect {
             // Now, and not after the write: its holder's heartbeat may come at any time.
-            let Some(before) = witness.leases.supersede(job.id, token, &job.record) else {
+            let Some(before) = witness.leases.supersede(job.id, token, &job.stamp) else {
                 return Ok(Ok(Written::Replaced(Replaced::Stale)));
             };
             self.begun.push((job.id, Some(before)));
-        }
-        if tables.put(job.id, &cell)? {
-            self.placed.push(job.id);
-        }
-        if matches!(job.expect, Some(Expect::Lapsed(_))) {
-            // Its claim is begun already.
-        } else if job.record.state == State::InFlight {
+        } else if job.stamp.state == State::InFlight {
             // Before it commits: no reader may find the claim without its lease.
-            let before = witness.leases.begin(job.id, &job.record);
+            let before = witness.leases.begin(job.id, &job.stamp);
             self.begun.push((job.id, before));
-        } else if let Some(seen) = current {
-            self.ended.push((job.id, seen.record.token));
+        } else if let Some(expect) = job.expect {
+            self.ended.push((job.id, expect.token()));
         }
-        self.mark = Some((job.id, job.record.token, job.record.state));
+        tables.put(job.id, place, job.cell.clone())?;
+        self.mark = Some((job.id, job.stamp.token, job.stamp.state));
         Ok(Ok(written))
     }
 
@@ -123,7 +125,10 @@ impl Transaction {
         let Some(lease) = witness.leases.of(id, token) else {
             return Ok(None);
         };
-        let mut cell = match tables.get(id) {
+        let Some(place) = witness.index.of(id) else {
+            return Ok(None);
+        };
+        let cell = match tables.read(id, place, Cell::parse) {
             Ok(Some(cell)) => cell,
             Ok(None) | Err(redb::Error::Corrupted(_)) => return Ok(None),
             Err(error) => return Err(error),
@@ -135,10 +140,10 @@ impl Transaction {
                 .is_ok_and(|seen| seen.as_ref().is_some_and(held))
         {
             let remaining = u64::try_from(lease.remaining().as_millis()).unwrap_or(u64::MAX);
-            cell.expiry = witness.clock.now().saturating_add(remaining);
-            tables.put(id, &cell)?;
+            let expiry = witness.clock.now().saturating_add(remaining);
+            tables.put(id, place, cell.expiring(expiry))?;
             self.extended.push((id, token));
-            return Ok(Some(cell.expiry));
+            return Ok(Some(expiry));
         }
         Ok(None)
     }
@@ -154,6 +159,50 @@ impl Transaction {
     }
 }
 
+/// Whether an insert is to be written: nothing is there, or nothing any more.
+fn vacant(
+    tables: &Tables<'_>,
+    witness: &Witness,
+    id: RecordId,
+    place: u64,
+) -> Result<ControlFlow<Answer, Written>, redb::Error> {
+    let found = tables.read(id, place, Cell::parse)?;
+    let seen = found.map(|cell| witness.view(id, cell)).transpose();
+    Ok(match seen.map(Option::flatten) {
+        Ok(None) => ControlFlow::Continue(Written::Created),
+        Ok(Some(seen)) => ControlFlow::Break(Ok(Written::Occupied(Box::new(seen)))),
+        Err(unreadable) => ControlFlow::Break(Err(unreadable)),
+    })
+}
+
+/// Whether a replace is to be written: what is there meets its expectation.
+fn met(
+    tables: &Tables<'_>,
+    witness: &Witness,
+    job: &Job,
+    place: u64,
+) -> Result<ControlFlow<Answer, Written>, redb::Error> {
+    let found = tables.read(job.id, place, |value| witness.standing(job.id, value))?;
+    Ok(match found.transpose().map(Option::flatten) {
+        Ok(current) => ruled(job, current),
+        Err(unreadable) => ControlFlow::Break(Err(unreadable)),
+    })
+}
+
+/// Whether `job` is to be written over `current`; nothing is there for an insert.
+fn ruled(job: &Job, current: Option<Standing>) -> ControlFlow<Answer, Written> {
+    let Some(expect) = job.expect else {
+        return ControlFlow::Continue(Written::Created);
+    };
+    let stands = |replaced| ControlFlow::Break(Ok(Written::Replaced(replaced)));
+    match expect.rule_on(current, job.stamp.token, job.stamp.state) {
+        Ruling::Stale => stands(Replaced::Stale),
+        Ruling::Stands => stands(Replaced::Applied),
+        Ruling::Write => ControlFlow::Continue(Written::Replaced(Replaced::Applied)),
+        Ruling::Restore => ControlFlow::Continue(Written::Replaced(Replaced::Restored)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use redb::backends::InMemoryBackend;
@@ -165,6 +214,8 @@ mod tests {
     use crate::store::embedded::clock::Clock;
     use crate::store::embedded::index::Index;
     use crate::store::embedded::leases::Leases;
+    use crate::store::embedded::recent::Recent;
+    use crate::store::embedded::tables::Usage;
 
     #[test]
     fn a_damaged_record_fails_its_own_job_alone() {
@@ -183,16 +234,20 @@ mod tests {
             clock: Clock::starting(0),
             leases: Leases::default(),
             index: Index::default(),
+            recent: Recent::new(0),
             codec: Codec::clear(),
         };
         witness.index.found(RecordId::from_bytes(damaged), 0);
         let mut tables = Tables::open(&txn, &witness.index, Usage::default()).unwrap();
         let mut insert = |id| {
+            let (id, claim) = (RecordId::from_bytes(id), in_flight(1));
             let job = Job {
-                id: RecordId::from_bytes(id),
+                id,
                 expect: None,
-                record: in_flight(1),
+                cell: Cell::new(id, &claim, &witness).unwrap(),
+                stamp: Stamp::of(&claim),
                 reply: oneshot::channel().0,
+                _large: None,
             };
             Transaction::default()
                 .apply(&mut tables, &witness, &job)

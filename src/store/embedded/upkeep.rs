@@ -58,6 +58,7 @@ impl Writer {
         self.failures += 1;
         self.status.shaken();
         self.last.failed = Some(Instant::now());
+        self.witness.recent.forget();
         self.headroom.give_up();
         self.trouble = Trouble::NoClaims(error.to_string());
         self.publish();
@@ -95,7 +96,7 @@ impl Writer {
         self.last.unsynced = None;
         let decided = self.doubtful.take().map(|mut transaction| {
             if stands {
-                self.settled(&transaction);
+                self.settled(&mut transaction);
                 Ok(transaction)
             } else {
                 transaction.undo(&self.witness);
@@ -142,7 +143,7 @@ impl Writer {
             self.last.unsynced = None;
         }
         if self.last.swept.elapsed() >= SWEEP_EVERY {
-            self.sweep();
+            self.sweep(self.witness.clock.now());
         }
         if self.last.noted.elapsed() >= NOTE_EVERY {
             self.note_time();
@@ -150,7 +151,7 @@ impl Writer {
     }
 
     /// Sees whether the disk takes writes again.
-    fn mend(&mut self) {
+    pub(super) fn mend(&mut self) {
         self.last.mended = Instant::now();
         if matches!(self.trouble, Trouble::Closed(_)) {
             self.unmended = 0;
@@ -167,11 +168,10 @@ impl Writer {
         }
     }
 
-    /// Removes records that expired, a bounded number at a time.
-    fn sweep(&mut self) {
+    /// Removes records that expired and are to be looked at by `now`, a bounded number at a time.
+    pub(super) fn sweep(&mut self, now: u64) {
         self.last.swept = Instant::now();
         self.witness.leases.prune();
-        let now = self.witness.clock.now();
         let Some(database) = self.database() else {
             return;
         };
@@ -194,7 +194,6 @@ impl Writer {
             let mut transaction = Transaction::default();
             let due = tables.take_due(now, SWEEP_RECORDS)?;
             full = due.len() >= SWEEP_RECORDS;
-            let mut expired = Vec::new();
             for id in due {
                 let cell = match tables.get(id) {
                     Ok(Some(cell)) => cell,
@@ -205,7 +204,6 @@ impl Writer {
                 match writer.witness.view(id, cell) {
                     Ok(None) => {
                         tables.remove(id)?;
-                        expired.push(id);
                         continue;
                     }
                     Ok(Some(seen)) if expiry <= now => {
@@ -219,12 +217,9 @@ impl Writer {
                 }
                 tables.look_again(id, expiry.max(now + 1));
             }
-            transaction.usage = tables.close()?;
+            transaction.changes = tables.close()?;
             writer.commit(txn)?;
-            writer.settled(&transaction);
-            for id in expired {
-                writer.witness.index.remove(id);
-            }
+            writer.settled(&mut transaction);
             Ok(())
         });
         if full && self.trouble == Trouble::None {
@@ -276,7 +271,7 @@ fn stands(
     };
     let record = witness
         .codec
-        .decode(id, cell.frame)
+        .decode(id, cell.frame())
         .map_err(|error| error.to_string())?;
     Ok(record.token == token && record.state == state)
 }

@@ -1,5 +1,6 @@
 //! The one thread that writes: takes what is queued, writes it in one transaction, syncs once, answers all.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -17,14 +18,10 @@ use super::status::Status;
 use super::tables::{Tables, Usage};
 use super::transaction::{Job, Transaction};
 use super::upkeep::{Last, MEND_EVERY, SYNC_EVERY, Trouble};
-use crate::idempotency::{Record, RecordId, State, Token};
+use crate::idempotency::{RecordId, State, Token};
 use crate::store::{StoreError, Sync};
 
 /// What the writer is asked.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, and a box would cost an allocation a write"
-)]
 pub(super) enum Request {
     /// Write a record.
     Write(Job),
@@ -80,21 +77,22 @@ impl Writer {
     }
 
     /// Answers `first` and what is queued behind it, as far as one transaction takes.
-    fn serve(&mut self, first: Request, queue: &Receiver<Request>) {
-        let (mut jobs, mut extensions, mut bytes) = (Vec::new(), Vec::new(), 0);
+    pub(super) fn serve(&mut self, first: Request, queue: &Receiver<Request>) {
+        // As many as there were before, about.
+        let mut jobs = Vec::with_capacity(self.together);
+        let (mut extensions, mut bytes) = (Vec::new(), 0);
         let mut gathering = Gathering::after(self.together);
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
                 // Who asked has given up, knows nothing of it, and asks again.
                 Request::Write(job) if job.reply.is_closed() => {}
-                Request::Write(job) => match self.refusal(&job.record) {
+                Request::Write(job) => match self.refusal(job.stamp.state) {
                     Some(refusal) => {
                         let _ = job.reply.send(Err(refusal));
                     }
                     None => {
-                        let body = job.record.response.as_ref();
-                        bytes += 512 + body.map_or(0, |response| response.body.len());
+                        bytes += job.cell.value().len();
                         jobs.push(job);
                     }
                 },
@@ -112,9 +110,9 @@ impl Writer {
         // The write failed, as on a full disk, and its headroom is given up: room for settlements, not for claims.
         let (settlements, claims): (Vec<_>, Vec<_>) = undecided
             .into_iter()
-            .partition(|job| self.refusal(&job.record).is_none());
+            .partition(|job| self.refusal(job.stamp.state).is_none());
         for job in claims {
-            let refusal = self.refusal(&job.record);
+            let refusal = self.refusal(job.stamp.state);
             let refusal = refusal.unwrap_or_else(|| refused(self.trouble.reason()));
             let _ = job.reply.send(Err(refusal));
         }
@@ -130,7 +128,7 @@ impl Writer {
         let Some(database) = self.database() else {
             return jobs;
         };
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction::of(jobs.len());
         let committed = guarded(|| self.attempt(&database, &mut transaction, &jobs, extensions));
         drop(database);
         if let Err(error) = committed {
@@ -170,7 +168,7 @@ impl Writer {
         for &(id, token) in extensions {
             transaction.extend(&mut tables, &self.witness, id, token)?;
         }
-        transaction.usage = tables.close()?;
+        transaction.changes = tables.close()?;
         if transaction.mark.is_none() && transaction.extended.is_empty() {
             return Ok(txn.abort()?);
         }
@@ -180,15 +178,24 @@ impl Writer {
         Ok(())
     }
 
-    /// What follows from a transaction that was committed.
-    pub(super) fn settled(&mut self, transaction: &Transaction) {
+    /// What follows from a transaction that was committed: all that is known of the file without reading it.
+    pub(super) fn settled(&mut self, transaction: &mut Transaction) {
+        let changes = mem::take(&mut transaction.changes);
+        // Before the leases: a claim in flight that has none is one that was settled a moment ago.
+        for (id, cell) in changes.cells {
+            let removed = cell.is_none();
+            self.witness.recent.note(id, cell);
+            if removed {
+                self.witness.index.remove(id);
+            }
+        }
         for &(id, token) in &transaction.ended {
             self.witness.leases.end(id, token);
         }
         for &(id, token) in &transaction.extended {
             self.witness.leases.extended(id, token);
         }
-        self.usage = transaction.usage;
+        self.usage = changes.usage;
         self.publish();
     }
 
@@ -215,9 +222,9 @@ impl Writer {
         self.slot.borrow().database()
     }
 
-    /// Why `record` is not written now.
-    fn refusal(&self, record: &Record) -> Option<StoreError> {
-        let claim = record.state == State::InFlight;
+    /// Why a record in this state is not written now.
+    fn refusal(&self, state: State) -> Option<StoreError> {
+        let claim = state == State::InFlight;
         match &self.trouble {
             Trouble::Closed(reason) => Some(refused(reason)),
             Trouble::NoClaims(reason) if claim || self.resting() => Some(refused(reason)),
@@ -272,7 +279,7 @@ fn refused(reason: &str) -> StoreError {
 
 /// Most records written in one transaction.
 const BATCH_JOBS: usize = 512;
-/// Size of the bodies from which a transaction takes no more.
+/// Size of the records from which a transaction takes no more.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long an idle writer sleeps.
 const TICK: Duration = Duration::from_millis(250);
