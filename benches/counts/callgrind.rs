@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ impl Case {
     /// The program that it needs and that is not installed.
     pub(crate) fn missing(&self) -> Option<&'static str> {
         let needed: &[&str] = match self.store {
-            Store::Memory => &["valgrind"],
+            Store::Memory | Store::Embedded => &["valgrind"],
             Store::Redis => &["valgrind", "redis-server"],
         };
         needed
@@ -42,12 +43,14 @@ pub(crate) async fn count(
     let directory = TempDir::new().map_err(|error| error.to_string())?;
     let upstream = Upstream::start().map_err(|error| error.to_string())?;
     let redis = match case.store {
-        Store::Memory => None,
+        Store::Memory | Store::Embedded => None,
         Store::Redis => Some(redis(directory.path()).await?),
     };
-    let store = redis.as_ref().map_or("memory:".to_owned(), |redis| {
-        format!("redis://{}/0", redis.address())
-    });
+    let store = match (case.store, &redis) {
+        (_, Some(redis)) => format!("redis://{}/0", redis.address()),
+        (Store::Embedded, None) => format!("embedded:{}", directory.path().join("data").display()),
+        (_, None) => "memory:".to_owned(),
+    };
     let counts = directory.path().join("counts");
     let proxy = Process::idemproxy(&directory.path().join("idemproxy.log"), |address| {
         let mut command = Command::new("taskset");
@@ -67,6 +70,7 @@ pub(crate) async fn count(
     let mut asking = case.keys.requests();
     let work = async {
         let mut wire = Wire::connect(proxy.address()).await?;
+        have_store(&mut wire, &mut asking).await?;
         ask(&mut wire, &mut asking, WARM_UP).await?;
         dump(proxy.id())?;
         let before = upstream.asked();
@@ -101,6 +105,7 @@ pub(crate) async fn count(
 enum Store {
     Memory,
     Redis,
+    Embedded,
 }
 
 /// Which keys the requests have.
@@ -134,6 +139,17 @@ async fn redis(directory: &Path) -> Result<Process, String> {
         Ok(command)
     })
     .await
+}
+
+/// Waits until the proxy, which is slow here, has found its store.
+async fn have_store(wire: &mut Wire, requests: &mut Requests) -> io::Result<()> {
+    for _ in 0..FINDING {
+        if wire.ask(requests.next()).await? == 201 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(io::Error::other("the proxy has not found its store"))
 }
 
 async fn ask(wire: &mut Wire, requests: &mut Requests, count: u32) -> io::Result<()> {
@@ -180,14 +196,18 @@ fn first_processor() -> io::Result<String> {
 }
 
 /// All that are counted.
-pub(crate) const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 6] = [
     case("pass-through", Store::Memory, Keys::None),
     case("first-memory", Store::Memory, Keys::New),
     case("replay-memory", Store::Memory, Keys::One),
     case("first-redis", Store::Redis, Keys::New),
     case("replay-redis", Store::Redis, Keys::One),
+    // How often a first request is committed with others is no matter of counts.
+    case("replay-embedded", Store::Embedded, Keys::One),
 ];
 
+/// How often the proxy is asked whether it has its store, ten times a second.
+const FINDING: u32 = 300;
 /// Enough for every buffer, pool and lazy value to be there.
 const WARM_UP: u32 = 100;
 

@@ -430,7 +430,6 @@ fn settings(dir: &Path, sync: Sync) -> StoreSettings {
         codec: Default::default(),
         secret: Default::default(),
         tls: Default::default(),
-        lanes: Default::default(),
     }
 }
 
