@@ -1,17 +1,17 @@
 //! One connection, from the accept to the last byte.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{self, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use tokio::io::AsyncWriteExt;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tower::Service;
@@ -22,8 +22,9 @@ use super::farewell::{LINGER, SHORT_LINGER, farewell, last_message};
 use super::handshake::{HandshakeError, handshake};
 use super::io::{ClientIo, Leftover};
 use super::link::Link;
+use super::preface::Version;
+use super::protocols::Protocols;
 use super::socket::Socket;
-use super::streams::Streams;
 use super::{Phase, ServerSettings, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::Paced;
@@ -38,7 +39,7 @@ pub(super) struct Connections<S> {
     present: SharedSettings,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    protocol: Arc<Builder<Streams>>,
+    protocols: Arc<Protocols>,
 }
 
 impl<S, B> Connections<S>
@@ -60,7 +61,7 @@ where
         let settings = present.load_full();
         Self {
             service,
-            protocol: Arc::new(protocol(&settings)),
+            protocols: Arc::new(Protocols::new(&settings)),
             settings,
             present,
             metrics,
@@ -72,7 +73,7 @@ where
     pub(super) fn catch_up(&mut self) {
         let present = self.present.load();
         if !Arc::ptr_eq(&present, &self.settings) {
-            self.protocol = Arc::new(protocol(&present));
+            self.protocols = Arc::new(Protocols::new(&present));
             self.settings = present.clone();
         }
     }
@@ -108,30 +109,7 @@ where
             metrics: self.metrics.clone(),
             link: link.clone(),
         };
-        let end = {
-            let mut connection = pin!(
-                self.protocol
-                    .serve_connection_with_upgrades(TokioIo::new(io), exchange)
-            );
-            let idle_at_drain = tokio::select! {
-                ended = connection.as_mut() => Err(ended),
-                () = self.shutdown.reached(Phase::Draining) => Ok(link.is_idle().then(|| link.served())),
-            };
-            match idle_at_drain {
-                Err(ended) => End::of(ended),
-                Ok(idle_at_drain) => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection.as_mut() => match End::of(ended) {
-                            // Also one whose first byte never came: hyper has no other word for it.
-                            End::Done | End::Lost if idle_at_drain == Some(link.served()) => End::Idle,
-                            end => end,
-                        },
-                        () = self.shutdown.reached(Phase::Closed) => End::Aborted,
-                    }
-                }
-            }
-        };
+        let end = speak(io, exchange, &self.protocols, &self.shutdown).await;
         // Nothing comes back of an upgraded connection.
         let Ok(leftover) = handed_back.try_recv() else {
             return;
@@ -167,7 +145,107 @@ async fn begin(
     }
 }
 
+/// Speaks HTTP until one of the two sides ends it.
+///
+/// hyper keeps some 24 KiB of buffers for a connection, with or without a request. One that rests is taken from hyper, and given back
+/// with the first bytes of its next request. What hyper has is in a box, so that the task of one that rests is small.
+async fn speak<S, B, T, P>(
+    mut io: ClientIo<T, P>,
+    mut exchange: Exchange<S>,
+    protocols: &Protocols,
+    shutdown: &Shutdown,
+) -> End
+where
+    S: Service<Request<ClientBody>, Response = http::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    P: Send + Unpin + 'static,
+{
+    let link = exchange.link.clone();
+    let mut draining = pin!(shutdown.reached(Phase::Draining));
+    loop {
+        let begun = tokio::select! {
+            begun = poll_fn(|cx| io.poll_begun(cx)) => begun,
+            () = draining.as_mut() => return End::Idle,
+        };
+        match begun {
+            Ok(Some(Version::Http1)) => {
+                let talk = protocols.http1.serve_connection(TokioIo::new(io), exchange);
+                let mut talk = Box::new(talk.with_upgrades());
+                tokio::select! {
+                    // What rests was polled just before.
+                    biased;
+                    ended = &mut *talk => return End::of(ended),
+                    () = draining.as_mut() => {
+                        let before = Before::of(&link);
+                        pin::Pin::new(&mut *talk).graceful_shutdown();
+                        return before.until(talk, &link, shutdown).await;
+                    }
+                    () = poll_fn(|_| if link.rests() { Poll::Ready(()) } else { Poll::Pending }) => (),
+                }
+                let Some(parts) = talk.into_parts() else {
+                    return End::Done;
+                };
+                io = parts.io.into_inner();
+                io.take_back(&parts.read_buf);
+                exchange = parts.service;
+            }
+            Ok(Some(Version::Http2)) => {
+                let io = TokioIo::new(io);
+                let mut talk = Box::pin(protocols.http2.serve_connection(io, exchange));
+                tokio::select! {
+                    ended = talk.as_mut() => return End::of(ended),
+                    () = draining.as_mut() => {
+                        let before = Before::of(&link);
+                        talk.as_mut().graceful_shutdown();
+                        return before.until(talk, &link, shutdown).await;
+                    }
+                }
+            }
+            Ok(None) => return End::Done,
+            Err(_) => return End::Lost,
+        }
+    }
+}
+
+/// What a connection was in when the listener began to stop.
+struct Before {
+    /// How many requests there had been, if none was going on.
+    idle_after: Option<usize>,
+}
+
+impl Before {
+    fn of(link: &Link) -> Self {
+        Self {
+            idle_after: link.is_idle().then(|| link.served()),
+        }
+    }
+
+    /// Waits for the end of a connection that was told to come to it.
+    async fn until(
+        self,
+        talk: impl Future<Output = hyper::Result<()>> + Unpin,
+        link: &Link,
+        shutdown: &Shutdown,
+    ) -> End {
+        tokio::select! {
+            ended = talk => match End::of(ended) {
+                // Also one whose first byte never came: hyper has no other word for it.
+                End::Done | End::Lost if self.idle_after == Some(link.served()) => End::Idle,
+                end => end,
+            },
+            () = shutdown.reached(Phase::Closed) => End::Aborted,
+        }
+    }
+}
+
 /// How a connection ended, as far as hyper tells.
+#[derive(Debug, PartialEq, Eq)]
 enum End {
     /// After its last exchange.
     Done,
@@ -182,11 +260,11 @@ enum End {
 }
 
 impl End {
-    fn of(ended: Result<(), BoxError>) -> Self {
-        match ended.map_err(|error| error.downcast::<hyper::Error>()) {
+    fn of(ended: hyper::Result<()>) -> Self {
+        match ended {
             Ok(()) => Self::Done,
-            Err(Ok(error)) if error.is_parse() => Self::Unparsable,
-            Err(Ok(error)) if error.is_user() => Self::Aborted,
+            Err(error) if error.is_parse() => Self::Unparsable,
+            Err(error) if error.is_user() => Self::Aborted,
             Err(_) => Self::Lost,
         }
     }
@@ -221,40 +299,6 @@ async fn finish<P>(end: End, leftover: Leftover<Socket, P>, voice: &Voice, metri
     }
 }
 
-fn protocol(settings: &ServerSettings) -> Builder<Streams> {
-    let mut builder = Builder::new(Streams {
-        patience: settings.body_idle_timeout,
-    });
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // See `io`, which tells a rest between requests from a slow head.
-        .header_read_timeout(None)
-        .max_buf_size(
-            settings
-                .max_header_bytes
-                .saturating_add(SEPARATORS)
-                .max(MIN_BUFFER),
-        );
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(
-            u32::try_from(settings.max_header_bytes.saturating_add(SEPARATORS)).unwrap_or(u32::MAX),
-        )
-        .max_concurrent_streams(200)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(64 * 1024)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder
-}
-
-/// Room for what a head holds beside names, values and target, so that our own measure decides; of header lines hyper takes 100, and with
-/// another number it would make a table of that many for each request.
-const SEPARATORS: usize = 256 * 32;
-/// hyper takes no smaller one.
-const MIN_BUFFER: usize = 8192;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -6,6 +6,9 @@
 //! HTTP/2 has pings for its rests, so that only its first head is bounded here. While a request body is wanted nothing is bounded
 //! here: who reads it knows best how long to wait.
 //!
+//! **Rests.** After [`SHORT_REST`] with no byte of a next request, and everything sent, the link says that the connection rests: then
+//! [`connection`](super::connection) takes it from hyper, and waits for the next request with [`poll_begun`](ClientIo::poll_begun).
+//!
 //! **hyper's own answers.** To a head that it cannot parse hyper writes a bare `HTTP/1.1 400`, 414 or 431 with no body,
 //! shuts the socket down and lets the connection end with a parse error. A write that ends with such a head while no
 //! exchange is open is not sent but held. If the connection then ends with a parse error, the held bytes were hyper's answer,
@@ -14,7 +17,7 @@
 //! words its answers differently shows a bare answer at worst, and nothing of the service's is ever lost.
 
 use std::io;
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,6 +31,7 @@ use tokio::time::Instant;
 use super::ServerSettings;
 use super::head::HeadScan;
 use super::link::Link;
+use super::preface::{Protocol, Version};
 use crate::fault::{self, Place};
 use crate::wire::Deadline;
 
@@ -38,6 +42,8 @@ pub(super) struct ClientIo<T, P> {
     hand_back: Option<oneshot::Sender<Leftover<T, P>>>,
     link: Arc<Link>,
     held: Bytes,
+    /// Read already, and to be read again.
+    ahead: Bytes,
     eof: bool,
     protocol: Protocol,
     head: Deadline,
@@ -45,6 +51,10 @@ pub(super) struct ClientIo<T, P> {
     served: usize,
     /// Between two requests, with no byte of the next one read.
     resting: bool,
+    /// For so long already that hyper may be done without.
+    rests_long: bool,
+    /// Whether everything that was written is sent.
+    flushed: bool,
     header_timeout: Duration,
 }
 
@@ -79,15 +89,47 @@ where
             hand_back: Some(hand_back),
             link,
             held: Bytes::new(),
+            ahead: Bytes::new(),
             eof: false,
             protocol: Protocol::Unknown { matched: 0 },
             head: Deadline::at(accepted + settings.header_timeout),
             scan: HeadScan::new(),
             served: 0,
             resting: false,
+            rests_long: false,
+            flushed: true,
             header_timeout: settings.header_timeout,
         };
         (io, handed_back)
+    }
+
+    /// Waits for the first bytes of a request, which are then read again; nothing where the client has closed instead.
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Version>>> {
+        loop {
+            match self.protocol {
+                Protocol::Http1 if !self.ahead.is_empty() => {
+                    return Poll::Ready(Ok(Some(Version::Http1)));
+                }
+                Protocol::Http2 => return Poll::Ready(Ok(Some(Version::Http2))),
+                Protocol::Http1 | Protocol::Unknown { .. } => (),
+            }
+            // On the stack: it is needed for as long as this call alone.
+            let mut room = [MaybeUninit::uninit(); AHEAD];
+            let mut bytes = ReadBuf::uninit(&mut room);
+            ready!(self.poll_read_socket(cx, &mut bytes))?;
+            if bytes.filled().is_empty() {
+                let cut_short = !self.ahead.is_empty();
+                return Poll::Ready(Ok(cut_short.then_some(Version::Http1)));
+            }
+            self.ahead = [&self.ahead, bytes.filled()].concat().into();
+        }
+    }
+
+    /// Has these bytes, which were read of it, be read again.
+    pub(super) fn take_back(&mut self, bytes: &[u8]) {
+        // A copy: the buffer that they are in is to go, and is large even where they are none.
+        self.ahead = Bytes::copy_from_slice(bytes);
+        self.link.set_rests(false);
     }
 
     fn socket(&mut self) -> Pin<&mut T> {
@@ -121,24 +163,30 @@ where
         let served = self.link.served();
         if served != mem::replace(&mut self.served, served) {
             self.resting = matches!(self.protocol, Protocol::Http1);
-            self.head.set(self.resting.then_some(KEEP_ALIVE));
+            self.rests_long = false;
+            self.head.set(self.resting.then_some(SHORT_REST));
             self.scan = HeadScan::new();
         }
         true
     }
-}
 
-impl<T, P> AsyncRead for ClientIo<T, P>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-    P: Unpin,
-{
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    /// Waits for as long as there may be no head.
+    fn poll_no_head(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.head.poll(cx));
+        if !self.resting || mem::replace(&mut self.rests_long, true) {
+            return Poll::Ready(());
+        }
+        let rests = self.flushed && self.held.is_empty() && !self.link.is_cut();
+        self.link.set_rests(rests);
+        self.head.set(Some(KEEP_ALIVE - SHORT_REST));
+        self.head.poll(cx)
+    }
+
+    fn poll_read_socket(
+        &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_release(cx))?;
         let awaits_head = self.awaits_head();
         let before = buf.filled().len();
         match self.socket().poll_read(cx, buf) {
@@ -157,10 +205,13 @@ where
                 if awaits_head && mem::take(&mut self.resting) {
                     let header_timeout = self.header_timeout;
                     self.head.set(Some(header_timeout));
+                    if mem::take(&mut self.rests_long) {
+                        self.link.set_rests(false);
+                    }
                 }
                 Poll::Ready(Ok(()))
             }
-            Poll::Pending if awaits_head => self.head.poll(cx).map(|()| {
+            Poll::Pending if awaits_head => self.poll_no_head(cx).map(|()| {
                 Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "no request in time",
@@ -168,6 +219,26 @@ where
             }),
             other => other,
         }
+    }
+}
+
+impl<T, P> AsyncRead for ClientIo<T, P>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    P: Unpin,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_release(cx))?;
+        if self.ahead.is_empty() {
+            return self.poll_read_socket(cx, buf);
+        }
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(length));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -182,6 +253,7 @@ where
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_release(cx))?;
+        self.flushed = false;
         let own = if self.link.is_idle() && !self.link.is_upgraded() {
             own_answer(buf)
         } else {
@@ -208,6 +280,7 @@ where
             return self.poll_write(cx, buf);
         }
         ready!(self.poll_release(cx))?;
+        self.flushed = false;
         let written = self.socket().poll_write_vectored(cx, bufs);
         seen(written)
     }
@@ -225,9 +298,11 @@ where
             cx.waker().wake_by_ref();
         }
         if self.awaits_head() {
-            let _ = self.head.poll(cx);
+            let _ = self.poll_no_head(cx);
         }
-        self.socket().poll_flush(cx)
+        let flushed = self.socket().poll_flush(cx);
+        self.flushed = matches!(flushed, Poll::Ready(Ok(())));
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -251,29 +326,6 @@ impl<T, P> Drop for ClientIo<T, P> {
                 held: mem::take(&mut self.held),
                 eof: self.eof,
             });
-        }
-    }
-}
-
-/// What the first bytes said, RFC 9113, 3.4.
-enum Protocol {
-    Unknown { matched: usize },
-    Http1,
-    Http2,
-}
-
-impl Protocol {
-    fn feed(&mut self, bytes: &[u8]) {
-        if let Self::Unknown { matched } = *self {
-            let rest = &PREFACE[matched..];
-            let common = rest.len().min(bytes.len());
-            *self = match () {
-                () if bytes[..common] != rest[..common] => Self::Http1,
-                () if common == rest.len() => Self::Http2,
-                () => Self::Unknown {
-                    matched: matched + common,
-                },
-            };
         }
     }
 }
@@ -309,7 +361,10 @@ fn own_answer(written: &[u8]) -> Option<usize> {
 
 /// How long a connection may rest between requests; longer than the minute after which load balancers let go.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// After so long a rest a connection does without hyper. To come back to it costs some microseconds, so busy ones shall not have to.
+const SHORT_REST: Duration = Duration::from_millis(100);
+/// How much is read of a request before hyper has its connection.
+const AHEAD: usize = 2048;
 const OWN_ANSWER_MAX: usize = 256;
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub(super) struct Link {
     cut: AtomicBool,
     /// The head read last has more than one `Content-Length`.
     repeated_length: AtomicBool,
+    /// Nothing was asked for a while, and all that was answered is sent.
+    rests: AtomicBool,
 }
 
 impl Link {
@@ -46,6 +48,15 @@ impl Link {
 
     pub(super) fn repeated_length(&self) {
         self.repeated_length.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing is lost with the buffers of the connection, and they are not needed soon.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Release);
     }
 
     /// Whether the head of the request that came in now repeats its length; forgets it.
