@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::options::Options;
+use crate::support::tally::{Pace, Tally};
 use crate::support::{Requests, Wire};
 
 /// What a request goes through.
@@ -26,17 +27,6 @@ pub(crate) struct Load {
     pub(crate) path: Path,
     /// Sets its keys apart from those of all others; up to 22 characters.
     pub(crate) name: String,
-}
-
-/// What came of it.
-#[derive(Default)]
-pub(crate) struct Tally {
-    /// Requests that were answered with 201.
-    pub(crate) answered: u64,
-    /// Those that were answered otherwise, or not at all.
-    pub(crate) failed: u64,
-    /// How long the answers took, microseconds; where they are asked at a rate, from when they were due.
-    pub(crate) latencies: Vec<u32>,
 }
 
 impl Path {
@@ -78,15 +68,11 @@ impl Load {
     /// Asks for so long.
     pub(crate) async fn run(&self, duration: Duration, options: &Options) -> Tally {
         let start = Instant::now();
-        let step = options
-            .rate
-            .map(|rate| Duration::from_secs_f64(options.connections as f64 / rate as f64));
         let mut clients = JoinSet::new();
         for number in 0..options.connections {
-            let pace = step.map(|step| Pace {
-                due: start + step.mul_f64(number as f64 / options.connections as f64),
-                step,
-            });
+            let pace = options
+                .rate
+                .map(|rate| Pace::new(start, rate, number, options.connections));
             let requests = self.requests(number);
             clients.spawn(client(self.address, requests, pace, start + duration));
         }
@@ -103,42 +89,6 @@ impl Load {
             Path::First => Requests::with_new_keys(&format!("{}-{connection:04}", self.name)),
             Path::Replay => Requests::with_key(&self.name),
         }
-    }
-}
-
-impl Tally {
-    /// The latency under which this share of the answers came.
-    pub(crate) fn latency(&mut self, share: f64) -> f64 {
-        self.latencies.sort_unstable();
-        let at = (self.latencies.len() as f64 * share) as usize;
-        self.latencies.get(at).copied().unwrap_or_default().into()
-    }
-
-    fn with(mut self, other: Self) -> Self {
-        self.answered += other.answered;
-        self.failed += other.failed;
-        self.latencies.extend(other.latencies);
-        self
-    }
-}
-
-/// When requests are due on a connection.
-struct Pace {
-    due: Instant,
-    step: Duration,
-}
-
-impl Pace {
-    /// Waits until the next one is due. Its latency counts from when it was due where the connection was busy then: a proxy
-    /// that is late is not asked less. Where it waited, it counts from the sending, since timers are late too.
-    async fn next(&mut self) -> Instant {
-        let due = self.due;
-        self.due += self.step;
-        if due <= Instant::now() {
-            return due;
-        }
-        sleep_until(due).await;
-        Instant::now()
     }
 }
 
@@ -167,11 +117,7 @@ async fn client(
         };
         match timeout(PATIENCE, asked).await {
             Ok(Ok(201)) => {
-                tally.answered += 1;
-                let took = begun.elapsed().as_micros();
-                tally
-                    .latencies
-                    .push(u32::try_from(took).unwrap_or(u32::MAX));
+                tally.answer(begun);
             }
             failed => {
                 tally.failed += 1;

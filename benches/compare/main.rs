@@ -12,7 +12,6 @@ mod plot;
 mod report;
 mod sample;
 mod system;
-mod usage;
 
 #[path = "../support/mod.rs"]
 mod support;

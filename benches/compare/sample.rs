@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::load::{Load, Path};
 use super::options::Options;
 use super::system::System;
-use super::usage;
-use crate::support::Upstream;
+use crate::support::{Upstream, usage};
 
 /// What one round of a row came to.
 #[derive(Serialize)]

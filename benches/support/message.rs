@@ -26,6 +26,14 @@ impl Requests {
         requests
     }
 
+    /// The same, to this path.
+    pub(crate) fn at(mut self, path: &str) -> Self {
+        let replaced = "POST ".len().."POST /payments".len();
+        self.key_end = self.key_end.map(|end| end + path.len() - replaced.len());
+        self.bytes.splice(replaced, path.bytes());
+        self
+    }
+
     /// The next one.
     pub(crate) fn next(&mut self) -> &[u8] {
         if let Some(end) = self.key_end {

@@ -8,7 +8,9 @@ pub(crate) mod installed;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod signals;
+pub(crate) mod tally;
 pub(crate) mod upstream;
+pub(crate) mod usage;
 pub(crate) mod wire;
 
 pub(crate) use installed::is_installed;

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Wire;
 
-/// Answers each request with the same 201 of some 400 bytes, on a thread of its own, and counts them.
+/// Answers each request with the same 201 of some 400 bytes, on a thread of its own, and counts them. A request to `/after/20` is
+/// answered after 20 ms.
 pub(crate) struct Upstream {
     address: SocketAddr,
     asked: Arc<AtomicU64>,
@@ -24,7 +26,7 @@ impl Upstream {
         let address = listener.local_addr()?;
         let asked = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()?;
         let count = asked.clone();
         thread::spawn(move || {
@@ -57,9 +59,20 @@ async fn serve(stream: TcpStream, asked: Arc<AtomicU64>) -> Result<()> {
         "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nX-Request-Id: 1\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    while wire.receive().await?.is_some() {
+    while let Some(head) = wire.receive().await? {
+        let delay = delay(head);
         asked.fetch_add(1, Ordering::Relaxed);
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
         wire.send(answer.as_bytes()).await?;
     }
     Ok(())
+}
+
+fn delay(head: &[u8]) -> Option<Duration> {
+    let after = head.strip_prefix(b"POST /after/")?;
+    let digits = after.split(|byte| *byte == b' ').next()?;
+    let milliseconds = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(Duration::from_millis(milliseconds))
 }

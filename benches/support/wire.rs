@@ -1,10 +1,10 @@
 //! One end of an HTTP/1.1 connection.
 
 use std::io::{Error, ErrorKind, Result};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Sends and receives whole messages; one that is received has its length in its head.
 pub(crate) struct Wire {
@@ -18,6 +18,13 @@ impl Wire {
     /// Connects.
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
         Self::new(TcpStream::connect(address).await?)
+    }
+
+    /// Connects from this address of ours, which has ports of its own.
+    pub(crate) async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        Self::new(socket.connect(address).await?)
     }
 
     /// On a connection that was accepted.

@@ -27,16 +27,20 @@ pub(crate) fn machine() -> (f64, f64) {
     ((all - idle) * TICK, all * TICK)
 }
 
+/// Memory that the processes of a group have resident, MiB. Pages that they share count for each.
+pub(crate) fn resident(id: u32) -> f64 {
+    memory(id, "VmRSS:")
+}
+
+/// What of that is no part of a file: programs and libraries are in memory once, and how much of them is shown as resident differs
+/// with what the system has read of them.
+pub(crate) fn own_memory(id: u32) -> f64 {
+    memory(id, "RssAnon:")
+}
+
 /// The most memory that the processes of a group had resident since [`forget_peak`], MiB. Pages that they share count for each.
 pub(crate) fn peak(id: u32) -> f64 {
-    let peak = |id: &u32| {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        number(line.split_whitespace().next()?)
-    };
-    members(id).iter().filter_map(peak).sum::<f64>() / 1024.0
+    memory(id, "VmHWM:")
 }
 
 /// Begins the peak anew.
@@ -53,6 +57,15 @@ fn members(group: u32) -> Vec<u32> {
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(|id| field(*id, GROUP) == Some(f64::from(group)))
         .collect()
+}
+
+fn memory(group: u32, field: &str) -> f64 {
+    let of_one = |id: &u32| {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        number(line.split_whitespace().next()?)
+    };
+    members(group).iter().filter_map(of_one).sum::<f64>() / 1024.0
 }
 
 fn ticks(ids: &[u32]) -> f64 {
