@@ -2,6 +2,7 @@
 //!
 //! Every way out of here is an [`Ended`], and every `Ended` is settled.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -76,9 +77,10 @@ pub(super) async fn execute<F: Forward, S: Store>(
             Then::Problem(Code::Draining, "The proxy is stopping. Nothing was sent."),
         )
     } else {
-        let work = work(
+        // Here, as it would be copied into the `select!`.
+        let work = pin!(work(
             proxy, &claim, head, received, &asker, &progress, &mut held, &mut tell,
-        );
+        ));
         tokio::select! {
             // What is there is taken, though the deadline passed in the same moment.
             biased;
@@ -174,16 +176,19 @@ async fn work<F: Forward, S: Store>(
     let policy = &*claim.policy;
     let to_head = head.method == Method::HEAD;
     let (began, trail) = (Instant::now(), Trail::of(&head));
-    let sent = tokio::select! {
-        biased;
-        sent = send(proxy, claim, head, received) => sent,
-        () = progress.stalled_for(policy.upstream_timeout) => {
-            trail.asked(began.elapsed());
-            return Ended::unknown(
-                None,
-                "upstream_timeout passed",
-                Then::Problem(Code::UpstreamTimeout, "The upstream did not answer in time. It may have carried the request out."),
-            );
+    let sent = {
+        let sending = pin!(send(proxy, claim, head, received));
+        tokio::select! {
+            biased;
+            sent = sending => sent,
+            () = progress.stalled_for(policy.upstream_timeout) => {
+                trail.asked(began.elapsed());
+                return Ended::unknown(
+                    None,
+                    "upstream_timeout passed",
+                    Then::Problem(Code::UpstreamTimeout, "The upstream did not answer in time. It may have carried the request out."),
+                );
+            }
         }
     };
     trail.asked(began.elapsed());

@@ -49,11 +49,11 @@ pub(super) struct Operation {
 
 impl Operation {
     /// Sets it going, and waits for its answer as long as a client may be kept waiting.
-    pub(super) async fn start<F: Forward, S: Store>(
+    pub(super) fn start<F: Forward, S: Store>(
         self,
         proxy: &Arc<Shared<F, S>>,
         account: Account,
-    ) -> Response<Body> {
+    ) -> impl Future<Output = Response<Body>> + Send {
         let id = self.keyed.id;
         let client_timeout = self.policy.client_timeout;
         let progress = self.received.progress();
@@ -63,40 +63,42 @@ impl Operation {
         // Boxed here, since a task moves what it is given several times.
         let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
         proxy.tasks.spawn(work.in_current_span());
-        let mut patience = pin!(progress.stalled_for(client_timeout));
-        let answer = tokio::select! {
-            biased;
-            told = told => match told {
-                Ok(Told::Answer(answer)) => answer,
-                Ok(Told::Wait(waiting, account)) => {
-                    let answer = Box::pin(waiting.answer(proxy, patience)).await;
-                    account.close(&answer);
-                    answer
+        async move {
+            let mut patience = pin!(progress.stalled_for(client_timeout));
+            let answer = tokio::select! {
+                biased;
+                told = told => match told {
+                    Ok(Told::Answer(answer)) => answer,
+                    Ok(Told::Wait(waiting, account)) => {
+                        let answer = Box::pin(waiting.answer(proxy, patience)).await;
+                        account.close(&answer);
+                        answer
+                    }
+                    Err(_) => {
+                        tracing::error!(%id, "an operation ended without an answer");
+                        let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
+                        Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
+                    }
+                },
+                () = &mut patience => {
+                    // Counted here beside what the operation comes to in the end, which is counted then.
+                    proxy.metrics.request(&policy.route, Outcome::StillProcessing);
+                    tracing::info!(%id, route = policy.route, "client_timeout passed; the operation goes on");
+                    let problem = Problem::new(
+                        Code::StillProcessing,
+                        "The request is still being worked on. A retry with the same key gets its answer.",
+                    );
+                    let problem = problem.with_id(id.to_string());
+                    // Before the store answered nobody knows: another instance may have settled it.
+                    Answer::problem(if claimed.load(Ordering::Acquire) {
+                        problem.with_state(State::InFlight.name())
+                    } else {
+                        problem
+                    })
                 }
-                Err(_) => {
-                    tracing::error!(%id, "an operation ended without an answer");
-                    let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
-                    Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
-                }
-            },
-            () = &mut patience => {
-                // Counted here beside what the operation comes to in the end, which is counted then.
-                proxy.metrics.request(&policy.route, Outcome::StillProcessing);
-                tracing::info!(%id, route = policy.route, "client_timeout passed; the operation goes on");
-                let problem = Problem::new(
-                    Code::StillProcessing,
-                    "The request is still being worked on. A retry with the same key gets its answer.",
-                );
-                let problem = problem.with_id(id.to_string());
-                // Before the store answered nobody knows: another instance may have settled it.
-                Answer::problem(if claimed.load(Ordering::Acquire) {
-                    problem.with_state(State::InFlight.name())
-                } else {
-                    problem
-                })
-            }
-        };
-        answer.response
+            };
+            answer.response
+        }
     }
 
     fn run<F: Forward, S: Store>(
