@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -70,7 +69,6 @@ pub(crate) async fn count(
     let mut asking = case.keys.requests();
     let work = async {
         let mut wire = Wire::connect(proxy.address()).await?;
-        have_store(&mut wire, &mut asking).await?;
         ask(&mut wire, &mut asking, WARM_UP).await?;
         dump(proxy.id())?;
         let before = upstream.asked();
@@ -141,17 +139,6 @@ async fn redis(directory: &Path) -> Result<Process, String> {
     .await
 }
 
-/// Waits until the proxy, which is slow here, has found its store.
-async fn have_store(wire: &mut Wire, requests: &mut Requests) -> io::Result<()> {
-    for _ in 0..FINDING {
-        if wire.ask(requests.next()).await? == 201 {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err(io::Error::other("the proxy has not found its store"))
-}
-
 async fn ask(wire: &mut Wire, requests: &mut Requests, count: u32) -> io::Result<()> {
     for _ in 0..count {
         match wire.ask(requests.next()).await? {
@@ -206,8 +193,6 @@ pub(crate) const CASES: [Case; 6] = [
     case("replay-embedded", Store::Embedded, Keys::One),
 ];
 
-/// How often the proxy is asked whether it has its store, ten times a second.
-const FINDING: u32 = 300;
 /// Enough for every buffer, pool and lazy value to be there.
 const WARM_UP: u32 = 100;
 

@@ -27,7 +27,7 @@ impl Forward for Forwarder {
         let target = request.extensions().get::<Target>().copied();
         let way = target.and_then(|target| {
             let upstream = self.upstreams.get(target.upstream)?;
-            Some((upstream.clone(), target.reuse))
+            Some((upstream, target.reuse))
         });
         match way {
             Some((upstream, reuse)) => Box::pin(upstream.send(request, reuse)),

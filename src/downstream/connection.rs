@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::{self, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -175,6 +176,7 @@ where
         };
         match begun {
             Ok(Some(Version::Http1)) => {
+                let served = link.served();
                 let talk = protocols.http1.serve_connection(TokioIo::new(io), exchange);
                 let mut talk = Box::new(talk.with_upgrades());
                 tokio::select! {
@@ -182,8 +184,12 @@ where
                     biased;
                     ended = &mut *talk => return End::of(ended),
                     () = draining.as_mut() => {
+                        // All that there is of another request is its beginning.
+                        if served > 0 && link.served() == served {
+                            return End::Idle;
+                        }
                         let before = Before::of(&link);
-                        pin::Pin::new(&mut *talk).graceful_shutdown();
+                        Pin::new(&mut *talk).graceful_shutdown();
                         return before.until(talk, &link, shutdown).await;
                     }
                     () = poll_fn(|_| if link.rests() { Poll::Ready(()) } else { Poll::Pending }) => (),
@@ -207,7 +213,8 @@ where
                     }
                 }
             }
-            Ok(None) => return End::Done,
+            Ok(None) => return End::Idle,
+            Err(error) if error.kind() == ErrorKind::TimedOut => return End::Done,
             Err(_) => return End::Lost,
         }
     }
@@ -247,9 +254,9 @@ impl Before {
 /// How a connection ended, as far as hyper tells.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// After its last exchange.
+    /// After its last exchange, or a rest that took too long.
     Done,
-    /// Closed between two exchanges, since the listener stops.
+    /// Between two exchanges, since the listener stops or the client has nothing more to ask.
     Idle,
     /// With bytes that are no request.
     Unparsable,

@@ -2,7 +2,7 @@
 //!
 //! **Waits.** A client gets `header_timeout` from the accept to the end of its first head, and from the first byte of each later
 //! one to its end; between requests it may rest for [`KEEP_ALIVE`]. hyper's own header timeout is off, as it
-//! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails ([`paced`](super::paced)). An upgraded connection has only the latter.
+//! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails ([`Paced`](crate::wire::Paced)). An upgraded connection has only the latter.
 //! HTTP/2 has pings for its rests, so that only its first head is bounded here. While a request body is wanted nothing is bounded
 //! here: who reads it knows best how long to wait.
 //!
@@ -49,12 +49,12 @@ pub(super) struct ClientIo<T, P> {
     head: Deadline,
     scan: HeadScan,
     served: usize,
-    /// Between two requests, with no byte of the next one read.
-    resting: bool,
-    /// For so long already that hyper may be done without.
-    rests_long: bool,
-    /// Whether everything that was written is sent.
+    /// When a rest between two requests is over; none where a byte of the next one was read, or the first one is awaited.
+    rest_ends: Option<Instant>,
+    /// Whether everything that was written is sent, and more may be.
     flushed: bool,
+    /// Whether no more may be.
+    shut: bool,
     header_timeout: Duration,
 }
 
@@ -95,9 +95,9 @@ where
             head: Deadline::at(accepted + settings.header_timeout),
             scan: HeadScan::new(),
             served: 0,
-            resting: false,
-            rests_long: false,
+            rest_ends: None,
             flushed: true,
+            shut: false,
             header_timeout: settings.header_timeout,
         };
         (io, handed_back)
@@ -126,7 +126,11 @@ where
     }
 
     /// Has these bytes, which were read of it, be read again.
-    pub(super) fn take_back(&mut self, bytes: &[u8]) {
+    pub(super) fn take_back(&mut self, mut bytes: &[u8]) {
+        // Some clients end a body with an empty line, which begins no request (RFC 9112, section 2.2).
+        while let [b'\r' | b'\n', rest @ ..] = bytes {
+            bytes = rest;
+        }
         // A copy: the buffer that they are in is to go, and is large even where they are none.
         self.ahead = Bytes::copy_from_slice(bytes);
         self.link.set_rests(false);
@@ -162,23 +166,29 @@ where
         }
         let served = self.link.served();
         if served != mem::replace(&mut self.served, served) {
-            self.resting = matches!(self.protocol, Protocol::Http1);
-            self.rests_long = false;
-            self.head.set(self.resting.then_some(SHORT_REST));
+            let rests = matches!(self.protocol, Protocol::Http1);
+            self.rest_ends = rests.then(|| Instant::now() + KEEP_ALIVE);
+            self.head.set(rests.then_some(SHORT_REST));
             self.scan = HeadScan::new();
         }
         true
     }
 
-    /// Waits for as long as there may be no head.
+    /// Waits for as long as there may be no head. Whoever reads has not begun to close.
     fn poll_no_head(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.head.poll(cx));
-        if !self.resting || mem::replace(&mut self.rests_long, true) {
+        let Some(ends) = self.rest_ends.filter(|ends| Instant::now() < *ends) else {
             return Poll::Ready(());
-        }
-        let rests = self.flushed && self.held.is_empty() && !self.link.is_cut();
+        };
+        let rests = self.flushed && !self.shut && self.held.is_empty();
         self.link.set_rests(rests);
-        self.head.set(Some(KEEP_ALIVE - SHORT_REST));
+        // What is not sent yet may be soon.
+        let next = if rests {
+            ends
+        } else {
+            ends.min(Instant::now() + SHORT_REST)
+        };
+        self.head.set_at(next);
         self.head.poll(cx)
     }
 
@@ -202,12 +212,9 @@ where
                 {
                     self.link.repeated_length();
                 }
-                if awaits_head && mem::take(&mut self.resting) {
-                    let header_timeout = self.header_timeout;
-                    self.head.set(Some(header_timeout));
-                    if mem::take(&mut self.rests_long) {
-                        self.link.set_rests(false);
-                    }
+                if awaits_head && self.rest_ends.take().is_some() {
+                    self.head.set(Some(self.header_timeout));
+                    self.link.set_rests(false);
                 }
                 Poll::Ready(Ok(()))
             }
@@ -298,7 +305,7 @@ where
             cx.waker().wake_by_ref();
         }
         if self.awaits_head() {
-            let _ = self.poll_no_head(cx);
+            let _ = self.head.poll(cx);
         }
         let flushed = self.socket().poll_flush(cx);
         self.flushed = matches!(flushed, Poll::Ready(Ok(())));
@@ -306,6 +313,7 @@ where
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shut = true;
         // Whoever is handed the socket sends what is held, or something better, and shuts it down.
         if !self.held.is_empty() {
             return Poll::Ready(Ok(()));

@@ -52,7 +52,7 @@ impl Link {
 
     /// Whether nothing is lost with the buffers of the connection, and they are not needed soon.
     pub(super) fn rests(&self) -> bool {
-        self.rests.load(Ordering::Acquire)
+        self.rests.load(Ordering::Acquire) && self.is_idle() && !self.is_cut()
     }
 
     pub(super) fn set_rests(&self, rests: bool) {

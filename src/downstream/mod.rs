@@ -5,7 +5,7 @@
 //! for the next request, for a client that does not read (`streams` does so for those of HTTP/2). Each request passes `sanity` before the service sees it,
 //! so what the service gets has one framing, one `Host` and a target in origin form, and carries a [`Peer`](crate::wire::Peer).
 //! Bad input gets one problem document: from `exchange` where hyper could parse it, from `connection` where it could
-//! not. A connection that rests between two requests is held without hyper, whose buffers are most of what it costs. [`Shutdown`] moves all of them from running to draining to closed.
+//! not. A connection over HTTP/1.1 that rests between two requests is held without hyper, whose buffers are most of what it costs. [`Shutdown`] moves all of them from running to draining to closed.
 
 mod body;
 mod connection;

@@ -2,7 +2,7 @@
 
 /// The first half of a BLAKE3: 128 bits, so that a collision is not to be met by chance.
 ///
-/// BLAKE3 is a fourth of the work of SHA-256 where the processor has no instructions for that one, and no more where it has.
+/// For what is hashed of a request BLAKE3 takes a fourth of the instructions of SHA-256, where the processor has none for that one.
 pub type Digest = [u8; 16];
 
 /// Hashes parts with their lengths, so that `["ab", "c"]` and `["a", "bc"]` differ.

@@ -11,7 +11,7 @@ use super::fingerprint::{Fingerprint, Part};
 use super::id::RecordId;
 use super::key::Key;
 
-/// The operator's secret, or none. With one, every hash that is stored is an HMAC-SHA256 (RFC 2104) under it, with a key of its own
+/// The operator's secret, or none. With one, every hash that is stored, a BLAKE3 otherwise (`digest`), is the HMAC-SHA256 (RFC 2104) of that under it, with a key of its own
 /// for each purpose, made by HKDF-SHA256 (RFC 5869): who has a dump of the store and not the secret can try no guess at a key, a
 /// caller, credentials or a request.
 ///

@@ -15,7 +15,7 @@ use crate::wire::Peer;
 /// known. An IPv4 address mapped into IPv6 is the IPv4 address.
 pub(super) fn client_ip(request: &Parts, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = request.extensions.get::<Peer>()?;
-    let mut client = peer.addr.ip().to_canonical();
+    let mut client = peer.addr().ip().to_canonical();
     if !is_trusted(peer, trusted) {
         return Some(client);
     }
@@ -46,7 +46,7 @@ pub(super) fn client_ip(request: &Parts, trusted: &[IpNet]) -> Option<IpAddr> {
 
 /// Whether `X-Forwarded-*` of this peer is believed.
 pub(super) fn is_trusted(peer: &Peer, trusted: &[IpNet]) -> bool {
-    let ip = peer.addr.ip().to_canonical();
+    let ip = peer.addr().ip().to_canonical();
     trusted.iter().any(|net| net.contains(&ip))
 }
 

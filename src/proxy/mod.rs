@@ -119,7 +119,8 @@ pub use within::{Advisor, ClientAddress, Within};
 ///
 /// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
 /// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
-/// connection the extension [`Peer`] tells.
+/// connection the extension [`Peer`] tells. Which way a request goes is decided in the call, and a place among those that may run is
+/// taken there.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
 
 /// What an [`Idempotency`] is made of.
@@ -359,6 +360,9 @@ impl<F, S> Clone for Idempotency<F, S> {
     }
 }
 
+/// An answer that is being made.
+type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
 impl<F, S, R> Service<Request<R>> for Idempotency<F, S>
 where
     F: Forward,
@@ -432,10 +436,9 @@ impl<F: Forward, S: Store> Shared<F, S> {
         body: Body,
         policy: Arc<Policy>,
         permit: InFlight,
-        account: Account,
+        mut account: Account,
         page: Option<Page>,
     ) -> Result<Response<Body>, Infallible> {
-        let mut account = account;
         let received = self.receive(named, head, body, &policy, permit, &mut account);
         let answer = match received.await {
             Ok(Asked::Keyed(operation)) => {
@@ -530,7 +533,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 peer_is_trusted: peer
                     .as_ref()
                     .is_some_and(|peer| is_trusted(peer, &self.trust_forwarded)),
-                scheme: peer.as_ref().map_or("http", |peer| peer.scheme),
+                scheme: peer.as_ref().map_or("http", |peer| peer.scheme()),
                 preserve_host: policy.preserve_host,
                 upstream_authority: self.authorities.get(policy.upstream),
             },
@@ -553,15 +556,12 @@ impl<F: Forward, S: Store> Shared<F, S> {
 }
 
 /// What the span of a request tells of it.
-/// An answer that is being made.
-type Answering = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
 fn incoming<'a>(head: &'a Parts, found: &Found<'a>) -> Incoming<'a> {
     let peer = head.extensions.get::<Peer>();
     Incoming {
         method: &head.method,
         version: head.version,
-        scheme: peer.map_or("http", |peer| peer.scheme),
+        scheme: peer.map_or("http", |peer| peer.scheme()),
         route: &found.policy.route,
         pattern: found.pattern,
         headers: &head.headers,

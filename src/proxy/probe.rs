@@ -181,7 +181,7 @@ fn digest(check: &ReplayCheck, request: &Parts, policy: &Policy) -> Digest {
     let peer = request.extensions.get::<Peer>();
     hasher.part(
         peer.map_or_else(String::new, |peer| {
-            format!("{} {}", peer.addr.ip(), peer.scheme)
+            format!("{} {}", peer.addr().ip(), peer.scheme())
         })
         .as_bytes(),
     );

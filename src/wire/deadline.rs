@@ -21,6 +21,10 @@ impl Deadline {
         }
     }
 
+    pub(crate) fn set_at(&mut self, at: Instant) {
+        self.at = Some(at);
+    }
+
     pub(crate) fn set(&mut self, wait: Option<Duration>) {
         self.at = wait.map(|wait| Instant::now() + wait);
     }

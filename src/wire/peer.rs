@@ -7,10 +7,8 @@ use http::HeaderValue;
 /// What the connection tells of a request; an extension of it.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Who is at the other end of the connection.
-    pub addr: SocketAddr,
-    /// What the client spoke: `http` or `https`.
-    pub scheme: &'static str,
+    addr: SocketAddr,
+    scheme: &'static str,
     text: HeaderValue,
 }
 
@@ -25,7 +23,17 @@ impl Peer {
         }
     }
 
-    /// Its address, as proxies tell it to the next one. Made once for all requests of a connection.
+    /// Who is at the other end of the connection.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What the client spoke: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// Its address, as proxies tell it to the next one: made once, for all requests of a connection.
     pub fn text(&self) -> &HeaderValue {
         &self.text
     }

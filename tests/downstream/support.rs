@@ -184,7 +184,7 @@ async fn answer(
     seen.calls.fetch_add(1, Ordering::SeqCst);
     let peer = request.extensions().get::<Peer>().cloned().unwrap();
     let scheme = if super::TLS { "https" } else { "http" };
-    assert!(peer.addr.ip().is_loopback() && peer.scheme == scheme);
+    assert!(peer.addr().ip().is_loopback() && peer.scheme() == scheme);
     let host = request
         .headers()
         .get("host")

@@ -420,8 +420,8 @@ fn ttl(record: &Record) -> i64 {
 }
 
 /// Keys that the server looks at in one step of a listing: less than half a millisecond of its time.
-/// Bytes of what is said of a claim beside its key and its frame, at most.
-const TERMS: usize = 40;
 const SCANNED: usize = 200;
 /// Bytes of a record that may go beside claims and heartbeats.
 const SMALL: usize = 32 * 1024;
+/// Bytes of what is said of a claim beside its key and its frame, at most.
+const TERMS: usize = 40;

@@ -188,6 +188,27 @@ async fn a_body_that_is_cut_ends_in_an_error() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_hundred_header_lines_is_read_and_one_more_leaves_doubt() {
+    for (lines, is_read) in [(100, true), (101, false)] {
+        let address = listen(move |_, mut stream| async move {
+            read_request(&mut stream).await;
+            let fields = "a: b\r\n".repeat(lines - 1);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{fields}\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+        })
+        .await;
+        let answered = upstream_at(address).send(post("x"), Reuse::Any).await;
+        match answered {
+            Ok(response) => assert!(is_read && response.headers().len() == lines),
+            Err(error) => assert!(
+                !is_read && matches!(error, SendError::Unanswered(UnansweredReason::Malformed(_))),
+                "{error}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
 async fn informational_answers_are_passed_over() {
     let address = listen(|_, mut stream| async move {
         read_request(&mut stream).await;
