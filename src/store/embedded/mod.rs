@@ -41,7 +41,7 @@
 //! # When things go wrong
 //!
 //! After a failed write the database takes no more; the writer opens the file again, sees whether the transaction stands, and answers by
-//! that. On a full disk claims are refused, settlements go on as long as the headroom lasts, and replays go on; claims are taken
+//! that; where the records stand is read from the file anew. On a full disk claims are refused, settlements go on as long as the headroom lasts, and replays go on; claims are taken
 //! again as soon as there is headroom. A file that does not verify is refused when it is opened, all of it being read then. (The one byte
 //! that makes a commit the newest cannot be verified: turned back after a crash, it is a crash before that commit.)
 //!
