@@ -16,9 +16,9 @@
 //!
 //! # Reads
 //!
-//! What was written last is kept in memory (`recent`), and read where it is asked for; all else on a thread that may wait for the disk.
-//! What a transaction changes is gathered where it is written (`tables`), and noted in one place: after its commit, before it is answered. When a
-//! write failed, nothing of it is believed any more.
+//! What was written lately is kept in memory (`recent`), and read where it is asked for; all else on a thread that may wait for the disk.
+//! What a transaction changes is gathered where it is written (`tables`), hidden while it commits, and noted after that, before it is answered: so who
+//! looks again never finds what came before. When a write failed, nothing of it is believed any more.
 //!
 //! # Leases
 //!
@@ -403,5 +403,5 @@ const LARGE: usize = 16 * 1024;
 const LARGE_BYTES: u32 = 64 * 1024 * 1024;
 /// Most look-ups at a time.
 const READERS: usize = 64;
-/// Memory for the records that were written last.
+/// Memory for records that were written lately.
 const RECENT_BYTES: usize = 32 * 1024 * 1024;

@@ -371,6 +371,42 @@ fn a_removal_that_the_disk_lost_again_leaves_no_hole() {
     }
 }
 
+#[test]
+fn between_a_commit_and_its_note_readers_go_to_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    make_headroom(dir.path());
+    let settings = settings(dir.path(), Sync::Always);
+    let mut world = World::open(&settings, &Arc::default());
+    let claim = Write {
+        id: 1,
+        choice: 0,
+        brief: false,
+        body: 0,
+        token: [1; 16],
+    };
+    world.write(&[claim]);
+    let writer = &mut world.writer;
+    let witness = Arc::clone(&writer.witness);
+    let before = witness.recent.of(id(1)).unwrap();
+    let database = writer.database().unwrap();
+    let txn = writer.begin(&database).unwrap();
+    let mut tables = tables::Tables::open(&txn, &witness.index, writer.usage).unwrap();
+    let (place, _) = witness.index.place(id(1));
+    let after = before.expiring(before.expiry + 1);
+    tables.put(id(1), place, after.clone()).unwrap();
+    let changes = tables.close().unwrap();
+    assert!(witness.recent.of(id(1)).is_some());
+    writer.commit(txn, &changes).unwrap();
+    assert!(witness.recent.of(id(1)).is_none());
+    let found = tables::look(&database, &witness.index, id(1));
+    assert_eq!(found.unwrap().unwrap().value(), after.value());
+    writer.settled(&mut transaction::Transaction {
+        changes,
+        ..Default::default()
+    });
+    assert_eq!(witness.recent.of(id(1)).unwrap().value(), after.value());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_finds_what_was_acknowledged_or_what_came_after_it() {
     let dir = tempfile::tempdir().unwrap();

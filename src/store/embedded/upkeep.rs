@@ -229,7 +229,7 @@ impl Writer {
                 tables.look_again(id, expiry.max(now + 1));
             }
             transaction.changes = tables.close()?;
-            writer.commit(txn)?;
+            writer.commit(txn, &transaction.changes)?;
             writer.settled(&mut transaction);
             Ok(())
         });
