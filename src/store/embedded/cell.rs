@@ -68,6 +68,11 @@ impl Cell {
         Self::of(id, record, (expiry, witness.owner), &witness.codec)
     }
 
+    /// Bytes of a cell of `record`.
+    pub(super) fn bytes_of(record: &Record, codec: &Codec) -> usize {
+        HEAD + codec.frame_bytes(record)
+    }
+
     /// A cell of `record` with this expiry and owner.
     pub(super) fn of(
         id: RecordId,

@@ -106,7 +106,7 @@ pub struct Embedded {
     database: watch::Receiver<Slot>,
     /// Bounds the threads that read: a disk that hangs must not take all of them.
     readers: Arc<Semaphore>,
-    /// Bytes of large answers that may be queued: those wait here, and not as copies in the queue.
+    /// Bytes of large records that may be queued: those wait here, and not as copies in the queue.
     large: Arc<Semaphore>,
     witness: Arc<Witness>,
     status: Arc<Status>,
@@ -231,9 +231,9 @@ impl Embedded {
         expect: Option<Expect>,
         record: &Record,
     ) -> Result<Written, StoreError> {
-        let body = record.response.as_ref().map_or(0, |it| it.body.len());
-        let large = if body > LARGE {
-            let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(LARGE_BYTES);
+        let bytes = Cell::bytes_of(record, &self.witness.codec);
+        let large = if bytes > LARGE {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(LARGE_BYTES);
             let waited = Arc::clone(&self.large).acquire_many_owned(bytes).await;
             Some(waited.map_err(|_| StoreError::Refused("the store is closed".to_owned()))?)
         } else {
@@ -397,9 +397,9 @@ impl Drop for Embedded {
 
 /// Most writes queued; one beyond is refused.
 const QUEUE: usize = 4096;
-/// Size of a body from which it is large.
+/// Size of a record from which it is large.
 const LARGE: usize = 16 * 1024;
-/// Bytes of large bodies that are queued at most.
+/// Bytes of large records that are queued at most.
 const LARGE_BYTES: u32 = 64 * 1024 * 1024;
 /// Most look-ups at a time.
 const READERS: usize = 64;

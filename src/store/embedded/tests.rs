@@ -471,16 +471,22 @@ async fn large_answers_wait_their_turn_beside_a_disk_that_hangs() {
     // In the place of the writer.
     let (queue, requests) = mpsc::sync_channel(QUEUE);
     let real = store.queue.replace(queue);
-    let record = Record {
+    let answer = |bytes| Record {
         state: State::Completed,
         response: Some(StoredResponse {
             status: 201,
-            headers: Vec::new(),
-            body: Bytes::from(vec![0; 1 << 20]),
+            headers: vec![(
+                Bytes::from_static(b"x-pad"),
+                Bytes::from(vec![0; 64 * 1024]),
+            )],
+            body: Bytes::from(vec![0; bytes]),
             trailers: Vec::new(),
         }),
         ..in_flight(1)
     };
+    // Of 1 MiB with all that is written beside the body.
+    let beside = Cell::bytes_of(&answer(0), &store.witness.codec);
+    let record = answer((1 << 20) - beside);
     let settle = |of| Box::pin(store.replace(id(of), Expect::Held(record.token), &record));
     let mut waiting: Vec<_> = (0..80).map(settle).collect();
     for one in &mut waiting {
