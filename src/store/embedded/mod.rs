@@ -45,7 +45,7 @@
 //! again as soon as there is headroom. A file that does not verify is refused when it is opened, all of it being read then. (The one byte
 //! that makes a commit the newest cannot be verified: turned back after a crash, it is a crash before that commit.)
 //!
-//! `sync = "never"` answers before the sync and syncs 50 ms later at most.
+//! `sync = "never"` answers before the sync and syncs about 50 ms later: until then a commit stands in the memory of this process alone.
 
 mod cell;
 mod clock;
