@@ -132,7 +132,7 @@ const OF_STORE: &[Weakness<StoreSettings>] = &[
     ),
     (
         |store| matches!(store.location, Location::Embedded(_)) && store.sync == Sync::Never,
-        "sync is never: a power loss may forget keys, and their requests run again",
+        "sync is never: a kill or a power loss may forget the keys of its last moments, and their requests run again",
     ),
     (
         |store| matches!(store.location, Location::Redis(_)) && store.allow_eviction,

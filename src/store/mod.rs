@@ -114,7 +114,8 @@ pub enum StoreError {
     /// No answer in time, or the connection was lost: it may have been carried out, or may be later.
     #[error("unanswered: {0}")]
     Unanswered(String),
-    /// What is there cannot be read: made by a newer version, or damaged. It was left as it is.
+    /// What is there cannot be read: made by a newer version, or damaged. It was left as it is. A [`Store::replace`] goes by token and
+    /// state alone: where those can be read and meet its expectation it writes, whatever follows them.
     #[error("unreadable record: {0}")]
     Unreadable(String),
 }

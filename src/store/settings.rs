@@ -120,6 +120,6 @@ impl std::fmt::Debug for Location {
 pub enum Sync {
     /// fsync before an answer depends on it.
     Always,
-    /// Synced some moments later: a kill or a power loss may forget the keys of the last 50 ms or so.
+    /// Synced some moments later: a kill, a power loss or a failing disk may forget the keys of the last 50 ms or so.
     Never,
 }

@@ -77,6 +77,35 @@ pub(super) fn put_response(frame: &mut Vec<u8>, response: &StoredResponse) {
     frame.put_slice(&response.body);
 }
 
+/// Bytes that [`put_start`] writes.
+pub(super) fn start_bytes(record: &Record, answer: Answer) -> usize {
+    let more = usize::from(more_flags(record, answer) != 0);
+    let trace = if record.trace.is_some() { 16 + 8 } else { 0 };
+    let Origin {
+        route,
+        method,
+        path,
+        ..
+    } = &record.origin;
+    let error = record.error.as_deref().unwrap_or_default();
+    let texts: usize = [route, method, path, error]
+        .map(|text| 2 + cut(text).len())
+        .iter()
+        .sum();
+    let parts = record.fingerprint.as_ref().map_or(0, |fingerprint| {
+        let part = |part: &Part| 1 + part.name.len() + part.digest.len();
+        1 + fingerprint.parts().iter().map(part).sum::<usize>()
+    });
+    FIXED + more + trace + texts + parts
+}
+
+/// Bytes that [`put_response`] writes.
+pub(super) fn response_bytes(response: &StoredResponse) -> usize {
+    let field = |(name, value): &(Bytes, Bytes)| 2 + name.len() + 4 + value.len();
+    let fields = |fields: &[_]| 2 + fields.iter().map(field).sum::<usize>();
+    2 + fields(&response.headers) + fields(&response.trailers) + response.body.len()
+}
+
 /// Reads all but seal and answer.
 pub(super) fn read_start(frame: &[u8]) -> Result<Start, CodecError> {
     if frame.len() <= header::VERSION || !frame.starts_with(header::MAGIC) {
@@ -197,9 +226,13 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 fn put_text(frame: &mut Vec<u8>, text: &str) {
-    let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+    let text = cut(text);
     frame.put_u16(text.len() as u16);
     frame.put_slice(text.as_bytes());
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(usize::from(u16::MAX))]
 }
 
 fn put_fields(frame: &mut Vec<u8>, fields: &[(Bytes, Bytes)]) {
@@ -260,6 +293,9 @@ fn fields(bytes: &mut Bytes) -> Option<Vec<(Bytes, Bytes)>> {
 fn slice(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
     (bytes.len() >= length).then(|| bytes.split_to(length))
 }
+
+/// Bytes that every record takes before its texts.
+pub(super) const FIXED: usize = 100;
 
 const FINGERPRINT: u8 = 1;
 const CREDENTIALS: u8 = 2;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::CodecError;
-use super::frame::{self, Answer, Start};
+use super::frame::{self, Answer, FIXED, Start};
 use super::seal::{SEAL, TAG, body_bytes};
 use crate::idempotency::Record;
 
@@ -93,8 +93,6 @@ fn read(beginning: &[u8], length: u64) -> Result<Head, CodecError> {
     })
 }
 
-/// What every record takes.
-const FIXED: usize = 100;
 /// What most records take without the body.
 const FIRST: usize = FIXED + 1024;
 /// Most of a frame that is read for what stands before an answer's body.

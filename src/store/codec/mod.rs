@@ -115,7 +115,7 @@ impl Codec {
         self.encode_after(&[], id, record)
     }
 
-    /// Writes a record as a frame behind `head`, which is no part of it.
+    /// Writes a record as a frame behind `head`, which is no part of it. It takes no more memory than it has bytes.
     ///
     /// # Errors
     ///
@@ -129,8 +129,7 @@ impl Codec {
         let (Some(keyring), Some(response)) = (&self.0, &record.response) else {
             return Ok(encode_clear(head, record));
         };
-        let room = head.len() + ROOM + response.body.len() + SEAL + TAG;
-        let mut bytes = Vec::with_capacity(room);
+        let mut bytes = Vec::with_capacity(head.len() + self.frame_bytes(record));
         bytes.put_slice(head);
         frame::put_start(&mut bytes, record, Answer::Sealed);
         let seal = keyring.seal(id)?;
@@ -141,6 +140,17 @@ impl Codec {
         let tag = seal.close(&before[head.len()..], answer)?;
         bytes.put_slice(tag.as_ref());
         Ok(bytes.into())
+    }
+
+    /// Bytes of the frame that [`Self::encode`] makes of a record.
+    pub(in crate::store) fn frame_bytes(&self, record: &Record) -> usize {
+        match (&self.0, &record.response) {
+            (Some(_), Some(response)) => {
+                let start = frame::start_bytes(record, Answer::Sealed);
+                start + SEAL + frame::response_bytes(response) + TAG
+            }
+            _ => clear_bytes(record),
+        }
     }
 
     /// Reads a frame. The answer's body and fields are slices of it, not copies; a sealed one is opened in its place
@@ -196,20 +206,23 @@ pub fn encode(record: &Record) -> Bytes {
 }
 
 fn encode_clear(head: &[u8], record: &Record) -> Bytes {
-    let response = record.response.as_ref();
-    let body = response.map_or(0, |response| response.body.len());
-    let mut bytes = Vec::with_capacity(head.len() + ROOM + body);
-    let answer = match response {
-        Some(_) => Answer::Clear,
-        None => Answer::None,
-    };
+    let mut bytes = Vec::with_capacity(head.len() + clear_bytes(record));
     bytes.put_slice(head);
-    frame::put_start(&mut bytes, record, answer);
-    if let Some(response) = response {
+    frame::put_start(&mut bytes, record, in_clear(record));
+    if let Some(response) = &record.response {
         frame::put_response(&mut bytes, response);
     }
     bytes.into()
 }
 
-/// What most records take without the body.
-const ROOM: usize = 612;
+fn clear_bytes(record: &Record) -> usize {
+    let response = record.response.as_ref();
+    frame::start_bytes(record, in_clear(record)) + response.map_or(0, frame::response_bytes)
+}
+
+fn in_clear(record: &Record) -> Answer {
+    match record.response {
+        Some(_) => Answer::Clear,
+        None => Answer::None,
+    }
+}

@@ -67,6 +67,16 @@ proptest! {
     }
 
     #[test]
+    fn a_frame_takes_the_room_that_was_reckoned_for_it(record in record(), head: Vec<u8>, sealed: bool) {
+        let codec = if sealed { sealing(&[1]) } else { Codec::clear() };
+        let id = RecordId::from_bytes([5; 16]);
+        let frame = codec.encode_after(&head, id, &record).unwrap();
+        prop_assert_eq!(frame.len(), head.len() + codec.frame_bytes(&record));
+        let vec = Vec::from(BytesMut::from(frame));
+        prop_assert_eq!(vec.capacity(), vec.len());
+    }
+
+    #[test]
     fn the_fixed_offsets_hold(record in record()) {
         let frame = encode(&record);
         prop_assert_eq!(frame[header::STATE], record.state as u8);

@@ -68,6 +68,11 @@ impl Cell {
         Self::of(id, record, (expiry, witness.owner), &witness.codec)
     }
 
+    /// Bytes of a cell of `record`.
+    pub(super) fn bytes_of(record: &Record, codec: &Codec) -> usize {
+        HEAD + codec.frame_bytes(record)
+    }
+
     /// A cell of `record` with this expiry and owner.
     pub(super) fn of(
         id: RecordId,
@@ -270,3 +275,70 @@ fn millis(duration: Duration) -> u64 {
 pub(super) const HEAD: usize = 40;
 /// What went wrong with a claim that is left by a process that is gone.
 const STOPPED: &str = "the proxy stopped while the request was running";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::idempotency::StoredResponse;
+    use crate::idempotency::sample::in_flight;
+
+    const MINUTE: u64 = 60_000;
+
+    fn witness() -> Witness {
+        Witness {
+            owner: [1; 16],
+            clock: Clock::starting(0),
+            leases: Leases::default(),
+            index: Index::default(),
+            recent: Recent::new(0),
+            codec: Codec::clear(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_expectation_goes_by_what_a_look_finds(
+            state in prop::sample::select(vec![State::InFlight, State::Unknown, State::Released, State::Completed]),
+            (token, held, lapsed) in (1..4_u8, prop::option::of(1..4_u8), any::<bool>()),
+            (owner, minutes, body) in (1..3_u8, -1..2_i64, prop::option::of(any::<Vec<u8>>())),
+            altered in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let (witness, id) = (witness(), RecordId::from_bytes([7; 16]));
+            if let Some(held) = held {
+                let lease = Duration::from_secs(if lapsed { 0 } else { 60 });
+                witness.leases.begin(id, &Stamp::of(&Record { lease, ..in_flight(held) }));
+            }
+            let record = Record {
+                state,
+                response: body.map(|body| StoredResponse {
+                    status: 201,
+                    headers: Vec::new(),
+                    body: body.into(),
+                    trailers: Vec::new(),
+                }),
+                ..in_flight(token)
+            };
+            let expiry = witness.clock.now().saturating_add_signed(minutes * MINUTE as i64 + 30_000);
+            let cell = Cell::of(id, &record, (expiry, [owner; 16]), &witness.codec).unwrap();
+            let mut value = cell.value().to_vec();
+            if let Some((at, byte)) = altered {
+                // The frame, and not the head: that has no bytes that cannot be read.
+                let at = HEAD + at.index(value.len() - HEAD);
+                value[at] = byte;
+            }
+            let of_view = |seen: Option<Seen>| seen.map(|seen| {
+                (seen.record.token, seen.record.state, seen.lapse == Lapse::Lapsed)
+            });
+            // What cannot be read as a whole may still have a stamp.
+            if let Ok(seen) = witness.view(id, Cell::parse(&value).unwrap()) {
+                let standing = witness.standing(id, &value).unwrap().unwrap();
+                if seen.is_some() || witness.codec.decode(id, Cell::parse(&value).unwrap().frame()).is_ok() {
+                    let standing = standing.map(|it| (it.token, it.state, it.lapsed));
+                    prop_assert_eq!(standing, of_view(seen));
+                }
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::idempotency::RecordId;
 /// by id, each record would have a page to itself.
 ///
 /// Every record that was committed has its place here; a place may be empty in the file, while its record is being written or removed.
-/// Made from the file when it is opened. About 36 bytes for each record.
+/// Made from the file when it is opened, and again when a write failed. About 36 bytes for each record.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// By the first bits of the id, in its order.
@@ -42,6 +42,16 @@ impl Index {
         self.next
             .fetch_max(place.saturating_add(1), Ordering::Relaxed);
         self.shard(id).insert(id, place).is_none()
+    }
+
+    /// Takes the places that were found in the file for all there are. Nothing is being written meanwhile.
+    pub(super) fn renew(&self, found: Self) {
+        self.next
+            .fetch_max(found.next.into_inner(), Ordering::Relaxed);
+        for (shard, found) in self.shards.iter().zip(found.shards) {
+            let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
     }
 
     /// The record of `id` is not in the file any more.
@@ -104,6 +114,18 @@ mod tests {
         index.remove(id(1, 2));
         assert_eq!(index.of(id(1, 2)), None);
         assert_eq!(index.place(id(1, 2)), (9, true));
+    }
+
+    #[test]
+    fn a_place_that_was_given_is_not_given_again() {
+        let (index, found) = (Index::default(), Index::default());
+        assert_eq!(index.place(id(1, 1)), (0, true));
+        assert_eq!(index.place(id(2, 1)), (1, true));
+        assert!(found.found(id(1, 1), 0));
+        index.renew(found);
+        assert_eq!(index.of(id(1, 1)), Some(0));
+        assert_eq!(index.of(id(2, 1)), None);
+        assert_eq!(index.place(id(2, 1)), (2, true));
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Writer {
                     }
                 }
                 let changes = tables.close()?;
-                writer.commit(txn)?;
+                writer.commit(txn, &changes)?;
                 writer.settled(&mut Transaction {
                     changes,
                     ..Transaction::default()

@@ -16,9 +16,9 @@
 //!
 //! # Reads
 //!
-//! What was written last is kept in memory (`recent`), and read where it is asked for; all else on a thread that may wait for the disk.
-//! What a transaction changes is gathered where it is written (`tables`), and noted in one place: after its commit, before it is answered. When a
-//! write failed, nothing of it is believed any more.
+//! What was written lately is kept in memory (`recent`), and read where it is asked for; all else on a thread that may wait for the disk.
+//! What a transaction changes is gathered where it is written (`tables`), hidden while it commits, and noted after that, before it is answered: so who
+//! looks again never finds what came before. When a write failed, nothing of it is believed any more.
 //!
 //! # Leases
 //!
@@ -41,11 +41,11 @@
 //! # When things go wrong
 //!
 //! After a failed write the database takes no more; the writer opens the file again, sees whether the transaction stands, and answers by
-//! that. On a full disk claims are refused, settlements go on as long as the headroom lasts, and replays go on; claims are taken
+//! that; where the records stand is read from the file anew. On a full disk claims are refused, settlements go on as long as the headroom lasts, and replays go on; claims are taken
 //! again as soon as there is headroom. A file that does not verify is refused when it is opened, all of it being read then. (The one byte
 //! that makes a commit the newest cannot be verified: turned back after a crash, it is a crash before that commit.)
 //!
-//! `sync = "never"` answers before the sync and syncs 50 ms later at most.
+//! `sync = "never"` answers before the sync and syncs about 50 ms later: until then a commit stands in the memory of this process alone.
 
 mod cell;
 mod clock;
@@ -106,7 +106,7 @@ pub struct Embedded {
     database: watch::Receiver<Slot>,
     /// Bounds the threads that read: a disk that hangs must not take all of them.
     readers: Arc<Semaphore>,
-    /// Bytes of large answers that may be queued: those wait here, and not as copies in the queue.
+    /// Bytes of large records that may be queued: those wait here, and not as copies in the queue.
     large: Arc<Semaphore>,
     witness: Arc<Witness>,
     status: Arc<Status>,
@@ -231,9 +231,9 @@ impl Embedded {
         expect: Option<Expect>,
         record: &Record,
     ) -> Result<Written, StoreError> {
-        let body = record.response.as_ref().map_or(0, |it| it.body.len());
-        let large = if body > LARGE {
-            let bytes = u32::try_from(body).unwrap_or(u32::MAX).min(LARGE_BYTES);
+        let bytes = Cell::bytes_of(record, &self.witness.codec);
+        let large = if bytes > LARGE {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(LARGE_BYTES);
             let waited = Arc::clone(&self.large).acquire_many_owned(bytes).await;
             Some(waited.map_err(|_| StoreError::Refused("the store is closed".to_owned()))?)
         } else {
@@ -397,11 +397,11 @@ impl Drop for Embedded {
 
 /// Most writes queued; one beyond is refused.
 const QUEUE: usize = 4096;
-/// Size of a body from which it is large.
+/// Size of a record from which it is large.
 const LARGE: usize = 16 * 1024;
-/// Bytes of large bodies that are queued at most.
+/// Bytes of large records that are queued at most.
 const LARGE_BYTES: u32 = 64 * 1024 * 1024;
 /// Most look-ups at a time.
 const READERS: usize = 64;
-/// Memory for the records that were written last.
+/// Memory for records that were written lately.
 const RECENT_BYTES: usize = 32 * 1024 * 1024;

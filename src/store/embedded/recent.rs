@@ -1,4 +1,4 @@
-//! The records that were written last, in memory.
+//! Records that were written lately, in memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::cell::Cell;
 use crate::idempotency::RecordId;
 
-/// The records that were written last, in memory: who reads one of them waits for no disk.
+/// Records that were written lately, in memory: who reads one of them waits for no disk.
 ///
-/// The writer alone changes it: after a commit, before anybody is answered, and before the database is closed. So what is here is what
-/// stands in the file. The records that came first go first.
+/// The writer alone changes it. What a transaction changes is taken out before its commit and put in after it, before anybody is
+/// answered; and all is forgotten when a write failed, before the database is closed. So what is here is what a reader of the file would
+/// find now, and nobody who looks again finds what came before. It is as durable as the commit was: with `sync = "never"` the disk may not
+/// have it yet.
+///
+/// The records that came first go first: one that is written again keeps its turn.
 #[derive(Debug)]
 pub(super) struct Recent {
     held: Mutex<Held>,
@@ -19,8 +23,9 @@ pub(super) struct Recent {
 
 #[derive(Debug, Default)]
 struct Held {
-    cells: HashMap<RecordId, Cell>,
-    /// In the order in which they came. One that was removed stands here, and counts, until its turn comes.
+    /// None of one that was removed, or is being written: it counts until its turn comes.
+    cells: HashMap<RecordId, Option<Cell>>,
+    /// In the order in which they came.
     order: VecDeque<RecordId>,
     /// What all that takes, about.
     bytes: usize,
@@ -37,7 +42,13 @@ impl Recent {
 
     /// The record of `id`, if it is among them; if not, it may stand in the file.
     pub(super) fn of(&self, id: RecordId) -> Option<Cell> {
-        self.held().cells.get(&id).cloned()
+        self.held().cells.get(&id).cloned().flatten()
+    }
+
+    /// What stands at these ids in the file changes with a commit that comes now.
+    pub(super) fn hide(&self, ids: impl Iterator<Item = RecordId>) {
+        let mut held = self.held();
+        ids.for_each(|id| held.remove(id));
     }
 
     /// `cell` is at `id` in the file now, or nothing is.
@@ -65,8 +76,8 @@ impl Recent {
 impl Held {
     fn put(&mut self, id: RecordId, cell: Cell) {
         self.bytes += bytes_of(&cell);
-        match self.cells.insert(id, cell) {
-            Some(before) => self.bytes -= bytes_of(&before),
+        match self.cells.insert(id, Some(cell)) {
+            Some(before) => self.bytes -= before.as_ref().map_or(0, bytes_of),
             None => {
                 self.bytes += TURN;
                 self.order.push_back(id);
@@ -75,7 +86,7 @@ impl Held {
     }
 
     fn remove(&mut self, id: RecordId) {
-        if let Some(before) = self.cells.remove(&id) {
+        if let Some(before) = self.cells.get_mut(&id).and_then(Option::take) {
             self.bytes -= bytes_of(&before);
         }
     }
@@ -87,19 +98,20 @@ impl Held {
         };
         self.bytes -= TURN;
         self.remove(first);
+        self.cells.remove(&first);
         true
     }
 }
 
-/// What a cell takes, with its place in a map that is half empty.
+/// What a cell takes beside its turn.
 fn bytes_of(cell: &Cell) -> usize {
-    cell.value().len() + 2 * size_of::<(RecordId, Cell)>() + SLACK
+    cell.value().len() + SLACK
 }
 
-/// What the system takes beside an allocation, and what one has more than its cell needs.
-const SLACK: usize = 256;
-/// What a turn takes, in a queue that is half empty.
-const TURN: usize = 2 * size_of::<RecordId>();
+/// What the system takes beside an allocation, and what counts its readers.
+const SLACK: usize = 64;
+/// What a turn takes, in a queue and in a map that are half empty.
+const TURN: usize = 2 * (size_of::<RecordId>() + size_of::<(RecordId, Option<Cell>)>());
 /// A cell takes this share of the whole at most.
 const LARGEST: usize = 16;
 
@@ -141,7 +153,8 @@ mod tests {
                     }
                 }
                 let held = recent.held();
-                let taken: usize = held.cells.values().map(bytes_of).sum();
+                let taken: usize = held.cells.values().flatten().map(bytes_of).sum();
+                prop_assert_eq!(held.cells.len(), held.order.len());
                 prop_assert_eq!(held.bytes, taken + held.order.len() * TURN);
                 prop_assert!(held.bytes <= BOUND);
             }

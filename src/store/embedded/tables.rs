@@ -23,8 +23,8 @@ const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
 /// Changes of a transaction that many share.
 const MANY: usize = 64;
 
-/// Version of the tables and of the cells in them.
-pub(super) const FORMAT: u64 = 2;
+/// Version of the tables, of the cells in them, and of how record ids are made: a file whose ids are others would never meet its keys.
+pub(super) const FORMAT: u64 = 3;
 
 /// What the records take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use redb::BackendError;
 
+use super::index::Index;
 use super::*;
 use crate::idempotency::sample::in_flight;
 use crate::idempotency::{State, StoredResponse};
@@ -23,6 +24,8 @@ enum Step {
     /// A heartbeat is written down.
     Extend(u8),
     Sweep,
+    /// What was not durable is.
+    Sync,
     /// From now on the disk does so: 0 well, 1 takes no writes, 2 neither reads nor writes.
     Disk(u8),
     Mend,
@@ -110,6 +113,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => prop::collection::vec(write, 1..5).prop_map(Step::Write),
         3 => (0..IDS).prop_map(Step::Extend),
         2 => Just(Step::Sweep),
+        2 => Just(Step::Sync),
         2 => prop_oneof![3 => Just(0_u8), 1 => Just(1), 1 => Just(2)].prop_map(Step::Disk),
         2 => Just(Step::Mend),
         1 => Just(Step::Restart),
@@ -133,6 +137,7 @@ fn run(always: bool, steps: Vec<Step>, tally: &mut Tally) {
             }
             // What expired is looked at by the end of that second.
             Step::Sweep => world.writer.sweep(world.writer.witness.clock.now() + 1000),
+            Step::Sync => world.writer.note_time(),
             Step::Disk(does) => disk.store(does, Ordering::SeqCst),
             Step::Mend => {
                 make_headroom(dir.path());
@@ -209,7 +214,8 @@ impl World {
         self.writer.serve(first, &self.requests);
     }
 
-    /// What is in memory stands in the file, byte for byte; and nothing is in memory while there is no file.
+    /// What is in memory stands in the file, byte for byte, and nothing is in memory while there is no file; and every record in the file has
+    /// its place in memory, and counts.
     fn check(&self, disk: &AtomicU8, tally: &mut Tally) {
         let does = disk.swap(0, Ordering::SeqCst);
         let witness = &self.writer.witness;
@@ -229,6 +235,12 @@ impl World {
                 (None, Some(_)) => tally.evicted += 1,
                 (None, None) => {}
             }
+        }
+        if let Some(database) = database {
+            let (usage, index, _) = tables::survey(&database).unwrap();
+            let all = |index: &Index| index.after(None, usize::MAX);
+            assert_eq!(all(&witness.index), all(&index));
+            assert_eq!(self.writer.usage, usage);
         }
         disk.store(does, Ordering::SeqCst);
     }
@@ -318,6 +330,83 @@ impl StorageBackend for Flaky {
     }
 }
 
+#[test]
+fn a_removal_that_the_disk_lost_again_leaves_no_hole() {
+    for claimed_again in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        make_headroom(dir.path());
+        let disk = Arc::new(AtomicU8::new(0));
+        let settings = settings(dir.path(), Sync::Never);
+        let claim = |brief| Write {
+            id: 1,
+            choice: 0,
+            brief,
+            body: 0,
+            token: [u8::from(brief); 16],
+        };
+        let soon = |world: &World| world.writer.witness.clock.now() + 1000;
+        let mut world = World::open(&settings, &disk);
+        world.write(&[claim(true)]);
+        world.writer.note_time();
+        world.writer.sweep(soon(&world));
+        assert_eq!(world.writer.usage.records, 0);
+        disk.store(1, Ordering::SeqCst);
+        world.writer.note_time();
+        assert_eq!(world.writer.failures, 1);
+        disk.store(0, Ordering::SeqCst);
+        // The file opens, and then takes claims.
+        world.writer.mend();
+        world.writer.mend();
+        assert_eq!(world.writer.usage.records, 1, "the removal was not lost");
+        if claimed_again {
+            world.write(&[claim(false)]);
+        } else {
+            world.writer.sweep(soon(&world));
+        }
+        world.check(&disk, &mut Tally::default());
+        assert_eq!(world.writer.usage.records, u64::from(claimed_again));
+        world.writer.detach();
+        drop(world);
+        World::open(&settings, &disk).check(&disk, &mut Tally::default());
+    }
+}
+
+#[test]
+fn between_a_commit_and_its_note_readers_go_to_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    make_headroom(dir.path());
+    let settings = settings(dir.path(), Sync::Always);
+    let mut world = World::open(&settings, &Arc::default());
+    let claim = Write {
+        id: 1,
+        choice: 0,
+        brief: false,
+        body: 0,
+        token: [1; 16],
+    };
+    world.write(&[claim]);
+    let writer = &mut world.writer;
+    let witness = Arc::clone(&writer.witness);
+    let before = witness.recent.of(id(1)).unwrap();
+    let database = writer.database().unwrap();
+    let txn = writer.begin(&database).unwrap();
+    let mut tables = tables::Tables::open(&txn, &witness.index, writer.usage).unwrap();
+    let (place, _) = witness.index.place(id(1));
+    let after = before.expiring(before.expiry + 1);
+    tables.put(id(1), place, after.clone()).unwrap();
+    let changes = tables.close().unwrap();
+    assert!(witness.recent.of(id(1)).is_some());
+    writer.commit(txn, &changes).unwrap();
+    assert!(witness.recent.of(id(1)).is_none());
+    let found = tables::look(&database, &witness.index, id(1));
+    assert_eq!(found.unwrap().unwrap().value(), after.value());
+    writer.settled(&mut transaction::Transaction {
+        changes,
+        ..Default::default()
+    });
+    assert_eq!(witness.recent.of(id(1)).unwrap().value(), after.value());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_finds_what_was_acknowledged_or_what_came_after_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -382,16 +471,22 @@ async fn large_answers_wait_their_turn_beside_a_disk_that_hangs() {
     // In the place of the writer.
     let (queue, requests) = mpsc::sync_channel(QUEUE);
     let real = store.queue.replace(queue);
-    let record = Record {
+    let answer = |bytes| Record {
         state: State::Completed,
         response: Some(StoredResponse {
             status: 201,
-            headers: Vec::new(),
-            body: Bytes::from(vec![0; 1 << 20]),
+            headers: vec![(
+                Bytes::from_static(b"x-pad"),
+                Bytes::from(vec![0; 64 * 1024]),
+            )],
+            body: Bytes::from(vec![0; bytes]),
             trailers: Vec::new(),
         }),
         ..in_flight(1)
     };
+    // Of 1 MiB with all that is written beside the body.
+    let beside = Cell::bytes_of(&answer(0), &store.witness.codec);
+    let record = answer((1 << 20) - beside);
     let settle = |of| Box::pin(store.replace(id(of), Expect::Held(record.token), &record));
     let mut waiting: Vec<_> = (0..80).map(settle).collect();
     for one in &mut waiting {

@@ -48,7 +48,8 @@ impl Trouble {
 
 impl Writer {
     /// Opens the file again after a write failed, since the database takes no writes before that, and sees in it what became of the
-    /// transaction: committed, not committed, or nothing while it does not open.
+    /// transaction: committed, not committed, or nothing while it does not open. With `sync = "never"` the file may have lost what was
+    /// committed before, too: what is known of it without reading it is found out anew.
     pub(super) fn recover(
         &mut self,
         transaction: Transaction,
@@ -72,14 +73,22 @@ impl Writer {
         let mark = self.doubtful.as_ref().and_then(|doubtful| doubtful.mark);
         let opened = self.file.reopen().map_err(|error| error.to_string());
         // A mark that cannot be read is not one that is absent.
-        let read = opened.and_then(|database| match stands(&database, &self.witness, mark) {
-            Ok(stands) => Ok((Arc::new(database), stands)),
-            Err(error) => {
-                close(database);
-                Err(error)
+        let read = opened.and_then(|database| {
+            let stands = stands(&database, &self.witness, mark);
+            let found = stands.and_then(|stands| {
+                let found = guarded(|| tables::survey(&database));
+                let (usage, index, _) = found.map_err(|error| error.to_string())?;
+                Ok((stands, usage, index))
+            });
+            match found {
+                Ok(found) => Ok((Arc::new(database), found)),
+                Err(error) => {
+                    close(database);
+                    Err(error)
+                }
             }
         });
-        let (database, stands) = match read {
+        let (database, (stands, usage, index)) = match read {
             Ok(read) => read,
             Err(reason) => {
                 tracing::error!(reason, "the record file does not open again yet");
@@ -103,6 +112,8 @@ impl Writer {
                 Err(())
             }
         });
+        self.witness.index.renew(index);
+        self.usage = usage;
         self.slot.send_replace(Slot::Open(database));
         self.publish();
         decided
@@ -218,7 +229,7 @@ impl Writer {
                 tables.look_again(id, expiry.max(now + 1));
             }
             transaction.changes = tables.close()?;
-            writer.commit(txn)?;
+            writer.commit(txn, &transaction.changes)?;
             writer.settled(&mut transaction);
             Ok(())
         });

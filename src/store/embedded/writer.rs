@@ -15,7 +15,7 @@ use super::gathering::Gathering;
 use super::headroom::Headroom;
 use super::slot::Slot;
 use super::status::Status;
-use super::tables::{Tables, Usage};
+use super::tables::{Changes, Tables, Usage};
 use super::transaction::{Job, Transaction};
 use super::upkeep::{Last, MEND_EVERY, SYNC_EVERY, Trouble};
 use crate::idempotency::{RecordId, State, Token};
@@ -172,7 +172,7 @@ impl Writer {
         if transaction.mark.is_none() && transaction.extended.is_empty() {
             return Ok(txn.abort()?);
         }
-        self.commit(txn)?;
+        self.commit(txn, &transaction.changes)?;
         self.status.committed(transaction.answers.len());
         self.settled(transaction);
         Ok(())
@@ -210,7 +210,15 @@ impl Writer {
         Ok(txn)
     }
 
-    pub(super) fn commit(&mut self, txn: WriteTransaction) -> Result<(), redb::Error> {
+    /// Commits what makes these changes.
+    pub(super) fn commit(
+        &mut self,
+        txn: WriteTransaction,
+        changes: &Changes,
+    ) -> Result<(), redb::Error> {
+        // Readers of the file may find them before this returns: from here on all look there.
+        let changed = changes.cells.iter().map(|(id, _)| *id);
+        self.witness.recent.hide(changed);
         txn.commit()?;
         if self.sync == Sync::Never {
             self.last.unsynced.get_or_insert_with(Instant::now);

@@ -82,7 +82,7 @@ async fn a_file_of_another_format_is_refused_and_says_which() {
     const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    for (format, of) in [(1, "before 0.1.0 (format 1)"), (9, "newer version")] {
+    for (format, of) in [(2, "before 0.1.0 (format 2)"), (9, "newer version")] {
         let database = Database::open(dir.path().join("records.redb")).unwrap();
         let txn = database.begin_write().unwrap();
         txn.open_table(ABOUT)
