@@ -101,7 +101,7 @@ impl<'a> Side<'a> {
         let Tally {
             answered, failed, ..
         } = self.clients.run(duration, rate, first).await;
-        if failed * 100 > answered {
+        if answered == 0 || failed * 100 > answered {
             return Err(format!("{failed} failed, {answered} were answered"));
         }
         Ok((self.proxy.used() - used) / answered as f64)

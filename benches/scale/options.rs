@@ -14,10 +14,10 @@ pub(crate) struct Options {
     #[arg(long = "only", value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
     pub(crate) parts: Vec<Part>,
     /// How often the two sides of a ratio are measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = positive)]
     pub(crate) rounds: usize,
     /// For how long each time.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
     /// How many connections are many, for the cost of a request.
     #[arg(long, default_value_t = 5000)]
@@ -37,6 +37,11 @@ pub(crate) struct Options {
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected 1 or more".to_owned())
 }
 
 /// Of the table.
