@@ -151,6 +151,24 @@ impl Stamp {
 }
 
 impl Witness {
+    /// A claim that was found in the file when it was opened again. One of this process that nobody holds was settled, and the file lost
+    /// that: it has lapsed, so that what came of it is in doubt and not in progress.
+    pub(super) fn doubt(&self, id: RecordId, claim: Cell) {
+        let (expiry, owner) = (claim.expiry, claim.owner);
+        let Some(stamp) = Stamp::read(&claim.frame()) else {
+            return;
+        };
+        if owner == self.owner && self.leases.of(id, stamp.token).is_none() {
+            let left = expiry.saturating_sub(self.clock.now());
+            let lapsed = Stamp {
+                lease: Duration::ZERO,
+                ttl: Duration::from_millis(left),
+                ..stamp
+            };
+            self.leases.begin(id, &lapsed);
+        }
+    }
+
     /// What `cell` is now: nothing once it expired, and unknown where it is in flight by a process that is gone.
     ///
     /// # Errors
@@ -277,6 +295,21 @@ pub(super) const HEAD: usize = 40;
 const STOPPED: &str = "the proxy stopped while the request was running";
 
 #[cfg(test)]
+impl Witness {
+    /// One that has seen nothing, and keeps no records in memory.
+    pub(super) fn alone() -> Self {
+        Self {
+            owner: [1; 16],
+            clock: Clock::starting(0),
+            leases: Leases::default(),
+            index: Index::default(),
+            recent: Recent::new(0),
+            codec: Codec::clear(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -286,17 +319,6 @@ mod tests {
 
     const MINUTE: u64 = 60_000;
 
-    fn witness() -> Witness {
-        Witness {
-            owner: [1; 16],
-            clock: Clock::starting(0),
-            leases: Leases::default(),
-            index: Index::default(),
-            recent: Recent::new(0),
-            codec: Codec::clear(),
-        }
-    }
-
     proptest! {
         #[test]
         fn an_expectation_goes_by_what_a_look_finds(
@@ -305,7 +327,7 @@ mod tests {
             (owner, minutes, body) in (1..3_u8, -1..2_i64, prop::option::of(any::<Vec<u8>>())),
             altered in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
         ) {
-            let (witness, id) = (witness(), RecordId::from_bytes([7; 16]));
+            let (witness, id) = (Witness::alone(), RecordId::from_bytes([7; 16]));
             if let Some(held) = held {
                 let lease = Duration::from_secs(if lapsed { 0 } else { 60 });
                 witness.leases.begin(id, &Stamp::of(&Record { lease, ..in_flight(held) }));

@@ -13,7 +13,7 @@ use redb::BackendError;
 use super::index::Index;
 use super::*;
 use crate::idempotency::sample::in_flight;
-use crate::idempotency::{State, StoredResponse};
+use crate::idempotency::{Lapse, State, StoredResponse};
 use crate::store::{Location, Sync};
 
 /// What is done to a store.
@@ -369,6 +369,34 @@ fn a_removal_that_the_disk_lost_again_leaves_no_hole() {
         drop(world);
         World::open(&settings, &disk).check(&disk, &mut Tally::default());
     }
+}
+
+#[test]
+fn a_claim_whose_settlement_the_disk_lost_again_is_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    make_headroom(dir.path());
+    let disk = Arc::new(AtomicU8::new(0));
+    let mut world = World::open(&settings(dir.path(), Sync::Never), &disk);
+    let write = || Write {
+        id: 1,
+        choice: 8,
+        brief: false,
+        body: 0,
+        token: [1; 16],
+    };
+    world.write(&[write()]);
+    world.writer.note_time();
+    world.write(&[write()]);
+    assert_eq!(world.seen(1, &disk).unwrap().record.state, State::Completed);
+    disk.store(1, Ordering::SeqCst);
+    world.writer.note_time();
+    assert_eq!(world.writer.failures, 1);
+    disk.store(0, Ordering::SeqCst);
+    world.writer.mend();
+    world.writer.mend();
+    let seen = world.seen(1, &disk).unwrap();
+    assert_eq!(seen.record.state, State::InFlight, "nothing was lost");
+    assert_eq!(seen.lapse, Lapse::Lapsed);
 }
 
 #[test]

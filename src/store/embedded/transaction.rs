@@ -210,11 +210,6 @@ mod tests {
 
     use super::*;
     use crate::idempotency::sample::in_flight;
-    use crate::store::Codec;
-    use crate::store::embedded::clock::Clock;
-    use crate::store::embedded::index::Index;
-    use crate::store::embedded::leases::Leases;
-    use crate::store::embedded::recent::Recent;
     use crate::store::embedded::tables::Usage;
 
     #[test]
@@ -229,14 +224,7 @@ mod tests {
             .unwrap()
             .insert(0, &b"short"[..])
             .unwrap();
-        let witness = Witness {
-            owner: [1; 16],
-            clock: Clock::starting(0),
-            leases: Leases::default(),
-            index: Index::default(),
-            recent: Recent::new(0),
-            codec: Codec::clear(),
-        };
+        let witness = Witness::alone();
         witness.index.found(RecordId::from_bytes(damaged), 0);
         let mut tables = Tables::open(&txn, &witness.index, Usage::default()).unwrap();
         let mut insert = |id| {

@@ -76,9 +76,15 @@ impl Writer {
         let read = opened.and_then(|database| {
             let stands = stands(&database, &self.witness, mark);
             let found = stands.and_then(|stands| {
-                let found = guarded(|| tables::survey(&database));
-                let (usage, index, _) = found.map_err(|error| error.to_string())?;
-                Ok((stands, usage, index))
+                let found = guarded(|| {
+                    let (usage, index, in_flight) = tables::survey(&database)?;
+                    let look = |id| Ok((id, tables::look(&database, &index, id)?));
+                    let claims: Result<Vec<_>, redb::Error> =
+                        in_flight.into_iter().map(look).collect();
+                    Ok((usage, claims?, index))
+                });
+                let (usage, claims, index) = found.map_err(|error| error.to_string())?;
+                Ok((stands, usage, claims, index))
             });
             match found {
                 Ok(found) => Ok((Arc::new(database), found)),
@@ -88,7 +94,7 @@ impl Writer {
                 }
             }
         });
-        let (database, (stands, usage, index)) = match read {
+        let (database, (stands, usage, claims, index)) = match read {
             Ok(read) => read,
             Err(reason) => {
                 tracing::error!(reason, "the record file does not open again yet");
@@ -113,6 +119,11 @@ impl Writer {
             }
         });
         self.witness.index.renew(index);
+        for (id, claim) in claims {
+            if let Some(claim) = claim {
+                self.witness.doubt(id, claim);
+            }
+        }
         self.usage = usage;
         self.slot.send_replace(Slot::Open(database));
         self.publish();
