@@ -9,6 +9,7 @@ use super::options::Options;
 use super::plot;
 use super::sample::Sample;
 use super::system::Kind;
+use crate::support::spread::Spread;
 
 /// A line of the table.
 pub(crate) struct Row {
@@ -17,14 +18,6 @@ pub(crate) struct Row {
     samples: Vec<Sample>,
     /// How many rounds were clean.
     clean: usize,
-}
-
-/// Median and range.
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) least: f64,
-    pub(crate) median: f64,
-    pub(crate) most: f64,
 }
 
 /// Prints the table, and writes it, a plot of it, and all samples.
@@ -78,18 +71,7 @@ impl Row {
     /// Over the clean rounds, or over all where none is.
     fn spread(&self, figure: fn(&Sample) -> f64) -> Spread {
         let counts = |sample: &&Sample| sample.clean || self.clean == 0;
-        let mut figures: Vec<f64> = self.samples.iter().filter(counts).map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len() / 2;
-        let median = match figures.len() % 2 {
-            0 => (figures[middle - 1] + figures[middle]) / 2.0,
-            _ => figures[middle],
-        };
-        Spread {
-            least: figures[0],
-            median,
-            most: figures[figures.len() - 1],
-        }
+        Spread::of(self.samples.iter().filter(counts).map(figure).collect())
     }
 }
 
@@ -153,17 +135,6 @@ fn table(rows: &[Row], options: &Options) -> String {
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
-}
-
-impl Spread {
-    fn show(self, decimals: usize) -> String {
-        let Self {
-            least,
-            median,
-            most,
-        } = self;
-        format!("{median:.decimals$} [{least:.decimals$} to {most:.decimals$}]")
-    }
 }
 
 fn times(figure: f64, base: Option<f64>) -> String {

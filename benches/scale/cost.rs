@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Bench;
 use super::clients::{AT_ONCE, Clients};
 use super::proxy::{Proxy, Store};
-use super::table::{Spread, Table};
+use super::table::Table;
 use crate::support::Requests;
+use crate::support::spread::Spread;
 use crate::support::tally::Tally;
 
 /// Few connections and many, with the same number of requests under way.

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 use super::Bench;
 use super::clients::{AT_ONCE, Clients};
 use super::proxy::{Proxy, Store};
-use super::table::{Spread, Table};
+use super::table::Table;
+use crate::support::spread::Spread;
 use crate::support::tally::Tally;
 use crate::support::{Requests, Wire};
 

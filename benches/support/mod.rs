@@ -8,6 +8,7 @@ pub(crate) mod installed;
 pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod run;
+pub(crate) mod spread;
 pub(crate) mod tally;
 pub(crate) mod upstream;
 pub(crate) mod usage;
