@@ -10,6 +10,8 @@ class List {
     this.query = query;
     this.cursors = [];
     this.shown = '';
+    /** Counts what was asked for, so that a late answer does not take the place of a later one. */
+    this.turn = 0;
   }
 
   /** From the first page on. */
@@ -22,8 +24,15 @@ class List {
     const query = this.query();
     if (query === null) return;
     const cursor = this.cursors.at(-1);
-    const page = await fetchPage({ ...query, limit: ROWS, ...(cursor && { cursor }) });
-    if (cursor !== this.cursors.at(-1)) return;
+    const turn = ++this.turn;
+    let page;
+    try {
+      page = await fetchPage({ ...query, limit: ROWS, ...(cursor && { cursor }) });
+    } catch (error) {
+      // A later look of the same kind may fail in the same way, and who asked first is to hear of it.
+      if (turn === this.turn || query === this.query()) throw error;
+    }
+    if (turn !== this.turn) return;
     // The records of a later page may all be gone by now.
     if (cursor && page.keys.length === 0 && !page.cursor) return this.restart();
     this.show(page);
