@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use tokio::time::Instant;
 
 use super::claim::Claim;
 use super::key::Keyed;
 use super::limits::{Buffered, ClaimSlot};
-use super::payload::Received;
+use super::payload::Taken;
 use super::policy::{Meanwhile, Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
-use super::records::{LostClaim, Records};
+use super::records::LostClaim;
 use super::trail::Trail;
 use super::waiters::Place;
 use super::{Forward, Shared, problem, scope};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
-    Attempt, Expect, Origin, Outcome, Record, Refusal, State, Token, Verdict, Verified, decide,
-    shown,
+    Attempt, Expect, Origin, Outcome, Record, RecordId, Refusal, Seen, State, Token, Trace,
+    Verdict, Verified, decide, shown,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::wire::Problem;
@@ -52,228 +51,303 @@ const ROUNDS: usize = 4;
 pub(super) async fn acquire<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     keyed: &Keyed,
-    request: &Parts,
-    received: &mut Received,
+    taken: &mut Taken,
     policy: &Arc<Policy>,
     slot: ClaimSlot,
 ) -> Result<Acquired, Denied> {
-    let records = &proxy.records;
-    let trail = Trail::of(request);
-    let mut attempt = Attempt {
-        token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
-        terms: policy.terms(),
-        now: records.now(),
-        payload: match received.fingerprint(request, policy, &proxy.secret) {
-            Some(fingerprint) => Payload::Whole(fingerprint),
-            None => Payload::Streamed,
+    let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot);
+    let (record, since) = (claimant.attempt.claim(), Instant::now());
+    match claimant.insert(&record).await {
+        Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
+        Ok(Inserted::Occupied(met)) => match claimant.meet(&met) {
+            Verdict::Replay => Ok(Acquired::Replay(Box::new(met.record), None)),
+            // Apart, since most duplicates find an answer.
+            verdict => Box::pin(claimant.contend(met, verdict, since)).await,
         },
-        credentials: keyed.credentials,
-        named: keyed.named,
-        verified: keyed.verified,
-        origin: Origin {
-            route: policy.route.as_str().into(),
-            method: request.method.as_str().into(),
-            path: request.uri.path().into(),
-            key: keyed.key,
-        },
-        trace: trail.trace(),
-    };
-    let in_doubt = policy.unknown_outcome;
-    let claim = |record, since, taken_over, slot| {
-        Acquired::Execute(Box::new(Claim::new(
-            keyed.id,
-            record,
-            policy.clone(),
-            since,
-            taken_over,
+        Err(error) => Err(claimant.give_up(record, None, false, error)),
+    }
+}
+
+/// A request that asks for the right to execute, and what it would claim with.
+struct Claimant<'a, F, S> {
+    proxy: &'a Arc<Shared<F, S>>,
+    keyed: &'a Keyed,
+    taken: &'a mut Taken,
+    policy: &'a Arc<Policy>,
+    slot: ClaimSlot,
+    trail: Trail,
+    attempt: Attempt,
+    /// The trace of the record that it met last.
+    linked: Option<Trace>,
+}
+
+impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
+    fn new(
+        proxy: &'a Arc<Shared<F, S>>,
+        keyed: &'a Keyed,
+        taken: &'a mut Taken,
+        policy: &'a Arc<Policy>,
+        slot: ClaimSlot,
+    ) -> Self {
+        let Taken { head, received } = &*taken;
+        let trail = Trail::of(head);
+        let attempt = Attempt {
+            token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
+            terms: policy.terms(),
+            now: proxy.records.now(),
+            payload: match received.fingerprint(head, policy, &proxy.secret) {
+                Some(fingerprint) => Payload::Whole(fingerprint),
+                None => Payload::Streamed,
+            },
+            credentials: keyed.credentials,
+            named: keyed.named,
+            verified: keyed.verified,
+            origin: Origin {
+                route: policy.route.as_str().into(),
+                method: head.method.as_str().into(),
+                path: head.uri.path().into(),
+                key: keyed.key,
+            },
+            trace: trail.trace(),
+        };
+        Self {
+            proxy,
+            keyed,
+            taken,
+            policy,
             slot,
-        )))
-    };
-    let mut seen = None;
-    let mut found = None;
-    let mut linked = None;
-    for round in 0..ROUNDS {
-        let since = Instant::now();
-        let mut met = match seen.take() {
-            Some(seen) => seen,
-            // A body that went by can be compared, and no longer be sent.
-            None if matches!(attempt.payload, Payload::Consumed(_)) => break,
-            None => {
-                let record = attempt.claim();
-                let at_store = trail.at_store();
-                let inserted = records.insert(keyed.id, &record).await;
-                drop(at_store);
-                match inserted {
-                    Ok(Inserted::Created) => return Ok(claim(record, since, false, slot)),
-                    Ok(Inserted::Occupied(seen)) => seen,
-                    Err(error) => {
-                        return Err(give_up(
-                            LostClaim {
-                                id: keyed.id,
-                                record,
-                                expect: None,
-                                seen_before: round > 0,
-                                slot,
-                            },
-                            records,
-                            policy,
-                            error,
-                        ));
-                    }
-                }
-            }
-        };
-        if met.record.token != attempt.token && met.record.trace != linked {
-            linked = met.record.trace;
-            trail.met(linked);
+            trail,
+            attempt,
+            linked: None,
         }
-        let verdict = match decide(&met, &attempt, in_doubt, records.steady(keyed.id)) {
-            Verdict::Hash => {
-                let fingerprint = received
-                    .consume(request, policy, &proxy.secret)
-                    .await
-                    .map_err(Denied::Refused)?;
-                attempt.payload = Payload::Consumed(fingerprint);
-                decide(&met, &attempt, in_doubt, records.steady(keyed.id))
+    }
+
+    fn id(&self) -> RecordId {
+        self.keyed.id
+    }
+
+    // What waits takes all of it, though it changes nothing: a body that is shared cannot go from thread to thread.
+    async fn insert(&mut self, record: &Record) -> Result<Inserted, StoreError> {
+        let _at_store = self.trail.at_store();
+        self.proxy.records.insert(self.id(), record).await
+    }
+
+    async fn replace(&mut self, expect: Expect, record: &Record) -> Result<Replaced, StoreError> {
+        let _at_store = self.trail.at_store();
+        let records = &self.proxy.records;
+        records.replace(self.id(), expect, record).await
+    }
+
+    async fn look(&mut self) -> Result<Option<Seen>, StoreError> {
+        let _at_store = self.trail.at_store();
+        self.proxy.records.look(self.id()).await
+    }
+
+    /// Notes a record that was met, and says what to do about it.
+    fn meet(&mut self, met: &Seen) -> Verdict {
+        if met.record.token != self.attempt.token && met.record.trace != self.linked {
+            self.linked = met.record.trace;
+            self.trail.met(self.linked);
+        }
+        self.decide(met)
+    }
+
+    fn decide(&self, met: &Seen) -> Verdict {
+        let steady = self.proxy.records.steady(self.id());
+        decide(met, &self.attempt, self.policy.unknown_outcome, steady)
+    }
+
+    fn verify(&mut self) {
+        let jwt = self.proxy.jwt.as_deref();
+        self.attempt.verified = scope::verified(&self.taken.head.headers, jwt);
+    }
+
+    /// Lets the body go by, to be compared.
+    async fn consume(&mut self) -> Result<(), Denied> {
+        let Taken { head, received } = &mut *self.taken;
+        let consumed = received.consume(head, self.policy, &self.proxy.secret);
+        let fingerprint = consumed.await.map_err(Denied::Refused)?;
+        self.attempt.payload = Payload::Consumed(fingerprint);
+        Ok(())
+    }
+
+    /// Finds out what became of a key that somebody else has, after a first `verdict` on what was `met`; `since` is from before that.
+    async fn contend(
+        mut self,
+        mut met: Seen,
+        mut verdict: Verdict,
+        mut since: Instant,
+    ) -> Result<Acquired, Denied> {
+        let mut found = None;
+        for further in (0..ROUNDS).rev() {
+            if verdict == Verdict::Hash {
+                self.consume().await?;
+                verdict = self.decide(&met);
             }
-            verdict => verdict,
-        };
-        let verdict = match verdict {
-            Verdict::Verify => {
-                attempt.verified = scope::verified(&request.headers, proxy.jwt.as_deref());
-                decide(&met, &attempt, in_doubt, records.steady(keyed.id))
+            if verdict == Verdict::Verify {
+                self.verify();
+                verdict = self.decide(&met);
             }
-            verdict => verdict,
-        };
-        let verdict = match verdict {
-            Verdict::Probe(expect) => {
-                let probed = probe::probe(proxy, keyed, request, policy, &attempt, &met);
-                match Box::pin(probed).await {
-                    Probed::Absent => Verdict::Claim(expect),
-                    Probed::Refused(problem) => return Err(Denied::Refused(problem)),
-                    Probed::Found(record, held) => {
-                        let at_store = trail.at_store();
-                        let replaced = records.replace(keyed.id, expect, &record).await;
-                        drop(at_store);
-                        if replaced.map_err(Denied::NoStore)? != Replaced::Stale {
-                            met.record = *record;
-                            found = Some(held);
-                            shown(&met.record)
-                        } else {
-                            Verdict::Look
+            match verdict {
+                Verdict::Probe(expect) => {
+                    verdict = match self.probe(&met).await {
+                        Probed::Absent => Verdict::Claim(expect),
+                        Probed::Refused(problem) => return Err(Denied::Refused(problem)),
+                        Probed::Found(record, held) => {
+                            let replaced = self.replace(expect, &record).await;
+                            if replaced.map_err(Denied::NoStore)? == Replaced::Stale {
+                                Verdict::Look
+                            } else {
+                                met.record = *record;
+                                found = Some(held);
+                                shown(&met.record)
+                            }
                         }
                     }
                 }
-            }
-            Verdict::Refuse(Refusal::CredentialsChanged(status)) => {
-                let vouched = probe::vouch(proxy, keyed, request, policy, &attempt);
-                match Box::pin(vouched).await {
-                    Vouched::Yes => shown(&met.record),
-                    Vouched::No => Verdict::Refuse(Refusal::CredentialsChanged(status)),
-                    Vouched::Asking => return Err(Denied::Refused(problem::vouched(keyed.id))),
-                }
-            }
-            verdict => verdict,
-        };
-        match verdict {
-            Verdict::Mine => return Ok(claim(met.record, since, false, slot)),
-            Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record), found)),
-            Verdict::Refuse(Refusal::InProgress)
-                if policy.in_flight == Meanwhile::Wait && met.is_running() =>
-            {
-                let refused = || {
-                    let refusal = problem::refusal(Refusal::InProgress, keyed.id, &met);
-                    Denied::Refused(refusal)
-                };
-                if attempt.payload == Payload::Streamed {
-                    // The first body has no fingerprint yet. When it has, this one is compared, and it cannot be kept for so long.
-                    let consumed = received.consume(request, policy, &proxy.secret);
-                    let consumed = tokio::time::timeout(policy.wait_timeout, consumed).await;
-                    let consumed = consumed.map_err(|_| refused())?;
-                    attempt.payload = Payload::Consumed(consumed.map_err(Denied::Refused)?);
-                }
-                if attempt.verified == Verified::Untold {
-                    // While it waits it has no head any more to find out by.
-                    attempt.verified = scope::verified(&request.headers, proxy.jwt.as_deref());
-                }
-                // Not before its body went by: slow uploads keep no places from those who only wait.
-                let place = proxy.waiters.place().ok_or_else(refused)?;
-                return Ok(Acquired::Wait(place, Box::new(attempt)));
-            }
-            Verdict::Refuse(refusal) => {
-                return Err(Denied::Refused(problem::refusal(refusal, keyed.id, &met)));
-            }
-            Verdict::Claim(expect) => {
-                let record = attempt.claim_over(&met.record);
-                let taken_over = !matches!(expect, Expect::Released(_));
-                let since = Instant::now();
-                let at_store = trail.at_store();
-                let replaced = records.replace(keyed.id, expect, &record).await;
-                drop(at_store);
-                match replaced {
-                    Ok(Replaced::Applied | Replaced::Restored) => {
-                        return Ok(claim(record, since, taken_over, slot));
+                Verdict::Refuse(Refusal::CredentialsChanged(_)) => match self.vouch().await {
+                    Vouched::Yes => verdict = shown(&met.record),
+                    Vouched::No => {}
+                    Vouched::Asking => {
+                        return Err(Denied::Refused(problem::vouched(self.id())));
                     }
-                    Ok(Replaced::Stale) => {
-                        let _at_store = trail.at_store();
-                        seen = records.look(keyed.id).await.map_err(Denied::NoStore)?;
-                    }
-                    Err(error) => {
-                        return Err(give_up(
-                            LostClaim {
-                                id: keyed.id,
-                                record,
-                                expect: Some(expect),
-                                seen_before: true,
-                                slot,
-                            },
-                            records,
-                            policy,
-                            error,
-                        ));
+                },
+                _ => {}
+            }
+            match verdict {
+                Verdict::Mine => return Ok(self.claim(met.record, since, false)),
+                Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record), found)),
+                Verdict::Refuse(Refusal::InProgress)
+                    if self.policy.in_flight == Meanwhile::Wait && met.is_running() =>
+                {
+                    return self.wait(&met).await;
+                }
+                Verdict::Refuse(refusal) => {
+                    let refusal = problem::refusal(refusal, self.id(), &met);
+                    return Err(Denied::Refused(refusal));
+                }
+                Verdict::Claim(expect) => {
+                    let record = self.attempt.claim_over(&met.record);
+                    let taken_over = !matches!(expect, Expect::Released(_));
+                    since = Instant::now();
+                    match self.replace(expect, &record).await {
+                        Ok(Replaced::Applied | Replaced::Restored) => {
+                            return Ok(self.claim(record, since, taken_over));
+                        }
+                        Ok(Replaced::Stale) => {}
+                        Err(error) => {
+                            return Err(self.give_up(record, Some(expect), true, error));
+                        }
                     }
                 }
+                Verdict::Look | Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {}
             }
-            Verdict::Look | Verdict::Hash | Verdict::Verify | Verdict::Probe(_) => {
-                let _at_store = trail.at_store();
-                seen = records.look(keyed.id).await.map_err(Denied::NoStore)?;
+            // It changed under its eyes.
+            if further == 0 {
+                break;
             }
+            met = match self.look().await.map_err(Denied::NoStore)? {
+                Some(seen) => seen,
+                // A body that went by can be compared, and no longer be sent.
+                None if matches!(self.attempt.payload, Payload::Consumed(_)) => break,
+                None => {
+                    let record = self.attempt.claim();
+                    since = Instant::now();
+                    match self.insert(&record).await {
+                        Ok(Inserted::Created) => return Ok(self.claim(record, since, false)),
+                        Ok(Inserted::Occupied(seen)) => seen,
+                        Err(error) => return Err(self.give_up(record, None, true, error)),
+                    }
+                }
+            };
+            verdict = self.meet(&met);
         }
+        Err(Denied::Refused(problem::in_progress(
+            self.id(),
+            State::InFlight,
+        )))
     }
-    Err(Denied::Refused(problem::in_progress(
-        keyed.id,
-        State::InFlight,
-    )))
-}
 
-/// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key
-/// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
-fn give_up<S: Store>(
-    lost: LostClaim,
-    records: &Arc<Records<S>>,
-    policy: &Policy,
-    error: StoreError,
-) -> Denied {
-    let forwarded =
-        !lost.seen_before && !error.is_unreadable() && policy.store_error == StoreFailure::Forward;
-    if matches!(error, StoreError::Unanswered(_)) && !seeded(Seeded::LostClaimLeft) {
-        // Where the request is forwarded all the same, nobody will know what became of the key.
-        let outcome = if forwarded {
-            Outcome::Unknown {
-                status: None,
-                error: Some("forwarded without a claim"),
-            }
-        } else {
-            Outcome::Released {
-                status: None,
-                error: Some("the store did not acknowledge the claim"),
-            }
-        };
-        records.give_up(lost, policy.terms(), outcome);
+    async fn probe(&mut self, met: &Seen) -> Probed {
+        let (proxy, head) = (self.proxy, &self.taken.head);
+        let probed = probe::probe(proxy, self.keyed, head, self.policy, &self.attempt, met);
+        Box::pin(probed).await
     }
-    if forwarded {
-        Denied::Unguarded(error)
-    } else {
-        Denied::NoStore(error)
+
+    async fn vouch(&mut self) -> Vouched {
+        let (proxy, head) = (self.proxy, &self.taken.head);
+        let vouched = probe::vouch(proxy, self.keyed, head, self.policy, &self.attempt);
+        Box::pin(vouched).await
+    }
+
+    /// Waits for the end of the claim that it met, if there is a place.
+    async fn wait(mut self, met: &Seen) -> Result<Acquired, Denied> {
+        let id = self.id();
+        let refused = || Denied::Refused(problem::refusal(Refusal::InProgress, id, met));
+        if self.attempt.payload == Payload::Streamed {
+            // The first body has no fingerprint yet. When it has, this one is compared, and it cannot be kept for so long.
+            let patience = self.policy.wait_timeout;
+            let consumed = tokio::time::timeout(patience, self.consume()).await;
+            consumed.map_err(|_| refused())??;
+        }
+        if self.attempt.verified == Verified::Untold {
+            // While it waits it has no head any more to find out by.
+            self.verify();
+        }
+        // Not before its body went by: slow uploads keep no places from those who only wait.
+        let place = self.proxy.waiters.place().ok_or_else(refused)?;
+        Ok(Acquired::Wait(place, Box::new(self.attempt)))
+    }
+
+    fn claim(self, record: Record, since: Instant, taken_over: bool) -> Acquired {
+        Acquired::Execute(Box::new(Claim::new(
+            self.id(),
+            record,
+            self.policy.clone(),
+            since,
+            taken_over,
+            self.slot,
+        )))
+    }
+
+    /// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key
+    /// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
+    fn give_up(
+        self,
+        record: Record,
+        expect: Option<Expect>,
+        seen_before: bool,
+        error: StoreError,
+    ) -> Denied {
+        let forwarded = !seen_before
+            && !error.is_unreadable()
+            && self.policy.store_error == StoreFailure::Forward;
+        if matches!(error, StoreError::Unanswered(_)) && !seeded(Seeded::LostClaimLeft) {
+            // Where the request is forwarded all the same, nobody will know what became of the key.
+            let outcome = if forwarded {
+                Outcome::Unknown {
+                    status: None,
+                    error: Some("forwarded without a claim"),
+                }
+            } else {
+                Outcome::Released {
+                    status: None,
+                    error: Some("the store did not acknowledge the claim"),
+                }
+            };
+            let lost = LostClaim {
+                id: self.id(),
+                record,
+                expect,
+                slot: self.slot,
+            };
+            let records = &self.proxy.records;
+            records.give_up(lost, self.policy.terms(), outcome);
+        }
+        if forwarded {
+            Denied::Unguarded(error)
+        } else {
+            Denied::NoStore(error)
+        }
     }
 }

@@ -24,6 +24,13 @@ pub(super) struct Claim {
     pub(super) since: Instant,
     /// Whether it took over an attempt whose outcome is unknown.
     pub(super) taken_over: bool,
+    duty: Duty,
+}
+
+/// The duty to settle: one that is dropped with its slot was not done.
+#[derive(Debug)]
+struct Duty {
+    id: RecordId,
     slot: Option<ClaimSlot>,
 }
 
@@ -42,7 +49,10 @@ impl Claim {
             policy,
             since,
             taken_over,
-            slot: Some(slot),
+            duty: Duty {
+                id,
+                slot: Some(slot),
+            },
         }
     }
 
@@ -52,17 +62,19 @@ impl Claim {
     }
 
     /// Ends the duty to settle; the slot is held until the store has acknowledged.
-    pub(super) fn into_parts(mut self) -> (RecordId, Record, Arc<Policy>, Option<ClaimSlot>) {
-        (
-            self.id,
-            self.record.clone(),
-            self.policy.clone(),
-            self.slot.take(),
-        )
+    pub(super) fn into_parts(self) -> (RecordId, Record, Arc<Policy>, Option<ClaimSlot>) {
+        let Self {
+            id,
+            record,
+            policy,
+            mut duty,
+            ..
+        } = self;
+        (id, record, policy, duty.slot.take())
     }
 }
 
-impl Drop for Claim {
+impl Drop for Duty {
     fn drop(&mut self) {
         if self.slot.is_some() {
             tracing::error!(id = %self.id, "a claim was dropped unsettled; its outcome is unknown once its lease lapses");

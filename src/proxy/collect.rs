@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::judge::{BrokeOff, Read};
 use super::limits::Buffered;
 use super::payload::Pieces;
 use super::policy::Policy;
@@ -57,6 +58,29 @@ where
                 }
             }
             Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
+        }
+    }
+}
+
+/// Reads an answer as far as it can be kept, and gives back how much of it that is; never only its head.
+pub(super) fn collect_answer<B>(
+    response: Response<B>,
+    policy: &Policy,
+    held: &mut Buffered,
+) -> impl Future<Output = Result<Read<B>, BrokeOff>>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
+{
+    let (head, mut body) = response.into_parts();
+    async move {
+        match collect(&mut body, policy, held).await {
+            Collected::Whole(bytes, trailers) => {
+                Ok(Read::Whole(Response::from_parts(head, bytes), trailers))
+            }
+            Collected::Large(ahead, limit) => {
+                Ok(Read::Large(Response::from_parts(head, body), ahead, limit))
+            }
+            Collected::BrokeOff => Err(BrokeOff),
         }
     }
 }

@@ -4,23 +4,23 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::account::Tell;
 use super::claim::Claim;
-use super::collect::{Collected, collect, pump};
+use super::collect::{collect_answer, pump};
 use super::ended::{Ended, Then, failed};
-use super::judge::{Read, Verdict, judge};
+use super::judge::{BrokeOff, Read, Verdict, judge_head, judge_whole};
 use super::limits::{Buffered, InFlight};
 use super::media::is_event_stream;
-use super::payload::{Pieces, Received};
+use super::payload::{Pieces, Received, Taken};
+use super::policy::Policy;
 use super::records::Settled;
-use super::relay::relay;
+use super::relay::{RelaySender, relay};
 use super::reply::Asker;
 use super::respond::{self, Answer};
 use super::send::send;
@@ -36,15 +36,13 @@ use crate::wire::{self, Code, Problem};
 /// One request on its way through the upstream, with the claim under which it runs.
 pub(super) struct Exchange {
     /// The claim.
-    pub(super) claim: Claim,
-    /// The head, ready for the upstream.
-    pub(super) head: Parts,
-    /// The body.
-    pub(super) received: Received,
+    pub(super) claim: Box<Claim>,
+    /// The request, its head ready for the upstream.
+    pub(super) taken: Box<Taken>,
     /// What a streamed body adds its hash to.
     pub(super) fingerprint: Fingerprint,
     /// What it takes to ask the upstream beside it, where the policy may.
-    pub(super) asker: Option<Asker>,
+    pub(super) asker: Option<Box<Asker>>,
     /// The memory that the bodies take.
     pub(super) held: Buffered,
     /// The leave to run.
@@ -52,267 +50,360 @@ pub(super) struct Exchange {
 }
 
 /// Runs an exchange to its end, and tells its answer as soon as there is one.
-pub(super) async fn execute<F: Forward, S: Store>(
+///
+/// What is large is in boxes, and each step is a function of its own: all that one future keeps, it keeps as long as it lasts.
+pub(super) fn execute<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
-    exchange: Box<Exchange>,
+    exchange: Exchange,
     tell: Tell,
-) {
+) -> impl Future<Output = ()> + Send {
     let Exchange {
         claim,
-        head,
-        received,
+        taken,
         mut fingerprint,
         asker,
         mut held,
         permit,
-    } = *exchange;
-    let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
-    let trail = Trail::of(&head);
-    let streamed = matches!(received, Received::Streamed(_));
-    let progress = received.progress();
+    } = exchange;
     let mut tell = Some(tell);
-    let ended = if proxy.stop.deadline.is_cancelled() {
-        Ended::released(
-            "the proxy stopped before it was sent",
-            Then::Problem(Code::Draining, "The proxy is stopping. Nothing was sent."),
-        )
-    } else {
-        // Here, as it would be copied into the `select!`.
-        let work = pin!(work(
-            proxy, &claim, head, received, &asker, &progress, &mut held, &mut tell,
-        ));
-        tokio::select! {
-            // What is there is taken, though the deadline passed in the same moment.
-            biased;
-            ended = work => ended,
-            never = proxy.records.keep_alive(id, token, every) => match never {},
-            () = proxy.stop.deadline.cancelled() => Ended::unknown(
-                None,
-                "the proxy stopped before the answer came",
-                Then::Problem(Code::OutcomeUnknownDrain, "The proxy stopped before the upstream's answer came."),
-            ),
-        }
-    };
-    let fingerprint = (streamed && progress.stage() == Stage::Whole).then(|| {
-        if let Some(digest) = progress.digest() {
-            fingerprint.add_digest("body", proxy.secret.part(digest));
-        }
-        fingerprint
-    });
-    let Ended {
-        outcome,
-        retention,
-        then,
-    } = ended;
-    fault::reach(Place::BeforeSettle);
-    let at_store = trail.at_store();
-    let (settled, held) = proxy
-        .records
-        .settle(claim, outcome, retention, fingerprint, held)
-        .await;
-    drop(at_store);
-    fault::reach(Place::AfterSettle);
-    let (state, expires) = match &settled {
-        Settled::Done(state, expires) => (*state, *expires),
-        // The end is not told yet, so that the key is still in flight for everyone.
-        Settled::Later => (State::InFlight, None),
-        Settled::Overruled { record, .. } | Settled::Lost(record) => (*record, None),
-    };
-    let came_to = match &settled {
-        // Whatever an operator said of it.
-        Settled::Done(came_to, _) | Settled::Overruled { came_to, .. } => *came_to,
-        Settled::Later => State::InFlight,
-        Settled::Lost(_) => State::Unknown,
-    };
-    let counted = match came_to {
-        State::Completed | State::InFlight => telemetry::Outcome::Executed,
-        State::Released => telemetry::Outcome::Released,
-        State::Unknown => telemetry::Outcome::OutcomeUnknown,
-    };
-    fault::reach(Place::BeforeAnswer);
-    let answer = match then {
-        Then::Answer(response, trailers) => {
-            let (mut head, body) = response.into_parts();
-            respond::mark(&proxy.voice.names, &mut head.headers, id, state, expires);
-            let body = wire::holding(wire::with_trailers(body, trailers), (permit, held));
-            Answer {
-                response: Response::from_parts(head, body),
-                outcome: counted,
+    async move {
+        let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
+        let trail = Trail::of(&taken.head);
+        let streamed = matches!(taken.received, Received::Streamed(_));
+        let progress = taken.received.progress();
+        let Ended {
+            outcome,
+            retention,
+            then,
+        } = if proxy.stop.deadline.is_cancelled() {
+            Ended::released(
+                "the proxy stopped before it was sent",
+                Then::Problem(Code::Draining, "The proxy is stopping. Nothing was sent."),
+            )
+        } else {
+            let asker = asker.as_deref();
+            // Here, as it would be copied into the `select!`.
+            let work = pin!(work(
+                proxy, &claim, taken, asker, &progress, &mut held, &mut tell
+            ));
+            tokio::select! {
+                // What is there is taken, though the deadline passed in the same moment.
+                biased;
+                ended = work => ended,
+                never = proxy.records.keep_alive(id, token, every) => match never {},
+                () = proxy.stop.deadline.cancelled() => Ended::unknown(
+                    None,
+                    "the proxy stopped before the answer came",
+                    Then::Problem(Code::OutcomeUnknownDrain, "The proxy stopped before the upstream's answer came."),
+                ),
             }
-        }
-        Then::Pass(mut response) => {
-            respond::mark(&proxy.voice.names, response.headers_mut(), id, state, None);
-            Answer {
-                response: response.map(|body| wire::holding(body, permit)),
-                outcome: counted,
+        };
+        let fingerprint = (streamed && progress.stage() == Stage::Whole).then(|| {
+            if let Some(digest) = progress.digest() {
+                fingerprint.add_digest("body", proxy.secret.part(digest));
             }
-        }
-        Then::EndStream(mut stream, last) => {
-            if let Some(frame) = last {
-                stream.send(frame).await;
+            fingerprint
+        });
+        fault::reach(Place::BeforeSettle);
+        let at_store = trail.at_store();
+        let settling = proxy
+            .records
+            .settle(*claim, outcome, retention, fingerprint, held);
+        let (settled, held) = settling.await;
+        drop(at_store);
+        fault::reach(Place::AfterSettle);
+        let (state, expires) = match &settled {
+            Settled::Done(state, expires) => (*state, *expires),
+            // The end is not told yet, so that the key is still in flight for everyone.
+            Settled::Later => (State::InFlight, None),
+            Settled::Overruled { record, .. } | Settled::Lost(record) => (*record, None),
+        };
+        let came_to = match &settled {
+            // Whatever an operator said of it.
+            Settled::Done(came_to, _) | Settled::Overruled { came_to, .. } => *came_to,
+            Settled::Later => State::InFlight,
+            Settled::Lost(_) => State::Unknown,
+        };
+        let counted = match came_to {
+            State::Completed | State::InFlight => telemetry::Outcome::Executed,
+            State::Released => telemetry::Outcome::Released,
+            State::Unknown => telemetry::Outcome::OutcomeUnknown,
+        };
+        fault::reach(Place::BeforeAnswer);
+        let answer = match then {
+            Then::Answer(response, trailers) => {
+                let (mut head, body) = response.into_parts();
+                respond::mark(&proxy.voice.names, &mut head.headers, id, state, expires);
+                let body = wire::holding(wire::with_trailers(body, trailers), (permit, held));
+                Answer {
+                    response: Response::from_parts(head, body),
+                    outcome: counted,
+                }
             }
-            return stream.end().await;
+            Then::Pass(mut response) => {
+                respond::mark(&proxy.voice.names, response.headers_mut(), id, state, None);
+                Answer {
+                    response: response.map(|body| wire::holding(body, permit)),
+                    outcome: counted,
+                }
+            }
+            Then::EndStream(stream, last) => return Box::pin(stream.end_with(last)).await,
+            Then::Abort(stream) => return drop(stream),
+            Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
+        };
+        if let Some(tell) = tell {
+            tell.tell(answer);
         }
-        Then::Abort(stream) => return drop(stream),
-        Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
-    };
-    if let Some(tell) = tell {
-        tell.tell(answer);
     }
 }
 
 /// Everything up to the end of the claim. Dropped where it stands when the proxy has to stop.
-#[expect(clippy::too_many_arguments, reason = "one call, of one step")]
 async fn work<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
-    head: Parts,
-    received: Received,
-    asker: &Option<Asker>,
+    taken: Box<Taken>,
+    asker: Option<&Asker>,
     progress: &Progress,
     held: &mut Buffered,
     tell: &mut Option<Tell>,
 ) -> Ended {
     let policy = &*claim.policy;
-    let to_head = head.method == Method::HEAD;
-    let (began, trail) = (Instant::now(), Trail::of(&head));
-    let sent = {
-        let sending = pin!(send(proxy, claim, head, received));
-        tokio::select! {
-            biased;
-            sent = sending => sent,
-            () = progress.stalled_for(policy.upstream_timeout) => {
-                trail.asked(began.elapsed());
-                return Ended::unknown(
-                    None,
-                    "upstream_timeout passed",
-                    Then::Problem(Code::UpstreamTimeout, "The upstream did not answer in time. It may have carried the request out."),
-                );
+    let to_head = taken.head.method == Method::HEAD;
+    let concluded = {
+        let judged = match ask(proxy, claim, taken, progress).await {
+            Ok(response) => judge_head(response, policy),
+            Err(ended) => return ended,
+        };
+        match judged {
+            Ok(verdict) if verdict.reply_from().is_none() => {
+                conclude(proxy, verdict, to_head, held)
             }
+            // Apart, since few answers have to be read for it, or take another answer.
+            judged => Box::pin(look_into(proxy, policy, judged, asker, to_head, held)).await,
         }
     };
-    trail.asked(began.elapsed());
+    match concluded {
+        Ok(kept) => keep(proxy, claim, kept, held, tell).await,
+        Err(ended) => ended,
+    }
+}
+
+/// Asks the upstream.
+async fn ask<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
+    claim: &Claim,
+    taken: Box<Taken>,
+    progress: &Progress,
+) -> Result<Response<F::Body>, Ended> {
+    let policy = &*claim.policy;
+    let (began, trail) = (Instant::now(), Trail::of(&taken.head));
+    let sent = {
+        let sending = pin!(send(proxy, claim, *taken));
+        tokio::select! {
+            biased;
+            sent = sending => Some(sent),
+            () = progress.stalled_for(policy.upstream_timeout) => None,
+        }
+    };
+    let took = began.elapsed();
+    trail.asked(took);
     let response = match sent {
-        Ok(response) => response,
-        Err(error) => {
+        Some(Ok(response)) => response,
+        Some(Err(error)) => {
             if progress.stage() == Stage::TooLarge {
                 proxy.metrics.limit_reached(Limit::MaxRequestBody);
             }
-            return failed(error, policy, progress.stage());
+            return Err(failed(error, policy, progress.stage()));
+        }
+        None => {
+            return Err(Ended::unknown(
+                None,
+                "upstream_timeout passed",
+                Then::Problem(
+                    Code::UpstreamTimeout,
+                    "The upstream did not answer in time. It may have carried the request out.",
+                ),
+            ));
         }
     };
     fault::reach(Place::AfterResponseHead);
-    proxy.metrics.upstream_took(began.elapsed());
-    let status = response.status().as_u16();
+    proxy.metrics.upstream_took(took);
     if response.status().is_informational() {
         let then = Then::Problem(
             Code::UpstreamFailed,
             "The upstream switched protocols without being asked to.",
         );
-        return Ended::unknown(Some(status), "the upstream switched protocols", then);
+        let status = Some(response.status().as_u16());
+        let why = "the upstream switched protocols";
+        return Err(Ended::unknown(status, why, then));
     }
-    let judged = judge(response, policy, held, &proxy.metrics).await;
-    let Ok(Verdict {
-        mut answer,
-        mut finality,
-        rule,
-        mut error,
-    }) = judged
-    else {
-        let then = Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
-        return Ended::unknown(Some(status), "the upstream's answer broke off", then);
+    Ok(response)
+}
+
+/// An answer that is to be kept, if it is whole and small.
+struct Kept<B> {
+    /// What the upstream said, which is the record's.
+    status: u16,
+    /// What the client gets, as far as it was read.
+    answer: Read<B>,
+    /// For how long, where not as the policy says.
+    retention: Option<Duration>,
+}
+
+/// Judges an answer for which more than its head is needed.
+async fn look_into<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
+    policy: &Policy,
+    judged: Result<Verdict<'_, F::Body>, Response<F::Body>>,
+    asker: Option<&Asker>,
+    to_head: bool,
+    held: &mut Buffered,
+) -> Result<Kept<F::Body>, Ended> {
+    let mut verdict = match judged {
+        Ok(verdict) => verdict,
+        Err(response) => {
+            let status = response.status().as_u16();
+            match judge_whole(response, policy, held, &proxy.metrics).await {
+                Ok(verdict) => verdict,
+                Err(BrokeOff) => return Err(broke_off(status)),
+            }
+        }
     };
-    let (mut reply_status, mut retention) = (None, None);
-    if let Some(rule) = rule {
-        (reply_status, retention) = (rule.reply_status, rule.retention);
-        if let (Some(from), Some(asker)) = (&rule.reply_from, asker) {
-            match Box::pin(asker.fetch(proxy, policy, from, held)).await {
-                Some((response, trailers)) => answer = Read::Whole(response, trailers),
-                None => {
-                    (finality, reply_status, retention) = (Finality::Release, None, None);
-                    error = "a response rule found nothing to reply with";
-                }
+    if let Some(from) = verdict.reply_from()
+        && let Some(asker) = asker
+    {
+        match asker.fetch(proxy, policy, from, held).await {
+            Some((response, trailers)) => verdict.answer = Read::Whole(response, trailers),
+            None => {
+                (verdict.finality, verdict.rule) = (Finality::Release, None);
+                verdict.error = "a response rule found nothing to reply with";
             }
         }
     }
+    conclude(proxy, verdict, to_head, held)
+}
+
+/// What follows from a verdict: an answer to be kept, or the end.
+#[expect(
+    clippy::result_large_err,
+    reason = "either is as large, and common enough"
+)]
+fn conclude<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    verdict: Verdict<'_, F::Body>,
+    to_head: bool,
+    held: &mut Buffered,
+) -> Result<Kept<F::Body>, Ended> {
+    let Verdict {
+        status,
+        mut answer,
+        finality,
+        rule,
+        error,
+    } = verdict;
+    let reply_status = rule.and_then(|rule| rule.reply_status);
+    let retention = rule.and_then(|rule| rule.retention);
     if let Some(status) = reply_status.and_then(|status| StatusCode::from_u16(status).ok()) {
         answer.set_status(status, to_head);
     }
-    if finality != Finality::Store {
-        let (status, error) = (Some(status), Some(error));
-        let outcome = match finality {
-            Finality::Release => Outcome::Released { status, error },
-            _ => Outcome::Unknown { status, error },
-        };
-        let held = std::mem::replace(held, proxy.limits.buffer());
-        return Ended {
-            outcome,
-            retention,
-            then: answer.pass(held),
-        };
-    }
-    fault::reach(Place::BeforeBody);
-    let keep = |head: http::response::Parts, bytes: Bytes, trailers: HeaderMap| {
-        fault::reach(Place::AfterBody);
-        let cookies = policy.store_set_cookie;
-        let kept = respond::keep(
-            &proxy.voice.names,
-            head.status,
-            &head.headers,
-            bytes.clone(),
-            &trailers,
-            cookies,
-        );
-        let outcome = Outcome::Completed {
+    if finality == Finality::Store {
+        return Ok(Kept {
             status,
-            response: Some(kept),
-        };
-        Ended {
-            outcome,
+            answer,
             retention,
-            then: Then::Answer(Response::from_parts(head, bytes), trailers),
-        }
+        });
+    }
+    let (status, error) = (Some(status), Some(error));
+    let outcome = match finality {
+        Finality::Release => Outcome::Released { status, error },
+        _ => Outcome::Unknown { status, error },
     };
-    let (head, mut body, large) = match answer {
-        Read::Whole(response, trailers) => {
-            let (head, bytes) = response.into_parts();
-            return keep(head, bytes, trailers);
-        }
-        Read::Large(response, ahead, limit) => {
-            let (head, body) = response.into_parts();
-            (head, body, Some((ahead, limit)))
-        }
-        Read::Head(response) => {
-            let (head, mut body) = response.into_parts();
-            if is_event_stream(&head.headers) {
-                (head, body, None)
-            } else {
-                match collect(&mut body, policy, held).await {
-                    Collected::Whole(bytes, trailers) => return keep(head, bytes, trailers),
-                    Collected::Large(ahead, limit) => (head, body, Some((ahead, limit))),
-                    Collected::BrokeOff => {
-                        let then =
-                            Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
-                        return Ended::unknown(
-                            Some(status),
-                            "the upstream's answer broke off",
-                            then,
-                        );
-                    }
+    let held = std::mem::replace(held, proxy.limits.buffer());
+    Err(Ended {
+        outcome,
+        retention,
+        then: answer.pass(held),
+    })
+}
+
+/// Reads an answer to its end, to be kept; one that cannot be is handed on.
+fn keep<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
+    claim: &Claim,
+    kept: Kept<F::Body>,
+    held: &mut Buffered,
+    tell: &mut Option<Tell>,
+) -> impl Future<Output = Ended> + Send {
+    fault::reach(Place::BeforeBody);
+    let Kept {
+        status,
+        answer,
+        retention,
+    } = kept;
+    async move {
+        let read = match answer {
+            Read::Head(response) if !is_event_stream(response.headers()) => {
+                match collect_answer(response, &claim.policy, held).await {
+                    Ok(read) => read,
+                    Err(BrokeOff) => return broke_off(status),
                 }
             }
+            read => read,
+        };
+        let (response, ahead) = match read {
+            Read::Whole(response, trailers) => {
+                fault::reach(Place::AfterBody);
+                let kept = respond::keep(
+                    &proxy.voice.names,
+                    response.status(),
+                    response.headers(),
+                    response.body().clone(),
+                    &trailers,
+                    claim.policy.store_set_cookie,
+                );
+                return Ended {
+                    outcome: Outcome::Completed {
+                        status,
+                        response: Some(kept),
+                    },
+                    retention,
+                    then: Then::Answer(response, trailers),
+                };
+            }
+            Read::Large(response, ahead, limit) => {
+                proxy.metrics.limit_reached(limit);
+                tracing::info!(id = %claim.id, limit = limit.as_str(), "an answer is too large to keep");
+                (response, ahead)
+            }
+            Read::Head(response) => (response, Pieces::default()),
+        };
+        // Apart, since most answers are kept.
+        match Box::pin(hand_on(proxy, claim, response, ahead, held, tell)).await {
+            Ok((outcome, then)) => Ended {
+                outcome,
+                retention,
+                then,
+            },
+            Err(stream) => Ended {
+                then: Then::Abort(stream),
+                ..broke_off(status)
+            },
         }
-    };
-    let ahead = match large {
-        Some((ahead, limit)) => {
-            proxy.metrics.limit_reached(limit);
-            tracing::info!(id = %claim.id, limit = limit.as_str(), "an answer is too large to keep");
-            ahead
-        }
-        None => Pieces::default(),
-    };
+    }
+}
+
+/// Hands an answer that is not kept on to its end, after so much that was read ahead; gives the stream back where it broke off.
+async fn hand_on<F: Forward, S: Store>(
+    proxy: &Arc<Shared<F, S>>,
+    claim: &Claim,
+    response: Response<F::Body>,
+    ahead: Pieces,
+    held: &mut Buffered,
+    tell: &mut Option<Tell>,
+) -> Result<(Outcome, Then), RelaySender> {
+    let (head, mut body) = response.into_parts();
     // All that duplicates are told of it.
-    let first_status = head.status.as_u16();
+    let status = head.status.as_u16();
     let (mut stream, relayed) = relay();
     let mut response = Response::from_parts(head, relayed.boxed_unsync());
     respond::mark(
@@ -328,25 +419,23 @@ async fn work<F: Forward, S: Store>(
             outcome: telemetry::Outcome::Executed,
         });
     }
-    // Apart, since most answers are kept.
-    let pumped = pump(ahead, &mut body, &mut stream, policy.upstream_timeout, held);
-    match Box::pin(pumped).await {
+    let patience = claim.policy.upstream_timeout;
+    match pump(ahead, &mut body, &mut stream, patience, held).await {
         Ok(last) => {
             fault::reach(Place::AfterBody);
-            Ended {
-                outcome: Outcome::Completed {
-                    status: first_status,
-                    response: None,
-                },
-                retention,
-                then: Then::EndStream(stream, last),
-            }
+            let outcome = Outcome::Completed {
+                status,
+                response: None,
+            };
+            Ok((outcome, Then::EndStream(stream, last)))
         }
-        Err(_) => {
-            let then = Then::Abort(stream);
-            Ended::unknown(Some(status), "the upstream's answer broke off", then)
-        }
+        Err(_) => Err(stream),
     }
+}
+
+fn broke_off(status: u16) -> Ended {
+    let then = Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
+    Ended::unknown(Some(status), "the upstream's answer broke off", then)
 }
 
 fn identified(code: Code, detail: &'static str, id: RecordId, state: State) -> Problem {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
-use super::collect::{Collected, collect};
+use super::collect::collect_answer;
 use super::decode::decoded;
 use super::ended::Then;
 use super::limits::Buffered;
@@ -15,12 +15,14 @@ use super::payload::Pieces;
 use super::policy::Policy;
 use crate::idempotency::json::{Json, JsonError, unmarked};
 use crate::idempotency::response_rule::{self, Answer, Judged};
-use crate::idempotency::{Finality, ResponseRule, built_in};
+use crate::idempotency::{Finality, ResponseRule, Template, built_in};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{self, BoxError, Code, names};
 
 /// An answer that was judged.
 pub(super) struct Verdict<'p, B> {
+    /// The upstream's status.
+    pub(super) status: u16,
     /// The answer, as far as it had to be read for it.
     pub(super) answer: Read<B>,
     /// What it says.
@@ -44,9 +46,24 @@ pub(super) enum Read<B> {
 /// It ended early, and what its rules say depends on the rest.
 pub(super) struct BrokeOff;
 
-/// Judges an answer, by its head where that is enough. One that there is no memory to read leaves the outcome unknown: the rules
-/// might have said so.
-pub(super) async fn judge<'p, B>(
+/// Judges an answer by its head; gives it back where that is not enough.
+pub(super) fn judge_head<B>(
+    response: Response<B>,
+    policy: &Policy,
+) -> Result<Verdict<'_, B>, Response<B>> {
+    let judged = |body| ruled(policy, response.status(), response.headers(), body);
+    let judged = match judged(response_rule::Body::Unread) {
+        Judged::ReadOn if is_event_stream(response.headers()) => {
+            judged(response_rule::Body::Opaque)
+        }
+        Judged::ReadOn => return Err(response),
+        judged => judged,
+    };
+    Ok(Verdict::of(judged, policy, Read::Head(response)))
+}
+
+/// Judges an answer by all of it. One that there is no memory to read leaves the outcome unknown: the rules might have said so.
+pub(super) async fn judge_whole<'p, B>(
     response: Response<B>,
     policy: &'p Policy,
     held: &mut Buffered,
@@ -55,42 +72,26 @@ pub(super) async fn judge<'p, B>(
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
 {
-    let (head, mut body) = response.into_parts();
-    let judged = |body| ruled(policy, head.status, &head.headers, body);
-    let (judged, read) = match judged(response_rule::Body::Unread) {
-        Judged::ReadOn if is_event_stream(&head.headers) => {
-            (judged(response_rule::Body::Opaque), None)
-        }
-        Judged::ReadOn => match collect(&mut body, policy, held).await {
-            Collected::Whole(bytes, trailers) => {
-                let judged = match read_json(&head.headers, &bytes, policy) {
-                    Ok(json) => judged(response_rule::Body::Json(&json)),
-                    Err(otherwise) => judged(otherwise),
-                };
-                let whole = Response::from_parts(head, bytes);
-                return Ok(Verdict::of(judged, policy, Read::Whole(whole, trailers)));
-            }
-            Collected::Large(ahead, limit) => {
-                (judged(response_rule::Body::Opaque), Some((ahead, limit)))
-            }
-            Collected::BrokeOff => return Err(BrokeOff),
+    let read = collect_answer(response, policy, held).await?;
+    let judged = |body| ruled(policy, read.status(), read.headers(), body);
+    let judged = match &read {
+        Read::Whole(response, _) => match read_json(response.headers(), response.body(), policy) {
+            Ok(json) => judged(response_rule::Body::Json(&json)),
+            Err(otherwise) => judged(otherwise),
         },
-        judged => (judged, None),
-    };
-    let response = Response::from_parts(head, body);
-    Ok(match read {
-        None => Verdict::of(judged, policy, Read::Head(response)),
-        Some((ahead, limit @ Limit::MaxBufferedTotal)) => {
-            metrics.limit_reached(limit);
-            Verdict {
-                answer: Read::Large(response, ahead, limit),
+        Read::Large(_, _, limit @ Limit::MaxBufferedTotal) => {
+            metrics.limit_reached(*limit);
+            return Ok(Verdict {
+                status: read.status().as_u16(),
+                answer: read,
                 finality: Finality::Unknown,
                 rule: None,
                 error: "there was no room to read the answer for its rules",
-            }
+            });
         }
-        Some((ahead, limit)) => Verdict::of(judged, policy, Read::Large(response, ahead, limit)),
-    })
+        Read::Large(..) | Read::Head(_) => judged(response_rule::Body::Opaque),
+    };
+    Ok(Verdict::of(judged, policy, read))
 }
 
 /// Whether the operator's rules leave it to `retry.on` what the status says, or say themselves that nothing was carried out.
@@ -194,11 +195,17 @@ impl<'p, B> Verdict<'p, B> {
             (_, Some(_), _) => "a response rule leaves it open",
         };
         Self {
+            status: answer.status().as_u16(),
             answer,
             finality,
             rule,
             error,
         }
+    }
+
+    /// Where to ask for another answer in its place, if the rule says so.
+    pub(super) fn reply_from(&self) -> Option<&'p Template> {
+        self.rule?.reply_from.as_ref()
     }
 }
 

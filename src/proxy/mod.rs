@@ -446,7 +446,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 return Ok(self.voice.say(response, true, page.as_ref()));
             }
             Ok(Asked::Unkeyed(passing, held)) => {
-                let answer = pass::pass(&self, passing, &policy).await;
+                let answer = pass::pass(&self, *passing, &policy).await;
                 drop(held);
                 answer
             }

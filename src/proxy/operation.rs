@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
-use http::request::Parts;
 use tracing::Instrument;
 
 use super::account::{Account, Tell, Told};
@@ -17,7 +16,7 @@ use super::execute::{Exchange, execute};
 use super::key::Keyed;
 use super::limits::{Buffered, ClaimSlot, InFlight};
 use super::pass::{Passing, pass};
-use super::payload::{self, Received};
+use super::payload::{self, Received, Taken};
 use super::policy::Policy;
 use super::reply::Asker;
 use super::respond::{self, Answer};
@@ -35,10 +34,8 @@ pub(super) struct Operation {
     pub(super) keyed: Keyed,
     /// The policy that it begins and ends with.
     pub(super) policy: Arc<Policy>,
-    /// The head, as it came.
-    pub(super) head: Parts,
-    /// The body.
-    pub(super) received: Received,
+    /// The request.
+    pub(super) taken: Box<Taken>,
     /// The memory that the bodies take.
     pub(super) held: Buffered,
     /// The leave to claim.
@@ -56,7 +53,7 @@ impl Operation {
     ) -> impl Future<Output = Response<Body>> + Send {
         let id = self.keyed.id;
         let client_timeout = self.policy.client_timeout;
-        let progress = self.received.progress();
+        let progress = self.taken.received.progress();
         let policy = self.policy.clone();
         let (tell, told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
@@ -110,8 +107,7 @@ impl Operation {
         let Self {
             keyed,
             policy,
-            mut head,
-            mut received,
+            mut taken,
             held,
             slot,
             permit,
@@ -119,31 +115,31 @@ impl Operation {
         async move {
             let id = keyed.id;
             fault::reach(Place::BeforeClaim);
-            let answer = match acquire(&proxy, &keyed, &head, &mut received, &policy, slot).await {
+            let answer = match acquire(&proxy, &keyed, &mut taken, &policy, slot).await {
                 Ok(Acquired::Execute(claim)) => {
                     fault::reach(Place::AfterClaim);
                     claimed.store(true, Ordering::Release);
-                    let fingerprint = match &received {
+                    let Taken { head, received } = &mut *taken;
+                    let fingerprint = match received {
                         Received::Streamed(_) => {
-                            payload::fingerprint(&head, &policy, &proxy.secret, None)
+                            payload::fingerprint(head, &policy, &proxy.secret, None)
                         }
                         Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                     };
-                    proxy.prepare(&mut head, &policy);
-                    let asker = Asker::of(&policy, &head, &keyed.text);
+                    proxy.prepare(head, &policy);
+                    let asker = Asker::of(&policy, head, &keyed.text).map(Box::new);
                     if claim.taken_over {
                         head.headers
                             .insert(names::ATTEMPT, claim.record.attempts.into());
                     }
-                    let exchange = Box::new(Exchange {
-                        claim: *claim,
-                        head,
-                        received,
+                    let exchange = Exchange {
+                        claim,
+                        taken,
                         fingerprint,
                         asker,
                         held,
                         permit,
-                    });
+                    };
                     // Apart, since most of a duplicate's way is before it.
                     return Box::pin(execute(&proxy, exchange, tell)).await;
                 }
@@ -152,6 +148,7 @@ impl Operation {
                     respond::replay(&proxy.voice.names, id, *record, (permit, held, found))
                 }
                 Ok(Acquired::Wait(place, attempt)) => {
+                    let Taken { head, received } = *taken;
                     let head = policy.replay_check.is_some().then_some(head);
                     // From here on it holds its client's connection, and nothing else.
                     drop((received, held, permit));
@@ -165,6 +162,7 @@ impl Operation {
                 }
                 Err(Denied::Unguarded(error)) => {
                     tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
+                    let Taken { head, received } = *taken;
                     let passing = Passing {
                         head,
                         received,

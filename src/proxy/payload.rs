@@ -18,6 +18,14 @@ use crate::idempotency::{Fingerprint, Secret};
 use crate::telemetry::Limit;
 use crate::wire::{Body, Code, Problem};
 
+/// A request that was taken in. In a box it is moved from step to step for little.
+pub(super) struct Taken {
+    /// The head, as it came.
+    pub(super) head: Parts,
+    /// The body, as far as it was read.
+    pub(super) received: Received,
+}
+
 /// A request body, as far as it was read before anything is claimed.
 pub(super) enum Received {
     /// All of it, in memory.

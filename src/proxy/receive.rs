@@ -10,7 +10,7 @@ use super::key::{self, Keyed};
 use super::limits::{Buffered, InFlight};
 use super::operation::Operation;
 use super::pass::Passing;
-use super::payload;
+use super::payload::{self, Taken};
 use super::policy::Policy;
 use super::scope::Around;
 use super::source::{self, BodySoFar, Sought};
@@ -42,7 +42,7 @@ pub(super) enum Asked {
     /// Keyed.
     Keyed(Operation),
     /// Without a key after all; and the memory that its body takes.
-    Unkeyed(Passing, Buffered),
+    Unkeyed(Box<Passing>, Buffered),
 }
 
 impl<F: Forward, S: Store> Shared<F, S> {
@@ -133,7 +133,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                             received,
                             permit,
                         };
-                        return Ok(Asked::Unkeyed(passing, held));
+                        return Ok(Asked::Unkeyed(Box::new(passing), held));
                     }
                 }
             }
@@ -153,8 +153,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         Ok(Asked::Keyed(Operation {
             keyed,
             policy: policy.clone(),
-            head,
-            received,
+            taken: Box::new(Taken { head, received }),
             held,
             slot,
             permit,

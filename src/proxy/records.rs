@@ -48,8 +48,6 @@ pub(super) struct LostClaim {
     pub(super) record: Record,
     /// What it was to be written over; nothing where nothing was to be there.
     pub(super) expect: Option<Expect>,
-    /// Whether the store had shown a record of this key.
-    pub(super) seen_before: bool,
     pub(super) slot: ClaimSlot,
 }
 
@@ -148,7 +146,8 @@ impl<S: Store> Records<S> {
     ) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(every).await;
-            if let Ok(false) = self.renew(id, token).await {
+            // Apart, since most claims are settled before.
+            if let Ok(false) = Box::pin(self.renew(id, token)).await {
                 return std::future::pending().await;
             }
         }
@@ -156,36 +155,38 @@ impl<S: Store> Records<S> {
 
     /// Ends a claim, to be kept for `retention` where that is given. If the store does not acknowledge, it is told again in the
     /// background until it does; `held`, the memory that the answer takes, is kept for so long, and given back otherwise.
-    pub(super) async fn settle(
+    pub(super) fn settle(
         self: &Arc<Self>,
         claim: Claim,
         outcome: Outcome,
         retention: Option<Duration>,
         fingerprint: Option<Fingerprint>,
         held: Buffered,
-    ) -> (Settled, Option<Buffered>) {
+    ) -> impl Future<Output = (Settled, Option<Buffered>)> + Send {
         let (id, record, policy, slot) = claim.into_parts();
         let terms = policy.terms().keeping(&outcome, retention);
         let settled = settle(record, terms, outcome, fingerprint, self.now());
-        let ended = if seeded(Seeded::AnswerBeforeStore) {
-            let (records, record) = (self.clone(), settled.clone());
-            self.tasks
-                .spawn(async move { records.end_until_acknowledged(id, &record).await });
-            Ok(settled_as(&settled))
-        } else {
-            self.end_alive(id, &settled).await
-        };
-        match ended {
-            Ok(ended) => (ended, Some(held)),
-            Err(_) if seeded(Seeded::SettlementForgotten) => (Settled::Later, None),
-            Err(error) => {
-                tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
-                let records = self.clone();
-                self.tasks.spawn(async move {
-                    records.end_until_acknowledged(id, &settled).await;
-                    drop((slot, held));
-                });
-                (Settled::Later, None)
+        async move {
+            let ended = if seeded(Seeded::AnswerBeforeStore) {
+                let (records, record) = (self.clone(), settled.clone());
+                self.tasks
+                    .spawn(async move { records.end_until_acknowledged(id, &record).await });
+                Ok(settled_as(&settled))
+            } else {
+                self.end_alive(id, &settled).await
+            };
+            match ended {
+                Ok(ended) => (ended, Some(held)),
+                Err(_) if seeded(Seeded::SettlementForgotten) => (Settled::Later, None),
+                Err(error) => {
+                    tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
+                    let records = self.clone();
+                    self.tasks.spawn(async move {
+                        records.end_until_acknowledged(id, &settled).await;
+                        drop((slot, held));
+                    });
+                    (Settled::Later, None)
+                }
             }
         }
     }
@@ -197,7 +198,6 @@ impl<S: Store> Records<S> {
             record: claim,
             expect,
             slot,
-            ..
         } = lost;
         let records = self.clone();
         self.tasks.spawn(async move {
@@ -270,7 +270,7 @@ impl<S: Store> Records<S> {
                 tracing::warn!(%id, "the store had lost a record that was in flight; it has it back");
                 Ok(settled_as(settled))
             }
-            Ok(Replaced::Stale) => Ok(self.lost(id, settled).await),
+            Ok(Replaced::Stale) => Ok(Box::pin(self.lost(id, settled)).await),
             Err(StoreError::Unreadable(what)) => {
                 tracing::error!(%id, what, "the end of a claim cannot be written over an unreadable record");
                 Ok(Settled::Lost(State::Unknown))

@@ -23,7 +23,7 @@ pub(super) fn relay() -> (RelaySender, RelayBody) {
     )
 }
 
-/// Hands pieces on. Dropped before [`RelaySender::end`] it aborts the body: an answer that broke off must not look whole.
+/// Hands pieces on. Dropped before [`RelaySender::end_with`] it aborts the body: an answer that broke off must not look whole.
 pub(super) struct RelaySender {
     sender: Option<mpsc::Sender<Piece>>,
 }
@@ -54,8 +54,11 @@ impl RelaySender {
         }
     }
 
-    /// Says that this was all.
-    pub(super) async fn end(mut self) {
+    /// Hands the last piece on, if there is one more, and says that this was all.
+    pub(super) async fn end_with(mut self, last: Option<Frame<Bytes>>) {
+        if let Some(frame) = last {
+            self.send(frame).await;
+        }
         if let Some(sender) = self.sender.take() {
             // Whoever does not listen any more needs no end.
             let _ = sender.send(Piece::End).await;
@@ -103,7 +106,7 @@ mod tests {
         let reader = tokio::spawn(body.collect());
         sender.send(Frame::data(Bytes::from_static(b"ab"))).await;
         sender.send(Frame::data(Bytes::from_static(b"c"))).await;
-        sender.end().await;
+        sender.end_with(None).await;
         assert_eq!(reader.await.unwrap().unwrap().to_bytes(), "abc");
     }
 
@@ -123,6 +126,6 @@ mod tests {
         for _ in 0..3 {
             sender.send(Frame::data(Bytes::from_static(b"ab"))).await;
         }
-        sender.end().await;
+        sender.end_with(None).await;
     }
 }

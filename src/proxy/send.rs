@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::claim::Claim;
 use super::judge::may_be_sent_again;
-use super::payload::Received;
+use super::payload::{Received, Taken};
 use super::{Forward, Shared, Target, retry};
 use crate::fault::{Seeded, seeded};
 use crate::store::Store;
@@ -28,10 +27,10 @@ pub(super) struct Failed {
 pub(super) fn send<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
-    mut head: Parts,
-    received: Received,
+    taken: Taken,
 ) -> impl Future<Output = Result<Response<F::Body>, Failed>> + Send {
     let policy = &*claim.policy;
+    let Taken { mut head, received } = taken;
     head.extensions.insert(Target {
         upstream: policy.upstream,
         reuse: Reuse::OnlyYoung,
@@ -43,7 +42,7 @@ pub(super) fn send<F: Forward, S: Store>(
         Received::Gone => (Request::from_parts(head, wire::empty()), None),
         Received::Whole { bytes, trailers } => {
             let again = (!policy.retry.on_status.is_empty() || seeded(Seeded::UnansweredSentAgain))
-                .then(|| (head.clone(), bytes.clone(), trailers.clone()));
+                .then(|| Box::new((head.clone(), bytes.clone(), trailers.clone())));
             (
                 Request::from_parts(head, wire::with_trailers(bytes, trailers)),
                 again,
@@ -58,7 +57,7 @@ pub(super) fn send<F: Forward, S: Store>(
                 proxy.prepare_answer(&mut response);
                 response
             });
-            request = match (answer, &again) {
+            request = match (answer, again.as_deref()) {
                 (Err(SendError::NotSent { request, reason }), _)
                     if may_retry
                         && policy.retry.on_connect

@@ -105,7 +105,7 @@ impl Line {
 
     /// Sends a command and waits for its answer.
     pub(super) async fn ask(&self, command: &Cmd, patience: Patience) -> Result<Value, Failure> {
-        self.within(patience, self.send(command)).await
+        self.within(patience, pin!(self.send(command))).await
     }
 
     /// Runs a script and waits for its answer; loads it where the server does not know it.
@@ -115,7 +115,8 @@ impl Line {
         patience: Patience,
     ) -> Result<Value, Failure> {
         let mut wire = self.wire.clone();
-        self.within(patience, script.invoke_async(&mut wire)).await
+        self.within(patience, pin!(script.invoke_async(&mut wire)))
+            .await
     }
 
     /// Sends a command, and waits for as long as it takes.
@@ -127,9 +128,8 @@ impl Line {
     pub(super) async fn within(
         &self,
         patience: Patience,
-        answer: impl Future<Output = RedisResult<Value>>,
+        mut answer: Pin<&mut impl Future<Output = RedisResult<Value>>>,
     ) -> Result<Value, Failure> {
-        let mut answer = pin!(answer);
         let mut until = patience.until;
         loop {
             let before = self.moved();

@@ -13,7 +13,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ::redis::{Cmd, RedisResult, Value, cmd};
+use ::redis::{Cmd, RedisResult, ScriptInvocation, Value, cmd};
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -150,12 +150,8 @@ impl Session {
         }
         let mut claim = self.scripts.claim.key(named.key);
         claim.arg(frame).arg(ttl).arg(SMALL);
-        self.found_or_in_bulk(
-            named,
-            self.express.mine().run(&claim, patience).await?,
-            patience,
-        )
-        .await
+        let answer = self.express.mine().run(&claim, patience).await?;
+        self.found_or_in_bulk(named, answer, patience).await
     }
 
     /// What is there, and whether its lease lapsed.
@@ -191,27 +187,16 @@ impl Session {
             .arg(u8::from(matches!(expect, Expect::Held(_))))
             .arg(u8::from(matches!(expect, Expect::Lapsed(_))))
             .arg(u8::from(self.replicated.is_some()));
-        if let Some(replicated) = &self.replicated {
-            let patience = if frame.len() > SMALL {
-                patience.while_moving()
-            } else {
-                patience
-            };
-            let line = replicated.line(self.asking, patience).await?;
-            let came_of_it = replaced(line.run(&invocation, patience).await?)?;
-            if came_of_it == Replaced::Stale {
-                replicated.give_back(line);
-            } else {
-                replicated.confirm(line, patience).await?;
-            }
-            return Ok(came_of_it);
-        }
-        let answer = if frame.len() > SMALL {
-            self.bulk.run(&invocation, patience.while_moving()).await?
+        let (line, patience) = if frame.len() > SMALL {
+            (&self.bulk, patience.while_moving())
         } else {
-            self.express.mine().run(&invocation, patience).await?
+            (self.express.mine(), patience)
         };
-        replaced(answer)
+        if let Some(replicated) = &self.replicated {
+            let replacing = self.replace_replicated(replicated, &invocation, patience);
+            return Box::pin(replacing).await;
+        }
+        replaced(line.run(&invocation, patience).await?)
     }
 
     /// Begins lease and time to live anew.
@@ -251,6 +236,22 @@ impl Session {
         self.bulk.run(&head, patience.while_moving()).await
     }
 
+    async fn replace_replicated(
+        &self,
+        replicated: &Replicated,
+        invocation: &ScriptInvocation<'_>,
+        patience: Patience,
+    ) -> Result<Replaced, Failure> {
+        let line = replicated.line(self.asking, patience).await?;
+        let came_of_it = replaced(line.run(invocation, patience).await?)?;
+        if came_of_it == Replaced::Stale {
+            replicated.give_back(line);
+        } else {
+            replicated.confirm(line, patience).await?;
+        }
+        Ok(came_of_it)
+    }
+
     async fn claim_on_front(
         &self,
         named: Named<'_>,
@@ -287,7 +288,7 @@ impl Session {
         };
         let patience = tokio::select! {
             biased;
-            answer = self.front.mine().within(patience, &mut answer) => return found(named, answer?),
+            answer = self.front.mine().within(patience, answer.as_mut()) => return found(named, answer?),
             look = looking => match look {
                 // This claim arrived, and its answer did not yet.
                 Ok(Look::Whole(Some(seen))) if is_claim(&seen.record, token) => return Ok(None),
@@ -297,10 +298,7 @@ impl Session {
                 Err(_) => patience,
             },
         };
-        found(
-            named,
-            self.front.mine().within(patience, &mut answer).await?,
-        )
+        found(named, self.front.mine().within(patience, answer).await?)
     }
 
     async fn claim_replicated(
@@ -376,13 +374,15 @@ impl Session {
     ) -> Result<Option<Seen>, Failure> {
         match looked(named, answer)? {
             Look::Whole(seen) => Ok(seen),
-            Look::Large => {
-                let mut look = self.scripts.look.key(named.key);
-                look.arg(i64::MAX);
-                let whole_of_it = self.bulk.run(&look, patience.while_moving());
-                whole(looked(named, Box::pin(whole_of_it).await?)?)
-            }
+            Look::Large => Box::pin(self.in_bulk(named, patience)).await,
         }
+    }
+
+    async fn in_bulk(&self, named: Named<'_>, patience: Patience) -> Result<Option<Seen>, Failure> {
+        let mut look = self.scripts.look.key(named.key);
+        look.arg(i64::MAX);
+        let answer = self.bulk.run(&look, patience.while_moving()).await?;
+        whole(looked(named, answer)?)
     }
 }
 
