@@ -26,7 +26,7 @@ use super::link::Link;
 use super::preface::Version;
 use super::protocols::Protocols;
 use super::socket::Socket;
-use super::{Phase, ServerSettings, SharedSettings, Shutdown};
+use super::{ServerSettings, SharedSettings, Shutdown};
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::Paced;
 use crate::wire::{BoxError, Code, Peer, Problem, Voice};
@@ -89,7 +89,7 @@ where
         let begun = tokio::select! {
             biased;
             begun = begin(tcp, addr, deadline, &self.settings, &self.metrics) => begun,
-            () = self.shutdown.reached(Phase::Draining) => None,
+            () = self.shutdown.draining() => None,
         };
         let Some(socket) = begun else {
             return;
@@ -118,7 +118,7 @@ where
         let voice = present.load().voice.clone();
         tokio::select! {
             () = finish(end, leftover, &voice, &self.metrics) => (),
-            () = self.shutdown.reached(Phase::Closed) => (),
+            () = self.shutdown.closed() => (),
         }
     }
 }
@@ -168,7 +168,7 @@ where
     P: Send + Unpin + 'static,
 {
     let link = exchange.link.clone();
-    let mut draining = pin!(shutdown.reached(Phase::Draining));
+    let mut draining = pin!(shutdown.draining());
     loop {
         let begun = tokio::select! {
             begun = poll_fn(|cx| io.poll_begun(cx)) => begun,
@@ -246,7 +246,7 @@ impl Before {
                 End::Done | End::Lost if self.idle_after == Some(link.served()) => End::Idle,
                 end => end,
             },
-            () = shutdown.reached(Phase::Closed) => End::Aborted,
+            () = shutdown.closed() => End::Aborted,
         }
     }
 }

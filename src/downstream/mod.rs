@@ -28,4 +28,4 @@ pub use body::{ClientBody, ClientBodyError};
 pub use sanity::{BadRequest, check, normalise};
 pub use serve::serve;
 pub use settings::{ServerSettings, SharedSettings};
-pub use shutdown::{Phase, Shutdown};
+pub use shutdown::{Reached, Shutdown};

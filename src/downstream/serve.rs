@@ -18,14 +18,14 @@ use tower::Service;
 use super::body::ClientBody;
 use super::connection::Connections;
 use super::farewell::{SHORT_LINGER, farewell, last_message};
-use super::{Phase, SharedSettings, Shutdown};
+use super::{SharedSettings, Shutdown};
 use crate::lanes::{Lanes, PerLane};
 use crate::telemetry::{Limit, Metrics};
 use crate::wire::{BoxError, Code, Problem, Unaccepted, Voice};
 
 /// Answers every request that comes in at `listener` with `service`, each connection on one of these lanes.
 ///
-/// Returns when `shutdown` has reached [`Phase::Draining`] and every connection is finished, or dropped at [`Phase::Closed`].
+/// Returns when `shutdown` is draining and every connection is finished, or dropped once it is closed.
 /// Upgraded connections belong to the service: they are not waited for, and count as connections until they close.
 pub async fn serve<S, B>(
     lanes: &Lanes,
@@ -49,7 +49,7 @@ pub async fn serve<S, B>(
         Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
     let tasks = TaskTracker::new();
     let mut unaccepted = Unaccepted::new("clients");
-    let mut stopped = pin!(shutdown.reached(Phase::Draining));
+    let mut stopped = pin!(shutdown.draining());
     loop {
         let (socket, addr) = tokio::select! {
             biased;
