@@ -88,7 +88,8 @@ impl Loan {
             self.let_go();
             ResponseBody::new(body, None)
         } else {
-            self.terms(stays_open(&parts, &body), stated_timeout(&parts.headers));
+            let (reusable, lifetime) = (stays_open(&parts, &body), stated_timeout(&parts.headers));
+            self.terms(reusable, lifetime, body.is_end_stream());
             ResponseBody::new(body, Some(self))
         };
         Response::from_parts(parts, body)

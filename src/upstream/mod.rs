@@ -6,9 +6,9 @@
 //! pool is our own, over hyper's single connections.
 //!
 //! An upstream may close an idle connection in the very moment it is used again, and that leaves a request in doubt
-//! that was never read. Three things keep this rare: the socket is looked at before reuse, requests with a key take
-//! only connections that are young by what was seen of this upstream (`patience`), and a request that cannot do harm
-//! is sent again.
+//! that was never read. Three things keep this rare: the system is asked of the socket before reuse (for a request without
+//! a key over a young connection what the runtime was last told will do), requests with a key take only connections that
+//! are young by what was seen of this upstream (`patience`), and a request that cannot do harm is sent again.
 //!
 //! - `client`: the way of a request; `connector` and `verdict` open connections; `socket`, `pool` and `patience` keep them
 //! - `exchange`: one request over one connection; `body`: both bodies; `error`: what can be said of a failure

@@ -27,11 +27,6 @@ impl Patience {
         }
     }
 
-    /// Whether the limit is more than nothing.
-    pub(super) fn is_trusted(&self) -> bool {
-        self.trusted
-    }
-
     /// The upstream closed a connection that had been idle for `age`.
     pub(super) fn closed(&mut self, age: Duration, now: Instant) {
         if age < SWIFT {

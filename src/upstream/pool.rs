@@ -75,34 +75,37 @@ impl Pool {
         reuse: Reuse,
     ) -> Option<(Connection, Duration)> {
         let now = Instant::now();
-        // Always in this order.
         let mut idle = lock(lane);
-        let mut patience = lock(&self.patience);
-        if !patience.is_trusted()
+        // All lanes learn together: what they know is never locked while the system is asked of a connection.
+        let limit = || lock(&self.patience).limit(now);
+        let mut learnt = limit();
+        if learnt.is_zero()
             && let Some(oldest) = idle.front()
             && oldest.is_alive()
         {
-            let age = oldest.age(now);
-            patience.survived(age, now);
+            lock(&self.patience).survived(oldest.age(now), now);
+            learnt = limit();
         }
-        while let Some(connection) = idle.pop_back() {
+        while let Some(mut connection) = idle.pop_back() {
             let age = connection.age(now);
-            let limit = match reuse {
+            let young_until = learnt.min(connection.lifetime / 2);
+            let until = match reuse {
                 Reuse::Any => self.idle_timeout.min(connection.lifetime),
-                Reuse::OnlyYoung => patience
-                    .limit(now)
-                    .min(self.idle_timeout)
-                    .min(connection.lifetime / 2),
+                Reuse::OnlyYoung => young_until.min(self.idle_timeout),
             };
-            if age >= limit {
+            if age >= until {
                 idle.push_back(connection);
                 return None;
             }
             self.idles.fetch_sub(1, Ordering::Relaxed);
+            // One so young is hardly ever closed, and what need not end in doubt may meet that. Bytes that nobody asked for, which the
+            // next client would get, come after answers that were to have none.
+            connection.untried = reuse == Reuse::Any && age < young_until && !connection.bare;
             if connection.is_alive() {
                 return Some((connection, age));
             }
-            patience.closed(age, now);
+            lock(&self.patience).closed(age, now);
+            learnt = limit();
         }
         None
     }
@@ -144,8 +147,9 @@ impl Pool {
         }
     }
 
-    fn put(self: &Arc<Self>, connection: Connection) {
+    fn put(self: &Arc<Self>, mut connection: Connection) {
         let now = Instant::now();
+        connection.untried = false;
         let permit = connection.socket.set(Occupancy::Idle(now));
         if connection.sender.is_closed() {
             lock(&self.patience).closed(Duration::ZERO, now);
@@ -227,6 +231,10 @@ pub(super) struct Connection {
     driver: AbortHandle,
     /// How long it may be idle by the upstream's own word.
     lifetime: Duration,
+    /// Whether its last answer had no body.
+    bare: bool,
+    /// Whether it was taken on the runtime's word that nothing has arrived, without asking the system.
+    untried: bool,
 }
 
 impl Connection {
@@ -240,6 +248,8 @@ impl Connection {
             socket,
             driver,
             lifetime: Duration::MAX,
+            bare: true,
+            untried: false,
         }
     }
 
@@ -250,7 +260,11 @@ impl Connection {
     }
 
     fn is_alive(&self) -> bool {
-        !self.sender.is_closed() && self.socket.is_quiet()
+        let is_quiet = match self.untried {
+            true => self.socket.was_quiet(),
+            false => self.socket.is_quiet(),
+        };
+        !self.sender.is_closed() && is_quiet
     }
 }
 
@@ -311,8 +325,10 @@ impl Loan {
 
     /// Tells the pool that the connection died, and whether that left a request in doubt.
     pub(super) fn died(&self, in_doubt: bool) {
+        // Of one that was not tried it was only not noticed.
+        let tried = self.connection.as_ref().is_some_and(|it| !it.untried);
         if let Some(age) = self.idle_for {
-            self.pool.died_in_reuse(age, in_doubt);
+            self.pool.died_in_reuse(age, in_doubt && tried);
         }
     }
 
@@ -321,11 +337,13 @@ impl Loan {
         self.upload = upload;
     }
 
-    /// What the upstream said about the connection's further use: whether, and how long it may be idle.
-    pub(super) fn terms(&mut self, reusable: bool, lifetime: Option<Duration>) {
+    /// What the upstream said about the connection's further use: whether, and how long it may be idle. `bare` is an answer without a
+    /// body.
+    pub(super) fn terms(&mut self, reusable: bool, lifetime: Option<Duration>, bare: bool) {
         self.reusable = reusable;
-        if let (Some(connection), Some(lifetime)) = (&mut self.connection, lifetime) {
-            connection.lifetime = lifetime;
+        if let Some(connection) = &mut self.connection {
+            connection.bare = bare;
+            connection.lifetime = lifetime.unwrap_or(connection.lifetime);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -68,9 +68,22 @@ impl Socket {
 
     /// Whether nothing has arrived: neither an end, nor a reset, nor bytes that nobody asked for.
     pub(super) fn is_quiet(&self) -> bool {
-        let peeked = SockRef::from(&*self.tcp()).peek(&mut [MaybeUninit::uninit()]);
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        would_block(&peek(&self.tcp()))
     }
+
+    /// Whether nothing has arrived as far as the runtime was told; the system is asked only where it said that there was something.
+    pub(super) fn was_quiet(&self) -> bool {
+        let tcp = self.tcp();
+        would_block(&tcp.try_io(Interest::READABLE, || peek(&tcp)))
+    }
+}
+
+fn peek(tcp: &TcpStream) -> io::Result<usize> {
+    SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()])
+}
+
+fn would_block(peeked: &io::Result<usize>) -> bool {
+    matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// The socket as hyper sees it.
@@ -124,5 +137,46 @@ impl AsyncWrite for SocketIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.0.tcp()).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    async fn connected() -> (Arc<Socket>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(near, listener.accept());
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Socket::new(near.unwrap(), permit), far.unwrap().0)
+    }
+
+    /// Until the system has said that there is something.
+    async fn heard(socket: &Socket) {
+        let late = Instant::now() + std::time::Duration::from_secs(20);
+        while socket.was_quiet() {
+            assert!(Instant::now() < late, "nothing is heard");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_and_bytes_are_heard_of_without_being_asked_for() {
+        for bytes in [&b""[..], b"x"] {
+            let (socket, mut far) = connected().await;
+            assert!(socket.is_quiet() && socket.was_quiet());
+            far.write_all(bytes).await.unwrap();
+            if bytes.is_empty() {
+                drop(far);
+            }
+            heard(&socket).await;
+            assert!(!socket.is_quiet() && !socket.was_quiet());
+        }
     }
 }

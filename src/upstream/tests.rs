@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod idle_bytes;
 mod idle_race;
 mod misbehaving;
 mod pooling;
