@@ -612,6 +612,27 @@ def a_late_answer_to_an_earlier_search_is_not_shown(stage):
 
 
 @scenario
+def a_search_that_is_refused_is_told_of_though_the_page_looked_again_meanwhile(stage):
+    with stage.world() as world:
+        held = []
+        with stage.page(world.url) as page:
+            expect(page.locator("#fresh")).to_have_attribute("title", re.compile("^Asked last at "))
+            refused = re.compile(r"/v1/keys\?.*key=x{9000}")
+            page.route(refused, lambda route: held.append(route), times=1)
+            page.get_by_label("Key or record id").fill("x" * 9000)
+            with page.expect_request(refused):
+                page.get_by_role("button", name="Search").click()
+            with page.expect_response(refused):
+                look_again(page)
+            expect(page.locator("#fresh")).to_contain_text("expected an idempotency key")
+            held[0].continue_()
+            expect(page.locator("#found .fault")).to_have_text("key: expected an idempotency key")
+            # It is not asked for any more.
+            look_again(page)
+            expect(page.locator("#fresh")).to_have_text("")
+
+
+@scenario
 def the_last_hour_is_counted_and_drawn(stage):
     with stage.world() as world:
         for key in ["k-1", "k-2", "k-2", "k-2"]:

@@ -172,6 +172,17 @@ impl World {
         }
     }
 
+    /// The disk fails as what was written is to be made durable, and is well again.
+    fn lose_a_commit(&mut self, disk: &AtomicU8) {
+        disk.store(1, Ordering::SeqCst);
+        self.writer.note_time();
+        assert_eq!(self.writer.failures, 1);
+        disk.store(0, Ordering::SeqCst);
+        // The file opens, and then takes claims.
+        self.writer.mend();
+        self.writer.mend();
+    }
+
     /// What stands at this id, whatever the disk does now.
     fn seen(&self, of: u8, disk: &AtomicU8) -> Option<Seen> {
         let does = disk.swap(0, Ordering::SeqCst);
@@ -350,13 +361,7 @@ fn a_removal_that_the_disk_lost_again_leaves_no_hole() {
         world.writer.note_time();
         world.writer.sweep(soon(&world));
         assert_eq!(world.writer.usage.records, 0);
-        disk.store(1, Ordering::SeqCst);
-        world.writer.note_time();
-        assert_eq!(world.writer.failures, 1);
-        disk.store(0, Ordering::SeqCst);
-        // The file opens, and then takes claims.
-        world.writer.mend();
-        world.writer.mend();
+        world.lose_a_commit(&disk);
         assert_eq!(world.writer.usage.records, 1, "the removal was not lost");
         if claimed_again {
             world.write(&[claim(false)]);
@@ -388,12 +393,7 @@ fn a_claim_whose_settlement_the_disk_lost_again_is_in_doubt() {
     world.writer.note_time();
     world.write(&[write()]);
     assert_eq!(world.seen(1, &disk).unwrap().record.state, State::Completed);
-    disk.store(1, Ordering::SeqCst);
-    world.writer.note_time();
-    assert_eq!(world.writer.failures, 1);
-    disk.store(0, Ordering::SeqCst);
-    world.writer.mend();
-    world.writer.mend();
+    world.lose_a_commit(&disk);
     let seen = world.seen(1, &disk).unwrap();
     assert_eq!(seen.record.state, State::InFlight, "nothing was lost");
     assert_eq!(seen.lapse, Lapse::Lapsed);
