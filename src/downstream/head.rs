@@ -30,35 +30,30 @@ impl HeadScan {
     /// Takes the next piece, and says whether the length is repeated so far.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
-        while let [byte, after @ ..] = rest
-            && !self.over
-        {
-            rest = after;
-            match byte {
-                b'\n' => {
-                    self.over = self.empty;
-                    self.empty = true;
-                    self.matched = Some(0);
-                }
-                b'\r' => self.matched = None,
-                byte => {
-                    self.empty = false;
-                    self.matched = self
-                        .matched
-                        .filter(|&at| LENGTH[at] == byte.to_ascii_lowercase())
-                        .map(|at| at + 1);
-                }
+        while !rest.is_empty() && !self.over {
+            let end = memchr(b'\n', rest);
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+            self.look(line);
+            if end.is_some() {
+                self.over = self.empty;
+                self.empty = true;
+                self.matched = Some(0);
             }
-            if self.matched == Some(LENGTH.len()) {
-                self.matched = None;
-                self.lengths += 1;
-            }
-            if self.matched.is_none() && !self.empty {
-                // Nothing more is to be learnt of this line.
-                rest = memchr(b'\n', rest).map_or(&[], |end| &rest[end..]);
-            }
+            rest = after.get(1..).unwrap_or_default();
         }
         self.lengths > 1
+    }
+
+    /// Takes more of the line.
+    fn look(&mut self, more: &[u8]) {
+        self.empty = self.empty && more.iter().all(|byte| *byte == b'\r');
+        let Some(at) = self.matched else { return };
+        let wanted = &LENGTH[at..];
+        let compared = wanted.len().min(more.len());
+        let same = more[..compared].eq_ignore_ascii_case(&wanted[..compared]);
+        let whole = same && compared == wanted.len();
+        self.matched = (same && !whole).then_some(at + compared);
+        self.lengths += usize::from(whole);
     }
 }
 
