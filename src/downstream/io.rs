@@ -166,9 +166,9 @@ where
         }
         let served = self.link.served();
         if served != mem::replace(&mut self.served, served) {
-            let rests = matches!(self.protocol, Protocol::Http1);
-            self.rest_ends = rests.then(|| Instant::now() + KEEP_ALIVE);
-            self.head.set(rests.then_some(SHORT_REST));
+            let rests_from = matches!(self.protocol, Protocol::Http1).then(Instant::now);
+            self.rest_ends = rests_from.map(|now| now + KEEP_ALIVE);
+            self.head.set_at(rests_from.map(|now| now + SHORT_REST));
             self.scan = HeadScan::new();
         }
         true
@@ -188,7 +188,7 @@ where
         } else {
             ends.min(Instant::now() + SHORT_REST)
         };
-        self.head.set_at(next);
+        self.head.set_at(Some(next));
         self.head.poll(cx)
     }
 
@@ -213,7 +213,7 @@ where
                     self.link.repeated_length();
                 }
                 if awaits_head && self.rest_ends.take().is_some() {
-                    self.head.set(Some(self.header_timeout));
+                    self.head.set_at(Some(Instant::now() + self.header_timeout));
                     self.link.set_rests(false);
                 }
                 Poll::Ready(Ok(()))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::claim::Claim;
 use super::key::Keyed;
@@ -18,7 +19,7 @@ use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
     Attempt, Expect, Origin, Outcome, Record, RecordId, Refusal, Seen, State, Token, Trace,
-    Verdict, Verified, decide, shown,
+    UnixMillis, Verdict, Verified, decide, shown,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::wire::Problem;
@@ -57,7 +58,7 @@ pub(super) async fn acquire<F: Forward, S: Store>(
 ) -> Result<Acquired, Denied> {
     let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot);
     let (record, since) = (claimant.attempt.claim(), Instant::now());
-    match claimant.insert(&record).await {
+    match claimant.insert(&record, since).await {
         Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
         Ok(Inserted::Occupied(met)) => match claimant.meet(&met) {
             Verdict::Replay => Ok(Acquired::Replay(Box::new(met.record), None)),
@@ -91,10 +92,11 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     ) -> Self {
         let Taken { head, received } = &*taken;
         let trail = Trail::of(head);
+        let now = proxy.records.now();
         let attempt = Attempt {
-            token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
+            token: fresh_token(now),
             terms: policy.terms(),
-            now: proxy.records.now(),
+            now,
             payload: match received.fingerprint(head, policy, &proxy.secret) {
                 Some(fingerprint) => Payload::Whole(fingerprint),
                 None => Payload::Streamed,
@@ -127,9 +129,10 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     }
 
     // What waits takes all of it, though it changes nothing: a body that is shared cannot go from thread to thread.
-    async fn insert(&mut self, record: &Record) -> Result<Inserted, StoreError> {
-        let _at_store = self.trail.at_store();
-        self.proxy.records.insert(self.id(), record).await
+    async fn insert(&mut self, record: &Record, since: Instant) -> Result<Inserted, StoreError> {
+        let _at_store = self.trail.at_store_since(since);
+        let records = &self.proxy.records;
+        records.insert(self.id(), record, since).await
     }
 
     async fn replace(&mut self, expect: Expect, record: &Record) -> Result<Replaced, StoreError> {
@@ -253,7 +256,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                 None => {
                     let record = self.attempt.claim();
                     since = Instant::now();
-                    match self.insert(&record).await {
+                    match self.insert(&record, since).await {
                         Ok(Inserted::Created) => return Ok(self.claim(record, since, false)),
                         Ok(Inserted::Occupied(seen)) => seen,
                         Err(error) => return Err(self.give_up(record, None, true, error)),
@@ -350,4 +353,12 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
             Denied::NoStore(error)
         }
     }
+}
+
+/// A token that no other attempt has. All of it that is not its time is random: nobody needs the order that a counter would give tokens
+/// of one millisecond, and all threads would share.
+fn fresh_token(UnixMillis(now): UnixMillis) -> Token {
+    let nanos = (now % 1000) as u32 * 1_000_000;
+    let at = Timestamp::from_unix(NoContext, now / 1000, nanos);
+    Token::from_bytes(Uuid::new_v7(at).into_bytes())
 }

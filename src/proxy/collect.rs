@@ -15,7 +15,7 @@ use super::policy::Policy;
 use super::relay::RelaySender;
 use crate::fault::{Seeded, seeded};
 use crate::telemetry::Limit;
-use crate::wire::BoxError;
+use crate::wire::{BoxError, in_time};
 
 /// What was read of an answer.
 pub(super) enum Collected {
@@ -38,13 +38,13 @@ where
     let mut pieces = Pieces::default();
     let mut trailers = HeaderMap::new();
     loop {
-        let frame = match timeout(policy.upstream_timeout, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Collected::Whole(pieces.join(), trailers),
-            Ok(Some(Err(_))) if seeded(Seeded::CutAnswerStored) => {
+        let frame = match in_time(policy.upstream_timeout, body.frame()).await {
+            Some(Some(Ok(frame))) => frame,
+            Some(None) => return Collected::Whole(pieces.join(), trailers),
+            Some(Some(Err(_))) if seeded(Seeded::CutAnswerStored) => {
                 return Collected::Whole(pieces.join(), trailers);
             }
-            Ok(Some(Err(_))) | Err(_) => return Collected::BrokeOff,
+            Some(Some(Err(_))) | None => return Collected::BrokeOff,
         };
         match frame.into_data() {
             Ok(data) => {

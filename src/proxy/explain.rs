@@ -178,7 +178,7 @@ async fn follow(
         Mode::Observe => id.observed(),
         Mode::Enforce | Mode::Off => id,
     };
-    let by_head = source::find(&head, BodySoFar::Unread, policy, now)?;
+    let by_head = source::find(&head, BodySoFar::Unread, policy, || now)?;
     let in_body = matches!(by_head, Sought::InBody);
     *key = found(by_head);
     let mut keyed = if in_body { None } else { name(key)? };
@@ -187,7 +187,7 @@ async fn follow(
     }
     let mut holding = match keyed {
         Some(_) => Holding::keyed(policy),
-        None => source::holding(&head, policy, now),
+        None => source::holding(&head, policy, || now),
     };
     let size = body.len() as u64;
     holding.look(&body);
@@ -202,7 +202,12 @@ async fn follow(
         }
     })?;
     if in_body {
-        *key = found(source::find(&head, BodySoFar::of(&received), policy, now)?);
+        *key = found(source::find(
+            &head,
+            BodySoFar::of(&received),
+            policy,
+            || now,
+        )?);
         keyed = name(key)?;
     }
     let Some(keyed) = keyed else {

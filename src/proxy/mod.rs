@@ -488,7 +488,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
 
     /// What names a covered request, as far as its head tells.
     fn named(&self, head: &Parts, policy: &Policy) -> Result<Named, Problem> {
-        let sought = source::find(head, BodySoFar::Unread, policy, self.records.now())?;
+        let sought = source::find(head, BodySoFar::Unread, policy, || self.records.now())?;
         Ok(match sought {
             Sought::InBody => Named::InBody,
             Sought::Key(key, _) => Named::of(self.name(Some(key), head, policy)?),

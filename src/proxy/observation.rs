@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
 
 use super::account::Account;
 use super::answered::{Awaited, cut, released};
@@ -205,7 +206,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
             return Ok(keyed.clone());
         }
         let counted = |problem: Problem| outcome_of(problem.code).observed();
-        let now = self.proxy.records.now();
+        let now = || self.proxy.records.now();
         let key = match source::find(&self.head, body, &self.policy, now).map_err(counted)? {
             Sought::Key(key, _) => Some(key),
             Sought::InBody | Sought::Nothing => None,
@@ -261,7 +262,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 None if matches!(attempt.payload, Payload::Consumed(_)) => break,
                 None => {
                     let record = marked(attempt.claim());
-                    match records.insert(id, &record).await {
+                    match records.insert(id, &record, Instant::now()).await {
                         Ok(Inserted::Created) => return Ok(record),
                         Ok(Inserted::Occupied(seen)) => seen,
                         Err(error) => {

@@ -101,7 +101,7 @@ fn look<F: Forward, S: Store>(
         && holding(proxy, &named, head, policy).hold() == Some(Hold::Nothing)
     {
         // Nothing in a body of this kind can be a key.
-        let sought = source::find(head, BodySoFar::Foreign, policy, proxy.records.now());
+        let sought = source::find(head, BodySoFar::Foreign, policy, || proxy.records.now());
         let key = match sought.map_err(counted)? {
             Sought::Key(key, _) => Some(key),
             Sought::InBody | Sought::Nothing => None,
@@ -124,7 +124,7 @@ pub(super) fn holding<F: Forward, S: Store>(
 ) -> Holding {
     match named {
         Named::Keyed(_) => Holding::keyed(policy),
-        Named::InBody | Named::Nothing => source::holding(head, policy, proxy.records.now()),
+        Named::InBody | Named::Nothing => source::holding(head, policy, || proxy.records.now()),
     }
 }
 

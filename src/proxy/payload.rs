@@ -16,7 +16,7 @@ use super::upload::{Progress, Stage, Upload};
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Fingerprint, Secret};
 use crate::telemetry::Limit;
-use crate::wire::{Body, Code, Problem};
+use crate::wire::{Body, Code, Problem, in_time};
 
 /// A request that was taken in. In a box it is moved from step to step for little.
 pub(super) struct Taken {
@@ -73,11 +73,11 @@ pub(super) async fn read(
             }
             _ => {}
         }
-        let frame = match tokio::time::timeout(idle, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Unheld::Cut),
-            Err(_) => return Err(Unheld::Idle),
+        let frame = match in_time(idle, body.frame()).await {
+            Some(Some(Ok(frame))) => frame,
+            Some(None) => break,
+            Some(Some(Err(_))) => return Err(Unheld::Cut),
+            None => return Err(Unheld::Idle),
         };
         match frame.into_data() {
             Ok(data) => {

@@ -85,7 +85,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let (known, holding) = match named {
             Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
             Named::InBody | Named::Nothing => {
-                (None, source::holding(&head, policy, self.records.now()))
+                (None, source::holding(&head, policy, || self.records.now()))
             }
         };
         let id = known.as_ref().map(|keyed| keyed.id);
@@ -108,7 +108,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             Some(keyed) => keyed,
             None => {
                 let so_far = BodySoFar::of(&received);
-                let sought = source::find(&head, so_far, policy, self.records.now());
+                let sought = source::find(&head, so_far, policy, || self.records.now());
                 let sought = sought.inspect_err(|problem| {
                     if problem.code == Code::BodyTooLarge {
                         self.metrics.limit_reached(Limit::MaxBufferedRequest);

@@ -81,12 +81,13 @@ impl<S: Store> Records<S> {
         self.store.steady(id)
     }
 
+    /// Writes a claim; `since` is just before that.
     pub(super) async fn insert(
         &self,
         id: RecordId,
         record: &Record,
+        since: Instant,
     ) -> Result<Inserted, StoreError> {
-        let began = Instant::now();
         if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await?.is_none() {
             let (store, record) = (self.store.clone(), record.clone());
             self.tasks
@@ -94,7 +95,7 @@ impl<S: Store> Records<S> {
             return Ok(Inserted::Created);
         }
         let result = self.store.insert(id, record).await;
-        self.took(Operation::Insert, began);
+        self.took(Operation::Insert, since);
         result
     }
 
@@ -210,7 +211,7 @@ impl<S: Store> Records<S> {
                 }
                 let asked = match expect {
                     None => records
-                        .insert(id, &claim)
+                        .insert(id, &claim, Instant::now())
                         .await
                         .map(|inserted| match inserted {
                             Inserted::Created => true,

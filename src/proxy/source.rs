@@ -38,7 +38,7 @@ pub(super) fn find<'p>(
     request: &Parts,
     body: BodySoFar<'_>,
     policy: &'p Policy,
-    now: UnixMillis,
+    now: impl Fn() -> UnixMillis,
 ) -> Result<Sought<'p>, Problem> {
     // Read at most once.
     let mut json = None;
@@ -97,7 +97,7 @@ pub(super) fn find<'p>(
         let key = key.map_err(|error| invalid(&error))?;
         policy
             .key_format
-            .check(&key, now, &policy.uuid7)
+            .check(&key, &now, &policy.uuid7)
             .map_err(|error| invalid(&error))?;
         return Ok(Sought::Key(key, source));
     }
@@ -105,7 +105,7 @@ pub(super) fn find<'p>(
 }
 
 /// How much of the body is held to find a key that is [`Sought::InBody`].
-pub(super) fn holding(request: &Parts, policy: &Policy, now: UnixMillis) -> Holding {
+pub(super) fn holding(request: &Parts, policy: &Policy, now: impl Fn() -> UnixMillis) -> Holding {
     let other = if policy.key.contains(&KeySource::Content) {
         Hold::All
     } else {

@@ -57,9 +57,14 @@ impl Trail {
 
     /// The store is waited for, as long as this is held.
     pub(super) fn at_store(&self) -> AtStore<'_> {
+        self.at_store_since(Instant::now())
+    }
+
+    /// The store is waited for since then, which was just now, and as long as this is held.
+    pub(super) fn at_store_since(&self, began: Instant) -> AtStore<'_> {
         AtStore {
             notes: &self.0,
-            began: Instant::now(),
+            began,
         }
     }
 

@@ -113,7 +113,6 @@ impl Upload {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(data);
         }
-        self.progress.touch();
         Ok(())
     }
 
@@ -130,7 +129,6 @@ impl Upload {
                 // Set once: the stage is left only here.
                 let _ = self.progress.digest.set(hasher.finish());
             }
-            self.progress.touch();
             self.progress
                 .stage
                 .store(Stage::Whole as u8, Ordering::Release);
@@ -174,6 +172,7 @@ impl HttpBody for Upload {
         let this = &mut *self;
         if let Some(ahead) = this.ahead.take() {
             this.take(&ahead)?;
+            this.progress.touch();
             this.finish_if_last();
             return Poll::Ready(Some(Ok(Frame::data(ahead))));
         }
@@ -182,11 +181,13 @@ impl HttpBody for Upload {
                 if let Some(data) = frame.data_ref() {
                     this.take(data)?;
                 }
+                this.progress.touch();
                 this.finish_if_last();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
             None => {
+                this.progress.touch();
                 this.finish();
                 Poll::Ready(None)
             }
@@ -242,13 +243,14 @@ impl Progress {
 
     /// Ready when nothing moved for `patience`: of the body while it is on its way, of anything after its last byte.
     pub(super) async fn stalled_for(&self, patience: Duration) {
+        let mut moved = self.moved.load(Ordering::Relaxed);
         loop {
-            let until =
-                self.began + Duration::from_millis(self.moved.load(Ordering::Relaxed)) + patience;
-            if Instant::now() >= until {
+            let until = self.began + Duration::from_millis(moved) + patience;
+            tokio::time::sleep_until(until).await;
+            let before = std::mem::replace(&mut moved, self.moved.load(Ordering::Relaxed));
+            if moved == before {
                 return;
             }
-            tokio::time::sleep_until(until).await;
         }
     }
 

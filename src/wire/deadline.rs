@@ -21,12 +21,8 @@ impl Deadline {
         }
     }
 
-    pub(crate) fn set_at(&mut self, at: Instant) {
-        self.at = Some(at);
-    }
-
-    pub(crate) fn set(&mut self, wait: Option<Duration>) {
-        self.at = wait.map(|wait| Instant::now() + wait);
+    pub(crate) fn set_at(&mut self, at: Option<Instant>) {
+        self.at = at;
     }
 
     pub(crate) fn set_if_none(&mut self, wait: Duration) {

@@ -8,6 +8,7 @@ mod code;
 mod cors;
 mod deadline;
 mod error_body;
+mod in_time;
 pub mod names;
 mod paced;
 mod peer;
@@ -25,5 +26,6 @@ pub use problem::Problem;
 pub use voice::Voice;
 
 pub(crate) use deadline::Deadline;
+pub(crate) use in_time::in_time;
 pub(crate) use paced::Paced;
 pub(crate) use unaccepted::Unaccepted;

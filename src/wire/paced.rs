@@ -35,7 +35,7 @@ impl<T> Paced<T> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.write.set(None);
+            self.write.set_at(None);
             return written;
         }
         self.write.set_if_none(self.patience);
