@@ -90,6 +90,7 @@ pub(super) fn read(table: &Reader<'_>, base: &Policy, has_jwt: bool) -> Policy {
         probe: rules::probe(table, base.probe.as_ref()),
         replay_check: rules::replay_check(table, base.replay_check.as_ref()),
         upstream: base.upstream,
+        place: base.place,
     };
     check_unknown_retention(table, &policy);
     check_scope(table, &policy, has_jwt);

@@ -12,7 +12,7 @@ use super::respond::Answer;
 use super::trail::Trail;
 use super::wait::Waiting;
 use crate::idempotency::{Key, RecordId};
-use crate::telemetry::{Metrics, Outcome, RequestEvent};
+use crate::telemetry::{Metrics, Outcome, RequestEvent, RouteCounts};
 use crate::upstream::headers;
 
 /// Writes one event of a request, and ends its span, whoever is left to see its end.
@@ -21,6 +21,8 @@ use crate::upstream::headers;
 /// unwritten, the client left before anything was done.
 pub(super) struct Account {
     metrics: Arc<Metrics>,
+    /// Of all routes.
+    counts: Arc<[RouteCounts]>,
     policy: Arc<Policy>,
     method: Method,
     trail: Trail,
@@ -38,6 +40,7 @@ impl Account {
     /// Of a request that came in now.
     pub(super) fn open(
         metrics: Arc<Metrics>,
+        counts: Arc<[RouteCounts]>,
         policy: Arc<Policy>,
         head: &Parts,
         trail: Trail,
@@ -49,6 +52,7 @@ impl Account {
         };
         Self {
             metrics,
+            counts,
             policy,
             method: head.method.clone(),
             trail,
@@ -90,10 +94,10 @@ impl Account {
         let took = answered.saturating_duration_since(self.began);
         // The drain breaks an exchange off before it is noted that the upstream was asked, and has another status.
         let refused = self.trail.upstream().is_none() && status == Some(StatusCode::CONFLICT);
-        let route = &self.policy.route;
+        let route = &self.counts[self.policy.place];
         match outcome {
             Outcome::OutcomeUnknown if refused => self.metrics.duplicate_of_unknown(route),
-            _ => self.metrics.request(route, outcome),
+            _ => self.metrics.request_of(route, outcome),
         }
         self.metrics.request_took(took);
         let event = RequestEvent {

@@ -99,7 +99,7 @@ use self::waiters::Waiters;
 use crate::idempotency::Secret;
 use crate::store::Store;
 use crate::telemetry::trace::Asked as Incoming;
-use crate::telemetry::{Limit, Metrics, Traces};
+use crate::telemetry::{Limit, Metrics, RouteCounts, Traces};
 use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
 use crate::wire::{Body, BoxError, Code, Page, Peer, Problem, Voice};
 
@@ -199,6 +199,8 @@ pub struct Stop {
 struct Shared<F, S> {
     inner: F,
     routes: Routes,
+    /// One for each of all routes.
+    counts: Arc<[RouteCounts]>,
     secret: Secret,
     jwt: Option<Arc<TokenVerifier>>,
     trust_forwarded: Vec<IpNet>,
@@ -313,8 +315,11 @@ impl<F> Setup<F> {
 
 impl<F, S> Shared<F, S> {
     fn new(setup: Setup<F>, common: Common<S>) -> Self {
+        let routes = setup.routes.all().iter();
+        let counts = routes.map(|policy| common.metrics.route(&policy.route));
         Self {
             inner: setup.inner,
+            counts: counts.collect(),
             routes: setup.routes,
             jwt: setup.jwt,
             trust_forwarded: setup.trust_forwarded,
@@ -397,8 +402,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let (policy, covered) = (found.policy.clone(), found.covered);
         let trail = Trail::begin(self.traces.request(|| incoming(&head, &found)));
         head.extensions.insert(trail.clone());
-        let (metrics, keys) = (self.metrics.clone(), self.log_keys);
-        let account = Account::open(metrics, policy.clone(), &head, trail, keys);
+        let (metrics, counts) = (self.metrics.clone(), self.counts.clone());
+        let account = Account::open(metrics, counts, policy.clone(), &head, trail, self.log_keys);
         if policy.mode == Mode::Observe {
             return Box::pin(async move {
                 let response = observe::answer(&self, head, body, &policy, covered, account).await;

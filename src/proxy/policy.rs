@@ -79,6 +79,8 @@ pub struct Policy {
     pub replay_check: Option<ReplayCheck>,
     /// Which of the configured upstreams (an index) the route goes to.
     pub upstream: usize,
+    /// Which of [`Routes::all`](super::Routes::all) it is.
+    pub place: usize,
 }
 
 /// The policy where nothing is written.
@@ -138,6 +140,7 @@ impl Default for Policy {
             probe: None,
             replay_check: None,
             upstream: 0,
+            place: 0,
         }
     }
 }

@@ -43,7 +43,10 @@ pub enum RouteError {
 impl Routes {
     /// Routes of `default` alone.
     pub fn new(default: Policy) -> Self {
-        let default = Arc::new(default);
+        let default = Arc::new(Policy {
+            place: 0,
+            ..default
+        });
         Self {
             exact: matchit::Router::new(),
             open: matchit::Router::new(),
@@ -59,7 +62,8 @@ impl Routes {
     /// # Errors
     ///
     /// The pattern is malformed or ambiguous, or another route of this path covers one of the methods already.
-    pub fn add(&mut self, pattern: &str, policy: Policy) -> Result<(), RouteError> {
+    pub fn add(&mut self, pattern: &str, mut policy: Policy) -> Result<(), RouteError> {
+        policy.place = self.all.len();
         let policy = Arc::new(policy);
         if !has_whole_names(pattern) {
             return Err(RouteError::Pattern(

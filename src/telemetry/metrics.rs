@@ -1,6 +1,7 @@
 //! The metrics page: every name on it, in one place.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::encode;
@@ -11,11 +12,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::Activity;
 use super::labels::{
     AdminChangeLabels, AdminOrder, AdminOutcome, AdminRefusal, AdminRefusedLabels, ConfigLabels,
     Limit, LimitLabels, Operation, Outcome, ReloadLabels, ReloadResult, RequestLabels, StoreLabels,
 };
+use super::{Activity, RouteCounts};
 
 /// Everything that is counted. Cheap to update from any thread; the plain counters and gauges are public.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Metrics {
     request_duration: Histogram,
     upstream_duration: Histogram,
     store_duration: Family<StoreLabels, Histogram>,
+    /// Those of the family, each from when it is first needed.
+    store_operations: [OnceLock<Histogram>; Operation::ALL.len()],
 }
 
 impl Metrics {
@@ -97,6 +100,7 @@ impl Metrics {
             request_duration: Histogram::new(EXCHANGE_SECONDS),
             upstream_duration: Histogram::new(EXCHANGE_SECONDS),
             store_duration: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
+            store_operations: Default::default(),
         };
         metrics.register();
         // A counter that begins when it is first needed shows no increase then.
@@ -119,25 +123,26 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a request that is answered.
+    /// The counters of a route, for [`request_of`](Self::request_of).
+    pub fn route(&self, route: &str) -> RouteCounts {
+        RouteCounts::new(route, &self.requests)
+    }
+
+    /// Counts a request that is answered, under a route that is looked up for it.
     pub fn request(&self, route: &str, outcome: Outcome) {
+        self.request_of(&self.route(route), outcome);
+    }
+
+    /// Counts a request that is answered.
+    pub fn request_of(&self, route: &RouteCounts, outcome: Outcome) {
         self.activity.count(outcome);
-        self.count(route, outcome);
+        route.count(outcome);
     }
 
     /// Counts a duplicate that is refused since what became of the first is unknown.
-    pub fn duplicate_of_unknown(&self, route: &str) {
+    pub fn duplicate_of_unknown(&self, route: &RouteCounts) {
         self.activity.count_refused();
-        self.count(route, Outcome::OutcomeUnknown);
-    }
-
-    fn count(&self, route: &str, outcome: Outcome) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                route: route.to_owned(),
-                outcome,
-            })
-            .inc();
+        route.count(Outcome::OutcomeUnknown);
     }
 
     /// Counts a refusal by a limit.
@@ -213,8 +218,8 @@ impl Metrics {
 
     /// One operation on the store.
     pub fn store_took(&self, op: Operation, duration: Duration) {
-        self.store_duration
-            .get_or_create(&StoreLabels { op })
+        self.store_operations[op as usize]
+            .get_or_init(|| self.store_duration.get_or_create_owned(&StoreLabels { op }))
             .observe(duration.as_secs_f64());
     }
 
@@ -395,9 +400,14 @@ mod tests {
         metrics.reloaded(ReloadResult::Refused);
         metrics.request("gone", Outcome::Executed);
         metrics.forget_route("gone");
+        let counts = metrics.route("counted");
+        counts.count(Outcome::Replayed);
+        counts.count(Outcome::Replayed);
+        metrics.request("counted", Outcome::Replayed);
         let page = metrics.encode().unwrap();
         for line in [
             r#"idemproxy_requests_total{route="orders",outcome="in_progress"} 1"#,
+            r#"idemproxy_requests_total{route="counted",outcome="replayed"} 3"#,
             r#"idemproxy_limit_reached_total{limit="max_connections"} 1"#,
             r#"idemproxy_store_duration_seconds_count{op="insert"} 1"#,
             r#"idemproxy_config_info{hash="4567"} 1"#,
@@ -429,6 +439,8 @@ mod tests {
             );
         }
         assert!(page.contains("\nidemproxy_config_last_reload_success_timestamp_seconds "));
+        // What did not occur is not there.
+        assert_eq!(page.matches(r#"route="counted""#).count(), 1, "{page}");
         assert!(!page.contains("gone") && !page.contains("0123"), "{page}");
     }
 }

@@ -7,6 +7,7 @@ mod labels;
 mod logs;
 mod metrics;
 mod plain;
+mod route_counts;
 pub mod trace;
 
 pub use activity::{Activity, Minute};
@@ -15,4 +16,5 @@ pub use labels::{AdminOrder, AdminOutcome, AdminRefusal, Limit, Operation, Outco
 pub use logs::{LogError, LogFormat, init};
 pub use metrics::Metrics;
 pub use plain::plain;
+pub use route_counts::RouteCounts;
 pub use trace::{Span, Traces};
