@@ -35,6 +35,20 @@ impl Hasher {
 }
 
 impl Pieces {
+    /// The hash of a value of which all is at hand. A small one is gathered, as in [`Hasher`].
+    pub fn whole(purpose: &str, value: &[u8]) -> Digest {
+        if value.len() > SMALL {
+            let mut pieces = Self::new(purpose);
+            pieces.add(value);
+            return pieces.finish();
+        }
+        let mut gathered = Vec::with_capacity(8 + purpose.len() + value.len());
+        gathered.extend((purpose.len() as u64).to_be_bytes());
+        gathered.extend_from_slice(purpose.as_bytes());
+        gathered.extend_from_slice(value);
+        half(blake3::hash(&gathered))
+    }
+
     /// A hash for one purpose; hashes of two purposes never meet.
     pub fn new(purpose: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -62,6 +76,8 @@ fn half(whole: blake3::Hash) -> Digest {
 
 /// Bytes that most hashes take.
 const GATHERED: usize = 256;
+/// What is copied for less than a hasher takes: a chunk of BLAKE3.
+const SMALL: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -98,5 +114,9 @@ mod tests {
         };
         assert_eq!(of(&[b"abc"]), of(&[b"a", b"", b"bc"]));
         assert_ne!(of(&[b"abc"]), of(&[b"ab"]));
+        for length in [0, 1, SMALL - 1, SMALL, SMALL + 1, 5 * SMALL] {
+            let value = vec![b'x'; length];
+            assert_eq!(Pieces::whole("t", &value), of(&[&value]), "{length}");
+        }
     }
 }

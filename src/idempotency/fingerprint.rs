@@ -47,10 +47,10 @@ impl Fingerprint {
     pub fn digest(value: &[u8]) -> Digest {
         static COMMON: LazyLock<[(&[u8], Digest); 5]> = LazyLock::new(|| {
             let values: [&[u8]; 5] = [b"", b"POST", b"PUT", b"PATCH", b"DELETE"];
-            values.map(|value| (value, hashed(value)))
+            values.map(|value| (value, Pieces::whole(PART, value)))
         });
         let known = COMMON.iter().find(|(common, _)| *common == value);
-        known.map_or_else(|| hashed(value), |(_, digest)| *digest)
+        known.map_or_else(|| Pieces::whole(PART, value), |(_, digest)| *digest)
     }
 
     /// Adds a part that was hashed on its way.
@@ -82,12 +82,6 @@ impl Fingerprint {
         names.dedup();
         names
     }
-}
-
-fn hashed(value: &[u8]) -> Digest {
-    let mut pieces = Pieces::new(PART);
-    pieces.add(value);
-    pieces.finish()
 }
 
 impl FromIterator<Part> for Fingerprint {
@@ -160,7 +154,7 @@ mod tests {
         for value in ["", "POST", "PUT", "PATCH", "DELETE", "POS"] {
             assert_eq!(
                 Fingerprint::digest(value.as_bytes()),
-                hashed(value.as_bytes()),
+                Pieces::whole(PART, value.as_bytes()),
                 "{value}"
             );
         }
