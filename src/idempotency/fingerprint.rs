@@ -64,6 +64,11 @@ impl Fingerprint {
         &self.0
     }
 
+    /// The parts, to be hashed under a secret.
+    pub(super) fn parts_mut(&mut self) -> &mut [Part] {
+        &mut self.0
+    }
+
     /// Names of the parts that both have and that differ, as clients know them.
     pub fn differences<'a>(&'a self, other: &Self) -> Vec<&'a str> {
         let differs = |mine: &&Part| {
@@ -87,15 +92,6 @@ impl Fingerprint {
 impl FromIterator<Part> for Fingerprint {
     fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
         Self(parts.into_iter().collect())
-    }
-}
-
-impl IntoIterator for Fingerprint {
-    type Item = Part;
-    type IntoIter = std::vec::IntoIter<Part>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
     }
 }
 

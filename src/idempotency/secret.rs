@@ -76,12 +76,11 @@ impl Secret {
 
     /// What is stored of a fingerprint.
     #[must_use]
-    pub fn fingerprint(&self, plain: Fingerprint) -> Fingerprint {
-        let part = |part: Part| Part {
-            digest: self.part(part.digest),
-            ..part
-        };
-        plain.into_iter().map(part).collect()
+    pub fn fingerprint(&self, mut fingerprint: Fingerprint) -> Fingerprint {
+        for Part { digest, .. } in fingerprint.parts_mut() {
+            *digest = self.part(*digest);
+        }
+        fingerprint
     }
 
     fn under(&self, key: impl Fn(&Keys) -> &hmac::Key, plain: Digest) -> Digest {

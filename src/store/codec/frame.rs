@@ -251,19 +251,15 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 
 fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let length = rest.try_get_u16().ok()?;
-    named(rest, length.into())
-}
-
-fn named<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a str> {
-    std::str::from_utf8(rest.split_off(..length)?).ok()
+    std::str::from_utf8(rest.split_off(..length.into())?).ok()
 }
 
 /// Those that nearly every record has take no memory.
-fn part_name(name: &str) -> Cow<'static, str> {
-    let common = ["method", "path", "query", "body"];
-    match common.into_iter().find(|common| *common == name) {
-        Some(common) => Cow::Borrowed(common),
-        None => Cow::Owned(name.to_owned()),
+fn part_name(name: &[u8]) -> Option<Cow<'static, str>> {
+    let mut common = ["method", "path", "query", "body"].into_iter();
+    match common.find(|common| common.as_bytes() == name) {
+        Some(common) => Some(Cow::Borrowed(common)),
+        None => Some(Cow::Owned(std::str::from_utf8(name).ok()?.to_owned())),
     }
 }
 
@@ -272,7 +268,7 @@ fn fingerprint(rest: &mut &[u8]) -> Option<Fingerprint> {
     let part = |_| {
         let length = rest.try_get_u8().ok()?;
         Some(Part {
-            name: part_name(named(rest, length.into())?),
+            name: part_name(rest.split_off(..length.into())?)?,
             digest: array(rest)?,
         })
     };
