@@ -77,8 +77,8 @@ pub fn prepare_request(parts: &mut request::Parts, context: &ForwardContext<'_>)
 /// Makes an upstream's answer one for the client: takes the hop-by-hop headers off, and leaves of `Content-Length` one number
 /// (RFC 9110, section 8.6), or none where `Transfer-Encoding` overrode it (RFC 9112, section 6.3).
 pub fn prepare_response(headers: &mut HeaderMap) {
-    if headers.contains_key(CONTENT_LENGTH) {
-        let overridden = headers.contains_key(TRANSFER_ENCODING);
+    let overridden = headers.contains_key(TRANSFER_ENCODING);
+    if overridden || plain_length(headers).is_none() {
         match one_length(headers).filter(|_| !overridden) {
             Some(length) => set_length(headers, length),
             None => drop(headers.remove(CONTENT_LENGTH)),
@@ -89,10 +89,7 @@ pub fn prepare_response(headers: &mut HeaderMap) {
 
 /// Has `Content-Length` say this. Mostly it does.
 pub(super) fn set_length(headers: &mut HeaderMap, length: u64) {
-    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-    let says_it =
-        |line: &HeaderValue| !line.as_bytes().starts_with(b"0") && number(line) == Some(length);
-    if !matches!((lines.next(), lines.next()), (Some(line), None) if says_it(line)) {
+    if plain_length(headers) != Some(length) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
 }
@@ -150,6 +147,15 @@ pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterat
         .filter_map(|element| std::str::from_utf8(element).ok())
         .map(|element| element.trim_matches([' ', '\t']))
         .filter(|element| !element.is_empty())
+}
+
+/// The number that `Content-Length` is, where it is one line of digits and begins with none too many.
+fn plain_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) if !line.as_bytes().starts_with(b"0") => number(line),
+        _ => None,
+    }
 }
 
 /// The number that every element of `Content-Length` is.
