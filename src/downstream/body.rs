@@ -55,19 +55,30 @@ impl Body for ClientBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
-        let version = self.version;
-        let Some(inner) = &mut self.inner else {
+        let Self {
+            inner,
+            version,
+            open,
+        } = &mut *self;
+        let Some(inner) = inner else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)?);
-        let ended = inner.is_end_stream();
+        let mut take = || {
+            let frame = Pin::new(&mut *inner).poll_frame(cx);
+            (frame, inner.is_end_stream())
+        };
+        let (frame, ended) = match open {
+            Some(open) => open.link.bell.take(take, |(_, ended)| *ended),
+            None => take(),
+        };
+        let frame = ready!(frame?);
         // hyper takes RST_STREAM with NO_ERROR for an end. That is the server's to say, when it answered early (RFC 9113,
         // 8.1); from a client it means half an upload. Over HTTP/1 a body is known to be over otherwise.
-        if frame.is_none() && version == Version::HTTP_2 && !ended {
+        if frame.is_none() && *version == Version::HTTP_2 && !ended {
             return Poll::Ready(Some(Err(ClientBodyError::EndedEarly)));
         }
         if frame.is_none() || ended {
-            self.open = None;
+            *open = None;
         }
         Poll::Ready(frame.map(Ok))
     }

@@ -182,7 +182,7 @@ where
                 tokio::select! {
                     // What rests was polled just before.
                     biased;
-                    ended = &mut *talk => return End::of(ended),
+                    ended = poll_fn(|cx| link.bell.poll(cx, |cx| Pin::new(&mut *talk).poll(cx))) => return End::of(ended),
                     () = draining.as_mut() => {
                         // All that there is of another request is its beginning.
                         if served > 0 && link.served() == served {

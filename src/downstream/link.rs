@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::wire::Bell;
+
 /// What the service knows of a connection and its input and output need, and the other way round.
 #[derive(Debug, Default)]
 pub(super) struct Link {
+    /// Wakes the connection, where it speaks HTTP/1.
+    pub(super) bell: Bell,
     /// Bodies, of requests and of answers, that have not ended.
     open: AtomicUsize,
     /// Requests so far, wrapping.

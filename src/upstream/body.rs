@@ -44,7 +44,16 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Self { inner, loan } = &mut *self;
+        let mut take = || {
+            let frame = Pin::new(&mut *inner).poll_frame(context);
+            (frame, inner.is_end_stream())
+        };
+        let (frame, _) = match loan.as_ref().and_then(Loan::bell) {
+            Some(bell) => bell.take(take, |(_, ended)| *ended),
+            None => take(),
+        };
+        let frame = ready!(frame);
         match &frame {
             Some(Ok(frame)) if frame.is_data() && !self.inner.is_end_stream() => {}
             // Nothing follows trailers, and some readers do not ask again.

@@ -1,5 +1,7 @@
 //! Opens connections: name lookup, TCP, TLS.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +131,8 @@ impl Connector {
         let (pool, observed) = (Arc::downgrade(pool), Arc::clone(&socket));
         let driver = tokio::spawn(async move {
             // Its errors reach whoever waits for the answer.
-            let _ = driver.with_upgrades().await;
+            let mut driver = pin!(driver.with_upgrades());
+            let _ = poll_fn(|cx| observed.bell.poll(cx, |cx| driver.as_mut().poll(cx))).await;
             if let (Some(since), Some(pool)) = (observed.idle_since(), pool.upgrade()) {
                 pool.closed_while_idle(since);
             }

@@ -17,6 +17,7 @@ use super::patience::Patience;
 use super::settings::UpstreamSettings;
 use super::socket::{Occupancy, Socket};
 use crate::lanes::PerLane;
+use crate::wire::Bell;
 
 /// The connections to one upstream. A permit stands for a connection in use; idle ones make room for a new one.
 pub(super) struct Pool {
@@ -311,6 +312,11 @@ impl Loan {
             .as_mut()
             .expect("only give_back and let_go take it, and they consume the loan")
             .sender
+    }
+
+    /// What wakes the connection, while it is lent.
+    pub(super) fn bell(&self) -> Option<&Bell> {
+        self.connection.as_ref().map(|it| &it.socket.bell)
     }
 
     /// Whether nothing has arrived on a connection that owes us nothing.

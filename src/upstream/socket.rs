@@ -13,10 +13,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::fault::{self, Place};
+use crate::wire::Bell;
 
 /// The socket as the pool sees it.
 #[derive(Debug)]
 pub(super) struct Socket {
+    /// Wakes what reads and writes it.
+    pub(super) bell: Bell,
     tcp: Mutex<TcpStream>,
     occupancy: Mutex<Occupancy>,
 }
@@ -35,6 +38,7 @@ pub(super) enum Occupancy {
 impl Socket {
     pub(super) fn new(tcp: TcpStream, permit: OwnedSemaphorePermit) -> Arc<Self> {
         Arc::new(Self {
+            bell: Bell::default(),
             tcp: Mutex::new(tcp),
             occupancy: Mutex::new(Occupancy::Busy { _permit: permit }),
         })

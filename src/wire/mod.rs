@@ -1,8 +1,10 @@
 //! HTTP vocabulary that the client's side, the path and the operator's side share.
 //!
 //! [`Problem`] is every answer that idemproxy makes itself, [`Voice`] the words and headers that it is told in; the status codes of
-//! refusals are in [`Code`] and nowhere else. And what both listeners do about sockets: `paced` gives a write up, `unaccepted` rests.
+//! refusals are in [`Code`] and nowhere else. And what both listeners do about sockets: `paced` gives a write up, `unaccepted`
+//! rests, and a `bell` wakes who moves a connection on.
 
+mod bell;
 mod body;
 mod code;
 mod cors;
@@ -25,6 +27,7 @@ pub use peer::Peer;
 pub use problem::Problem;
 pub use voice::Voice;
 
+pub(crate) use bell::Bell;
 pub(crate) use deadline::Deadline;
 pub(crate) use in_time::in_time;
 pub(crate) use paced::Paced;
