@@ -1,10 +1,11 @@
 //! The one event of a request in log and metrics.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::request::Parts;
 use http::{Method, StatusCode};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
 use super::policy::Policy;
@@ -145,16 +146,22 @@ pub(super) enum Told {
     Wait(Box<Waiting>, Account),
 }
 
+/// Where the client's side of a keyed request listens.
+pub(super) struct Listen(oneshot::Receiver<Told>);
+
+/// The operation ended without a word.
+pub(super) struct Untold;
+
 impl Tell {
     /// A teller, and where to listen.
-    pub(super) fn new(account: Account) -> (Self, oneshot::Receiver<Told>) {
+    pub(super) fn new(account: Account) -> (Self, Listen) {
         let (tell, told) = oneshot::channel();
         (
             Self {
                 account,
                 told: tell,
             },
-            told,
+            Listen(told),
         )
     }
 
@@ -167,5 +174,16 @@ impl Tell {
     /// Has the client's side wait. A client that left waits for nothing, and what it would have held is dropped.
     pub(super) fn wait(self, waiting: Waiting) {
         let _ = self.told.send(Told::Wait(Box::new(waiting), self.account));
+    }
+}
+
+impl Listen {
+    /// What was told, after the operation was `polled` by whoever listens: nobody else does, and nobody has to be woken for it.
+    pub(super) fn poll(&mut self, polled: Poll<()>) -> Poll<Result<Told, Untold>> {
+        match self.0.try_recv() {
+            Ok(told) => Poll::Ready(Ok(told)),
+            Err(TryRecvError::Empty) if polled.is_pending() => Poll::Pending,
+            Err(_) => Poll::Ready(Err(Untold)),
+        }
     }
 }

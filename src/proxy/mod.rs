@@ -2,7 +2,7 @@
 //!
 //! 1. `routes` finds the [`Policy`]; `source` finds the key, `key` names the operation and its record, within its `scope`.
 //! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
-//! 3. `operation` goes on alone from here, on a task that outlives the client; `acquire` claims the key in the store, or finds out
+//! 3. `operation` outlives the client from here on; `acquire` claims the key in the store, or finds out
 //!    what became of it; a duplicate may `wait` for the first one's answer, in its client's own time (`waiters`).
 //! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
@@ -42,6 +42,7 @@ mod media;
 mod observation;
 mod observe;
 mod operation;
+mod outliving;
 mod pass;
 mod payload;
 pub mod policy;

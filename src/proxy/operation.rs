@@ -1,8 +1,9 @@
-//! A keyed request, from the claim to the answer, on a task of its own.
+//! A keyed request, from the claim to the answer, which outlives its client.
 //!
-//! The task begins before the claim is sent: a client that leaves, or is tired of waiting, changes nothing of what follows. The
+//! It does so from before the claim is sent: a client that leaves, or is tired of waiting, changes nothing of what follows. The
 //! claim is executed and settled, and the retry finds the answer.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::Response;
 use tracing::Instrument;
 
-use super::account::{Account, Tell, Told};
+use super::account::{Account, Tell, Told, Untold};
 use super::acquire::{Acquired, Denied, acquire};
 use super::execute::{Exchange, execute};
 use super::key::Keyed;
 use super::limits::{Buffered, ClaimSlot, InFlight};
+use super::outliving::Outliving;
 use super::pass::{Passing, pass};
 use super::payload::{self, Received, Taken};
 use super::policy::Policy;
@@ -55,23 +57,22 @@ impl Operation {
         let client_timeout = self.policy.client_timeout;
         let progress = self.taken.received.progress();
         let policy = self.policy.clone();
-        let (tell, told) = Tell::new(account);
+        let (tell, mut told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
-        // Boxed here, since a task moves what it is given several times.
-        let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
-        proxy.tasks.spawn(work.in_current_span());
+        let work = self.run(proxy.clone(), tell, Arc::clone(&claimed));
+        let mut work = Outliving::new(proxy.tasks.track_future(work.in_current_span()));
         async move {
             let mut patience = pin!(progress.stalled_for(client_timeout));
             let answer = tokio::select! {
                 biased;
-                told = told => match told {
+                told = poll_fn(|cx| told.poll(work.poll(cx))) => match told {
                     Ok(Told::Answer(answer)) => answer,
                     Ok(Told::Wait(waiting, account)) => {
                         let answer = Box::pin(waiting.answer(proxy, patience)).await;
                         account.close(&answer);
                         answer
                     }
-                    Err(_) => {
+                    Err(Untold) => {
                         tracing::error!(%id, "an operation ended without an answer");
                         let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
                         Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
