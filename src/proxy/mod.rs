@@ -90,6 +90,7 @@ use self::client_ip::is_trusted;
 use self::jwt::TokenVerifier;
 use self::limits::{InFlight, Limits};
 use self::pass::Passing;
+use self::payload::Taken;
 use self::policy::Mode;
 use self::receive::{Asked, Named};
 use self::records::Records;
@@ -428,7 +429,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 })
             }
             Ok((permit, named)) => {
-                Box::pin(self.keyed(named, head, body, policy, permit, account, page))
+                let taken = Taken::head_alone(head);
+                Box::pin(self.keyed(named, taken, body, policy, permit, account, page))
             }
         }
     }
@@ -438,14 +440,14 @@ impl<F: Forward, S: Store> Shared<F, S> {
     async fn keyed(
         self: Arc<Self>,
         named: Named,
-        head: Parts,
+        taken: Box<Taken>,
         body: Body,
         policy: Arc<Policy>,
         permit: InFlight,
         mut account: Account,
         page: Option<Page>,
     ) -> Result<Response<Body>, Infallible> {
-        let received = self.receive(named, head, body, &policy, permit, &mut account);
+        let received = self.receive(named, taken, body, &policy, permit, &mut account);
         let answer = match received.await {
             Ok(Asked::Keyed(operation)) => {
                 let response = operation.start(&self, account).await;

@@ -26,6 +26,16 @@ pub(super) struct Taken {
     pub(super) received: Received,
 }
 
+impl Taken {
+    /// One of which no more than the head was read.
+    pub(super) fn head_alone(head: Parts) -> Box<Self> {
+        Box::new(Self {
+            head,
+            received: Received::Gone,
+        })
+    }
+}
+
 /// A request body, as far as it was read before anything is claimed.
 pub(super) enum Received {
     /// All of it, in memory.
@@ -37,7 +47,7 @@ pub(super) enum Received {
     },
     /// Too large to hold: on its way.
     Streamed(Box<Upload>),
-    /// Was too large to hold, and went by to be hashed.
+    /// It is not here: it was not read yet, or was too large to hold, and went by to be hashed.
     Gone,
 }
 

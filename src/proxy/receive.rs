@@ -76,7 +76,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     pub(super) async fn receive(
         &self,
         named: Named,
-        head: Parts,
+        mut taken: Box<Taken>,
         body: Body,
         policy: &Arc<Policy>,
         permit: InFlight,
@@ -84,16 +84,17 @@ impl<F: Forward, S: Store> Shared<F, S> {
     ) -> Result<Asked, Problem> {
         let (known, holding) = match named {
             Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
-            Named::InBody | Named::Nothing => {
-                (None, source::holding(&head, policy, || self.records.now()))
-            }
+            Named::InBody | Named::Nothing => (
+                None,
+                source::holding(&taken.head, policy, || self.records.now()),
+            ),
         };
         let id = known.as_ref().map(|keyed| keyed.id);
         if let Some(keyed) = &known {
             account.name(keyed.id, &keyed.text);
         }
         let mut held = self.limits.buffer();
-        let received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
+        taken.received = payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
             .await
             .map_err(|unheld| {
                 if let Some(limit) = unheld.limit() {
@@ -107,8 +108,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let keyed = match known {
             Some(keyed) => keyed,
             None => {
-                let so_far = BodySoFar::of(&received);
-                let sought = source::find(&head, so_far, policy, || self.records.now());
+                let so_far = BodySoFar::of(&taken.received);
+                let sought = source::find(&taken.head, so_far, policy, || self.records.now());
                 let sought = sought.inspect_err(|problem| {
                     if problem.code == Code::BodyTooLarge {
                         self.metrics.limit_reached(Limit::MaxBufferedRequest);
@@ -125,9 +126,10 @@ impl<F: Forward, S: Store> Shared<F, S> {
                         ));
                     }
                 };
-                match self.name(key, &head, policy)? {
+                match self.name(key, &taken.head, policy)? {
                     Some(keyed) => keyed,
                     None => {
+                        let Taken { head, received } = *taken;
                         let passing = Passing {
                             head,
                             received,
@@ -153,7 +155,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         Ok(Asked::Keyed(Operation {
             keyed,
             policy: policy.clone(),
-            taken: Box::new(Taken { head, received }),
+            taken,
             held,
             slot,
             permit,
