@@ -13,7 +13,7 @@
 //! 3. [`idempotency`] decides what a claim, an answer or a failure means for the record, and [`store`] keeps it: a
 //!    compare-and-swap cell for each key.
 //! 4. [`upstream`] sends the request, and says of each failure whether it was provably not sent.
-//! 5. [`proxy`] settles the claim, on a task that outlives the client, and answers.
+//! 5. [`proxy`] settles the claim, whether the client is still there or not, and answers.
 //!
 //! In somebody else's program the service that does the work stands in the place of the upstream, and [`proxy::Within`] hands it its requests.
 //!

@@ -38,7 +38,7 @@ pub enum ClientBodyError {
 
 impl ClientBody {
     pub(super) fn new(inner: Incoming, version: Version, open: Open) -> Self {
-        let open = (!inner.is_end_stream()).then_some(open);
+        let open = (!inner.is_end_stream()).then(|| open.outside());
         Self {
             inner: Some(inner),
             version,

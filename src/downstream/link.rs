@@ -72,6 +72,8 @@ impl Link {
 /// Keeps an exchange open until dropped. Clones are halves of the same exchange.
 pub(super) struct Open {
     pub(super) link: Arc<Link>,
+    /// Whether this half is dropped outside of the connection, which has to hear of it if it was the last.
+    outside: bool,
 }
 
 impl Open {
@@ -79,7 +81,16 @@ impl Open {
     pub(super) fn new(link: Arc<Link>) -> Self {
         link.open.fetch_add(1, Ordering::AcqRel);
         link.served.fetch_add(1, Ordering::AcqRel);
-        Self { link }
+        Self {
+            link,
+            outside: false,
+        }
+    }
+
+    /// The same half, held by whoever takes the body of the request.
+    pub(super) fn outside(mut self) -> Self {
+        self.outside = true;
+        self
     }
 }
 
@@ -88,12 +99,16 @@ impl Clone for Open {
         self.link.open.fetch_add(1, Ordering::AcqRel);
         Self {
             link: self.link.clone(),
+            outside: self.outside,
         }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.link.open.fetch_sub(1, Ordering::AcqRel);
+        let halves = self.link.open.fetch_sub(1, Ordering::AcqRel);
+        if self.outside && halves == 1 {
+            self.link.bell.ring();
+        }
     }
 }

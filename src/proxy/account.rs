@@ -1,13 +1,15 @@
 //! The one event of a request in log and metrics.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Method, StatusCode};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
+use super::outliving::Done;
 use super::policy::Policy;
 use super::respond::Answer;
 use super::trail::Trail;
@@ -18,7 +20,7 @@ use crate::upstream::headers;
 
 /// Writes one event of a request, and ends its span, whoever is left to see its end.
 ///
-/// It goes where the request goes: with a keyed one onto its task, so that an execution counts although its client left. Dropped
+/// It goes where the request goes: with a keyed one into its operation, so that an execution counts although its client left. Dropped
 /// unwritten, the client left before anything was done.
 pub(super) struct Account {
     metrics: Arc<Metrics>,
@@ -178,12 +180,19 @@ impl Tell {
 }
 
 impl Listen {
-    /// What was told, after the operation was `polled` by whoever listens: nobody else does, and nobody has to be woken for it.
-    pub(super) fn poll(&mut self, polled: Poll<()>) -> Poll<Result<Told, Untold>> {
-        match self.0.try_recv() {
-            Ok(told) => Poll::Ready(Ok(told)),
-            Err(TryRecvError::Empty) if polled.is_pending() => Poll::Pending,
-            Err(_) => Poll::Ready(Err(Untold)),
+    /// What was told, where the operation is done by `work`: nobody has to be woken for it then.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut Context<'_>) -> Done,
+    ) -> Poll<Result<Told, Untold>> {
+        match (work(cx), self.0.try_recv()) {
+            (_, Ok(told)) => Poll::Ready(Ok(told)),
+            (Done::NotYet, Err(TryRecvError::Empty)) => Poll::Pending,
+            (Done::Elsewhere, Err(TryRecvError::Empty)) => {
+                Pin::new(&mut self.0).poll(cx).map_err(|_| Untold)
+            }
+            (_, Err(_)) => Poll::Ready(Err(Untold)),
         }
     }
 }

@@ -60,12 +60,18 @@ impl Operation {
         let (tell, mut told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
         let work = self.run(proxy.clone(), tell, Arc::clone(&claimed));
-        let mut work = Outliving::new(proxy.tasks.track_future(work.in_current_span()));
+        let work = proxy.tasks.track_future(work.in_current_span());
+        // Whoever calls a service of this program may hold its answer without asking for it.
+        let mut work = if F::HOP {
+            Outliving::new(work)
+        } else {
+            Outliving::left(work)
+        };
         async move {
             let mut patience = pin!(progress.stalled_for(client_timeout));
             let answer = tokio::select! {
                 biased;
-                told = poll_fn(|cx| told.poll(work.poll(cx))) => match told {
+                told = poll_fn(|cx| told.poll(cx, |cx| work.poll(cx))) => match told {
                     Ok(Told::Answer(answer)) => answer,
                     Ok(Told::Wait(waiting, account)) => {
                         let answer = Box::pin(waiting.answer(proxy, patience)).await;

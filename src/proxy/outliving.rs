@@ -1,5 +1,6 @@
 //! Work that outlives whoever waits for it.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,37 +9,56 @@ use tokio::runtime::Handle;
 
 /// Work that whoever waits for it does by polling it, and that goes on by itself when they leave: dropped, it becomes a task. Most work
 /// is never left, and costs no task and no waking.
-pub(super) struct Outliving<W>
+pub(super) struct Outliving<W>(Work<W>)
 where
-    W: Future<Output = ()> + Send + 'static,
-{
-    /// There until it is done.
-    work: Option<Pin<Box<W>>>,
+    W: Future<Output = ()> + Send + 'static;
+
+enum Work<W> {
+    Here(Pin<Box<W>>),
+    Over(Done),
+}
+
+/// How far work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It is done.
+    Yes,
+    /// It goes on when it is polled again.
+    NotYet,
+    /// It goes on by itself, or did.
+    Elsewhere,
 }
 
 impl<W> Outliving<W>
 where
     W: Future<Output = ()> + Send + 'static,
 {
-    /// In a box, since a task moves what it is given several times.
+    /// Work that somebody polls, or drops.
     pub(super) fn new(work: W) -> Self {
-        Self {
-            work: Some(Box::pin(work)),
-        }
+        // In a box, since a task moves what it is given several times.
+        Self(Work::Here(Box::pin(work)))
+    }
+
+    /// Work that goes on by itself from its beginning.
+    pub(super) fn left(work: W) -> Self {
+        tokio::spawn(Box::pin(work));
+        Self(Work::Over(Done::Elsewhere))
     }
 
     /// Goes on with it. As on a task of its own, a panic ends it and nothing else.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(work) = &mut self.work else {
-            return Poll::Ready(());
-        };
-        // What panicked is dropped, and nobody sees the state that it left.
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        if matches!(polled, Ok(Poll::Pending)) {
-            return Poll::Pending;
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Done {
+        match &mut self.0 {
+            Work::Over(done) => *done,
+            Work::Here(work) => {
+                // What panicked is dropped, and nobody sees the state that it left.
+                let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+                if matches!(polled, Ok(Poll::Pending)) {
+                    return Done::NotYet;
+                }
+                self.0 = Work::Over(Done::Yes);
+                Done::Yes
+            }
         }
-        self.work = None;
-        Poll::Ready(())
     }
 }
 
@@ -48,7 +68,7 @@ where
 {
     fn drop(&mut self) {
         // Where there is no runtime any more nothing goes on.
-        if let Some(work) = self.work.take()
+        if let Work::Here(work) = mem::replace(&mut self.0, Work::Over(Done::Elsewhere))
             && let Ok(runtime) = Handle::try_current()
         {
             runtime.spawn(work);
@@ -65,6 +85,13 @@ mod tests {
 
     use super::*;
 
+    async fn polled<W>(work: &mut Outliving<W>) -> Done
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        poll_fn(|cx| Poll::Ready(work.poll(cx))).await
+    }
+
     #[tokio::test]
     async fn what_is_left_in_the_middle_is_done_all_the_same() {
         let (go, gone) = oneshot::channel::<()>();
@@ -73,26 +100,30 @@ mod tests {
             gone.await.unwrap();
             done.send(()).unwrap();
         });
-        assert!(poll_fn(|cx| Poll::Ready(work.poll(cx))).await.is_pending());
+        assert_eq!(polled(&mut work).await, Done::NotYet);
         drop(work);
         go.send(()).unwrap();
         told.await.unwrap();
     }
 
     #[tokio::test]
-    async fn what_was_never_begun_is_done_all_the_same() {
+    async fn what_nobody_polls_is_done_where_it_is_dropped_or_left() {
         let (done, told) = oneshot::channel();
         drop(Outliving::new(async move { done.send(()).unwrap() }));
         told.await.unwrap();
+        let (done, told) = oneshot::channel();
+        let mut work = Outliving::left(async move { done.send(()).unwrap() });
+        told.await.unwrap();
+        assert_eq!(polled(&mut work).await, Done::Elsewhere);
     }
 
     #[tokio::test]
     async fn what_is_done_is_not_done_again() {
         let (done, mut told) = oneshot::channel();
         let mut work = Outliving::new(async move { done.send(()).unwrap() });
-        poll_fn(|cx| work.poll(cx)).await;
+        assert_eq!(polled(&mut work).await, Done::Yes);
         told.try_recv().unwrap();
-        poll_fn(|cx| work.poll(cx)).await;
+        assert_eq!(polled(&mut work).await, Done::Yes);
     }
 
     #[tokio::test]
@@ -102,7 +133,7 @@ mod tests {
             let _kept = kept;
             panic!("as a test wants it");
         });
-        poll_fn(|cx| work.poll(cx)).await;
+        assert_eq!(polled(&mut work).await, Done::Yes);
         assert!(told.await.is_err(), "it is dropped");
     }
 }

@@ -31,12 +31,17 @@ impl Bell {
         poll(&mut Context::from_waker(&self.rope))
     }
 
+    /// Wakes whoever polled last.
+    pub(crate) fn ring(&self) {
+        self.clapper.waiter.wake();
+    }
+
     /// Takes a piece of a body. That rings; it is heard unless it was the last.
     pub(crate) fn take<T>(&self, take: impl FnOnce() -> T, is_last: impl FnOnce(&T) -> bool) -> T {
         let muffled = Muffled::new(&self.clapper);
         let taken = take();
         if muffled.rang() && !is_last(&taken) {
-            self.clapper.waiter.wake();
+            self.ring();
         }
         taken
     }

@@ -5,19 +5,21 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::{Unconstrained, unconstrained};
 use tokio::time::{Sleep, sleep};
 
 /// What a future comes to within `patience`, which begins when it is first found pending. As tokio's `timeout`, but neither is the clock
 /// read nor a timer made where nothing has to be waited for.
 pub(crate) async fn in_time<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    let mut timer = pin!(None::<Sleep>);
+    let mut timer = pin!(None::<Unconstrained<Sleep>>);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
         if timer.is_none() {
-            timer.set(Some(sleep(patience)));
+            // Not counted as progress: else one that is pending as it made too much would have no end.
+            timer.set(Some(unconstrained(sleep(patience))));
         }
         match timer.as_mut().as_pin_mut() {
             Some(timer) => timer.poll(cx).map(|()| None),

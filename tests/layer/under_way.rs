@@ -79,6 +79,22 @@ async fn a_client_that_leaves_finds_its_answer_at_the_retry() {
     assert_eq!(slow.done.get(), 1);
 }
 
+/// As in a `select!` of a loop, or where one of many answers is read after the other.
+#[tokio::test]
+async fn what_holds_an_answer_and_does_not_ask_for_it_holds_up_nothing() {
+    let slow = Slow::new();
+    let app = layer("").await.layer(slow.router());
+    let mut first = std::pin::pin!(app.clone().oneshot(post("/", "k")));
+    assert!(first.as_mut().now_or_never().is_none());
+    slow.begun().await;
+    slow.go.add_permits(1);
+    let answer = settled(&app, || post("/", "k")).await;
+    assert!(answer.is_replay());
+    assert_eq!(slow.done.get(), 1);
+    let first = tokio::time::timeout(PATIENCE, first).await.unwrap();
+    assert_eq!(first.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn a_duplicate_can_wait_for_the_answer() {
     let slow = Slow::new();
