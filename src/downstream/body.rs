@@ -63,15 +63,11 @@ impl Body for ClientBody {
         let Some(inner) = inner else {
             return Poll::Ready(None);
         };
-        let mut take = || {
-            let frame = Pin::new(&mut *inner).poll_frame(cx);
-            (frame, inner.is_end_stream())
+        let frame = match open {
+            Some(open) => open.link.bell.poll_frame(inner, cx),
+            None => Pin::new(&mut *inner).poll_frame(cx),
         };
-        let (frame, ended) = match open {
-            Some(open) => open.link.bell.take(take, |(_, ended)| *ended),
-            None => take(),
-        };
-        let frame = ready!(frame?);
+        let (frame, ended) = (ready!(frame?), inner.is_end_stream());
         // hyper takes RST_STREAM with NO_ERROR for an end. That is the server's to say, when it answered early (RFC 9113,
         // 8.1); from a client it means half an upload. Over HTTP/1 a body is known to be over otherwise.
         if frame.is_none() && *version == Version::HTTP_2 && !ended {

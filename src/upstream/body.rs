@@ -45,15 +45,10 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self { inner, loan } = &mut *self;
-        let mut take = || {
-            let frame = Pin::new(&mut *inner).poll_frame(context);
-            (frame, inner.is_end_stream())
-        };
-        let (frame, _) = match loan.as_ref().and_then(Loan::bell) {
-            Some(bell) => bell.take(take, |(_, ended)| *ended),
-            None => take(),
-        };
-        let frame = ready!(frame);
+        let frame = ready!(match loan.as_ref().and_then(Loan::bell) {
+            Some(bell) => bell.poll_frame(inner, context),
+            None => Pin::new(inner).poll_frame(context),
+        });
         match &frame {
             Some(Ok(frame)) if frame.is_data() && !self.inner.is_end_stream() => {}
             // Nothing follows trailers, and some readers do not ask again.

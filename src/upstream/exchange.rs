@@ -1,15 +1,13 @@
 //! One request over one connection.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, response,
 };
 use http_body::Body;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::body::{ResponseBody, Upload};
 use super::client::Gate;
@@ -17,7 +15,7 @@ use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option, set_length};
 use super::pool::Loan;
 use crate::fault::{self, Place, Seeded};
-use crate::wire;
+use crate::wire::{self, in_time};
 
 impl Loan {
     /// Sends `request` and waits for the head of the answer.
@@ -75,11 +73,7 @@ impl Loan {
     }
 
     async fn is_ready(&mut self) -> bool {
-        let mut ready = pin!(self.sender().ready());
-        if let Some(ready) = ready.as_mut().now_or_never() {
-            return ready.is_ok();
-        }
-        matches!(timeout(AT_ONCE, ready).await, Ok(Ok(())))
+        matches!(in_time(AT_ONCE, self.sender().ready()).await, Some(Ok(())))
     }
 
     fn answered(mut self, response: Response<hyper::body::Incoming>) -> Response<ResponseBody> {

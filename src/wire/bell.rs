@@ -1,14 +1,16 @@
 //! Wakes whoever moves a connection on, but not for nothing.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
+use http_body::{Body, Frame};
 
-/// What a connection of hyper is polled with. hyper has a connection woken whenever a piece of a body was taken from it, so that it reads
-/// on, also after the last piece; that is one poll of three for nothing, and those of all that the connection serves.
+/// What a connection of hyper is polled with. hyper (1.12) has a connection woken whenever a piece of a body was taken from it, so that it
+/// reads on, also after the last piece; that is one poll of three for nothing, and those of all that the connection serves.
 #[derive(Debug)]
 pub(crate) struct Bell {
     clapper: Arc<Clapper>,
@@ -36,14 +38,19 @@ impl Bell {
         self.clapper.waiter.wake();
     }
 
-    /// Takes a piece of a body. That rings; it is heard unless it was the last.
-    pub(crate) fn take<T>(&self, take: impl FnOnce() -> T, is_last: impl FnOnce(&T) -> bool) -> T {
+    /// Polls for a piece of a body that the connection brings. It rings when one is taken; that is heard unless it was the last.
+    #[expect(clippy::type_complexity, reason = "it is that of a body")]
+    pub(crate) fn poll_frame<B: Body + Unpin>(
+        &self,
+        body: &mut B,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let muffled = Muffled::new(&self.clapper);
-        let taken = take();
-        if muffled.rang() && !is_last(&taken) {
+        let frame = Pin::new(&mut *body).poll_frame(cx);
+        if muffled.rang() && !body.is_end_stream() {
             self.ring();
         }
-        taken
+        frame
     }
 }
 
@@ -146,16 +153,45 @@ mod tests {
         assert_eq!((first.woken(), second.woken()), (1, 1));
     }
 
+    /// A body that rings as a piece is taken, and says whether that was the last.
+    struct Ringing<R> {
+        ring: R,
+        is_last: bool,
+    }
+
+    impl<R: Fn() + Unpin> Body for Ringing<R> {
+        type Data = &'static [u8];
+        type Error = ();
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, ()>>> {
+            (self.ring)();
+            Poll::Ready(None)
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.is_last
+        }
+    }
+
+    fn take(bell: &Bell, ring: impl Fn() + Unpin, is_last: bool) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let taken = bell.poll_frame(&mut Ringing { ring, is_last }, &mut cx);
+        assert!(matches!(taken, Poll::Ready(None)));
+    }
+
     #[test]
     fn what_rings_as_a_piece_is_taken_is_heard_unless_that_was_the_last() {
         let (bell, waiter) = (Bell::default(), Arc::new(Count::default()));
         for (is_last, woken) in [(true, 0), (false, 1)] {
             let rope = waiter.waits_for(&bell);
-            bell.take(|| rope.wake_by_ref(), |()| is_last);
+            take(&bell, || rope.wake_by_ref(), is_last);
             assert_eq!(waiter.woken(), woken);
         }
         let rope = waiter.waits_for(&bell);
-        bell.take(|| (), |()| false);
+        take(&bell, || (), false);
         assert_eq!(waiter.woken(), 1, "nobody rang");
         rope.wake();
         assert_eq!(waiter.woken(), 2, "it is heard again");
@@ -167,17 +203,17 @@ mod tests {
         let waiter = Arc::new(Count::default());
         let rope = waiter.waits_for(&bell);
         let ring = || std::thread::scope(|scope| drop(scope.spawn(|| rope.wake_by_ref()).join()));
-        bell.take(ring, |()| true);
+        take(&bell, ring, true);
         assert_eq!(waiter.woken(), 1);
         let other_rope = waiter.waits_for(&other);
-        bell.take(|| other_rope.wake_by_ref(), |()| true);
+        take(&bell, || other_rope.wake_by_ref(), true);
         assert_eq!(waiter.woken(), 2);
         waiter.waits_for(&bell);
         let nested = || {
-            other.take(|| (), |()| true);
+            take(&other, || (), true);
             rope.wake_by_ref();
         };
-        bell.take(nested, |()| true);
+        take(&bell, nested, true);
         assert_eq!(waiter.woken(), 2, "it is muffled still");
     }
 }
