@@ -8,7 +8,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -16,7 +15,7 @@ use super::labels::{
     AdminChangeLabels, AdminOrder, AdminOutcome, AdminRefusal, AdminRefusedLabels, ConfigLabels,
     Limit, LimitLabels, Operation, Outcome, ReloadLabels, ReloadResult, RequestLabels, StoreLabels,
 };
-use super::{Activity, RouteCounts};
+use super::{Activity, Durations, RouteCounts};
 
 /// Everything that is counted. Cheap to update from any thread; the plain counters and gauges are public.
 #[derive(Debug)]
@@ -58,11 +57,11 @@ pub struct Metrics {
     admin_refused: Family<AdminRefusedLabels, Counter>,
     last_reload_successful: Gauge,
     last_reload_success: Gauge,
-    request_duration: Histogram,
-    upstream_duration: Histogram,
-    store_duration: Family<StoreLabels, Histogram>,
+    request_duration: Durations,
+    upstream_duration: Durations,
+    store_duration: Family<StoreLabels, Durations, fn() -> Durations>,
     /// Those of the family, each from when it is first needed.
-    store_operations: [OnceLock<Histogram>; Operation::ALL.len()],
+    store_operations: [OnceLock<Durations>; Operation::ALL.len()],
 }
 
 impl Metrics {
@@ -97,9 +96,9 @@ impl Metrics {
             admin_refused: Family::default(),
             last_reload_successful: Gauge::default(),
             last_reload_success: Gauge::default(),
-            request_duration: Histogram::new(EXCHANGE_SECONDS),
-            upstream_duration: Histogram::new(EXCHANGE_SECONDS),
-            store_duration: Family::new_with_constructor(|| Histogram::new(STORE_SECONDS)),
+            request_duration: Durations::new(&EXCHANGE_SECONDS),
+            upstream_duration: Durations::new(&EXCHANGE_SECONDS),
+            store_duration: Family::new_with_constructor(|| Durations::new(&STORE_SECONDS)),
             store_operations: Default::default(),
         };
         metrics.register();
@@ -208,19 +207,19 @@ impl Metrics {
 
     /// From the head of a request to the head of its answer.
     pub fn request_took(&self, duration: Duration) {
-        self.request_duration.observe(duration.as_secs_f64());
+        self.request_duration.observe(duration);
     }
 
     /// From the connect to the head of the upstream's answer.
     pub fn upstream_took(&self, duration: Duration) {
-        self.upstream_duration.observe(duration.as_secs_f64());
+        self.upstream_duration.observe(duration);
     }
 
     /// One operation on the store.
     pub fn store_took(&self, op: Operation, duration: Duration) {
         self.store_operations[op as usize]
             .get_or_init(|| self.store_duration.get_or_create_owned(&StoreLabels { op }))
-            .observe(duration.as_secs_f64());
+            .observe(duration);
     }
 
     /// The page, as [`Metrics::CONTENT_TYPE`] says.

@@ -2,6 +2,7 @@
 //! [`RequestEvent`], those of spans and their attributes in [`trace`], and nowhere else.
 
 mod activity;
+mod durations;
 mod event;
 mod labels;
 mod logs;
@@ -11,6 +12,7 @@ mod route_counts;
 pub mod trace;
 
 pub use activity::{Activity, Minute};
+use durations::Durations;
 pub use event::RequestEvent;
 pub use labels::{AdminOrder, AdminOutcome, AdminRefusal, Limit, Operation, Outcome, ReloadResult};
 pub use logs::{LogError, LogFormat, init};
