@@ -199,7 +199,7 @@ impl App {
         let (metrics, tasks, stop) = (
             Arc::new(Metrics::new()),
             TaskTracker::new(),
-            Stop::default(),
+            Stop::with_lanes(lanes.count()),
         );
         let known = Arc::new(ArcSwap::from_pointee(upstreams.clone()));
         let condition = Arc::new(Condition::starting(known.clone(), metrics.clone()));

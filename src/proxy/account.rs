@@ -23,10 +23,9 @@ use crate::upstream::headers;
 /// It goes where the request goes: with a keyed one into its operation, so that an execution counts although its client left. Dropped
 /// unwritten, the client left before anything was done.
 pub(super) struct Account {
-    metrics: Arc<Metrics>,
-    /// Of all routes.
-    counts: Arc<[RouteCounts]>,
-    policy: Arc<Policy>,
+    books: Arc<Books>,
+    /// Index of the route.
+    place: usize,
     method: Method,
     trail: Trail,
     /// Of the span, or else of what the client said.
@@ -34,35 +33,35 @@ pub(super) struct Account {
     id: Option<RecordId>,
     /// Only where keys are logged.
     key: Option<Key>,
-    log_keys: bool,
     began: Instant,
     open: bool,
 }
 
+/// What accounts are written to.
+pub(super) struct Books {
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
+    /// The counters of each of all routes.
+    pub(super) routes: Box<[RouteCounts]>,
+    /// Whether idempotency keys are logged in clear.
+    pub(super) log_keys: bool,
+}
+
 impl Account {
     /// Of a request that came in now.
-    pub(super) fn open(
-        metrics: Arc<Metrics>,
-        counts: Arc<[RouteCounts]>,
-        policy: Arc<Policy>,
-        head: &Parts,
-        trail: Trail,
-        log_keys: bool,
-    ) -> Self {
+    pub(super) fn open(books: Arc<Books>, policy: &Policy, head: &Parts, trail: Trail) -> Self {
         let trace_id = match trail.span() {
             Some(span) => Some(hex(span.ids().0)),
             None => headers::trace_id(&head.headers).map(str::to_owned),
         };
         Self {
-            metrics,
-            counts,
-            policy,
+            books,
+            place: policy.place,
             method: head.method.clone(),
             trail,
             trace_id,
             id: None,
             key: None,
-            log_keys,
             began: Instant::now(),
             open: true,
         }
@@ -71,9 +70,14 @@ impl Account {
     /// The record that the request is about, by this key.
     pub(super) fn name(&mut self, id: RecordId, key: &Key) {
         self.id = Some(id);
-        if self.log_keys {
+        if self.books.log_keys {
             self.key = Some(key.clone());
         }
+    }
+
+    /// What is noted of the request.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// The request is answered, or would be.
@@ -97,14 +101,17 @@ impl Account {
         let took = answered.saturating_duration_since(self.began);
         // The drain breaks an exchange off before it is noted that the upstream was asked, and has another status.
         let refused = self.trail.upstream().is_none() && status == Some(StatusCode::CONFLICT);
-        let route = &self.counts[self.policy.place];
+        let Books {
+            metrics, routes, ..
+        } = &*self.books;
+        let route = &routes[self.place];
         match outcome {
-            Outcome::OutcomeUnknown if refused => self.metrics.duplicate_of_unknown(route),
-            _ => self.metrics.request_of(route, outcome),
+            Outcome::OutcomeUnknown if refused => metrics.duplicate_of_unknown(route),
+            _ => metrics.request_of(route, outcome),
         }
-        self.metrics.request_took(took);
+        metrics.request_took(took);
         let event = RequestEvent {
-            route: &self.policy.route,
+            route: route.name(),
             method: &self.method,
             id: self.id,
             key: self.key.as_ref().map(Key::as_str),
@@ -165,6 +172,11 @@ impl Tell {
             },
             Listen(told),
         )
+    }
+
+    /// What is noted of the request.
+    pub(super) fn trail(&self) -> &Trail {
+        self.account.trail()
     }
 
     /// Tells it. A client that left needs no answer; the record has it.

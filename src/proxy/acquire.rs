@@ -55,8 +55,9 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     taken: &mut Taken,
     policy: &Arc<Policy>,
     slot: ClaimSlot,
+    trail: &Trail,
 ) -> Result<Acquired, Denied> {
-    let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot);
+    let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot, trail);
     let (record, since) = (claimant.attempt.claim(), Instant::now());
     match claimant.insert(&record, since).await {
         Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
@@ -76,7 +77,7 @@ struct Claimant<'a, F, S> {
     taken: &'a mut Taken,
     policy: &'a Arc<Policy>,
     slot: ClaimSlot,
-    trail: Trail,
+    trail: &'a Trail,
     attempt: Attempt,
     /// The trace of the record that it met last.
     linked: Option<Trace>,
@@ -89,9 +90,9 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
         taken: &'a mut Taken,
         policy: &'a Arc<Policy>,
         slot: ClaimSlot,
+        trail: &'a Trail,
     ) -> Self {
         let Taken { head, received } = &*taken;
-        let trail = Trail::of(head);
         let now = proxy.records.now();
         let attempt = Attempt {
             token: fresh_token(now),
@@ -273,13 +274,28 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
 
     async fn probe(&mut self, met: &Seen) -> Probed {
         let (proxy, head) = (self.proxy, &self.taken.head);
-        let probed = probe::probe(proxy, self.keyed, head, self.policy, &self.attempt, met);
+        let probed = probe::probe(
+            proxy,
+            self.keyed,
+            head,
+            self.trail,
+            self.policy,
+            &self.attempt,
+            met,
+        );
         Box::pin(probed).await
     }
 
     async fn vouch(&mut self) -> Vouched {
         let (proxy, head) = (self.proxy, &self.taken.head);
-        let vouched = probe::vouch(proxy, self.keyed, head, self.policy, &self.attempt);
+        let vouched = probe::vouch(
+            proxy,
+            self.keyed,
+            head,
+            self.trail,
+            self.policy,
+            &self.attempt,
+        );
         Box::pin(vouched).await
     }
 

@@ -13,15 +13,10 @@ impl<F: Forward, S> Shared<F, S> {
     pub(super) fn attempt(
         &self,
         mut request: Request<Body>,
+        trail: &Trail,
         resends: u32,
-    ) -> impl Future<Output = Result<Response<F::Body>, SendError>> + Send {
-        let trail: Option<Trail> = if F::HOP {
-            request.extensions().get().cloned()
-        } else {
-            // A service of this program gets the extensions that were there.
-            request.extensions_mut().remove()
-        };
-        let span = trail.as_ref().and_then(Trail::span).map(|span| {
+    ) -> impl Future<Output = Result<Response<F::Body>, SendError>> + Send + use<'_, F, S> {
+        let span = trail.span().map(|span| {
             let target = request.extensions().get::<Target>();
             let authority = target.and_then(|target| self.authorities.get(target.upstream));
             let method = request.method().clone();

@@ -37,6 +37,8 @@ use crate::wire::{self, Code, Problem};
 pub(super) struct Exchange {
     /// The claim.
     pub(super) claim: Box<Claim>,
+    /// What is noted of the request.
+    pub(super) trail: Trail,
     /// The request, its head ready for the upstream.
     pub(super) taken: Box<Taken>,
     /// What a streamed body adds its hash to.
@@ -59,6 +61,7 @@ pub(super) fn execute<F: Forward, S: Store>(
 ) -> impl Future<Output = ()> + Send {
     let Exchange {
         claim,
+        trail,
         taken,
         mut fingerprint,
         asker,
@@ -68,7 +71,6 @@ pub(super) fn execute<F: Forward, S: Store>(
     let mut tell = Some(tell);
     async move {
         let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
-        let trail = Trail::of(&taken.head);
         let streamed = matches!(taken.received, Received::Streamed(_));
         let progress = taken.received.progress();
         let Ended {
@@ -84,7 +86,7 @@ pub(super) fn execute<F: Forward, S: Store>(
             let asker = asker.as_deref();
             // Here, as it would be copied into the `select!`.
             let work = pin!(work(
-                proxy, &claim, taken, asker, &progress, &mut held, &mut tell
+                proxy, &claim, &trail, taken, asker, &progress, &mut held, &mut tell
             ));
             tokio::select! {
                 // What is there is taken, though the deadline passed in the same moment.
@@ -158,9 +160,11 @@ pub(super) fn execute<F: Forward, S: Store>(
 }
 
 /// Everything up to the end of the claim. Dropped where it stands when the proxy has to stop.
+#[allow(clippy::too_many_arguments)]
 async fn work<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
+    trail: &Trail,
     taken: Box<Taken>,
     asker: Option<&Asker>,
     progress: &Progress,
@@ -170,7 +174,7 @@ async fn work<F: Forward, S: Store>(
     let policy = &*claim.policy;
     let to_head = taken.head.method == Method::HEAD;
     let concluded = {
-        let judged = match ask(proxy, claim, taken, progress).await {
+        let judged = match ask(proxy, claim, trail, taken, progress).await {
             Ok(response) => judge_head(response, policy),
             Err(ended) => return ended,
         };
@@ -192,13 +196,14 @@ async fn work<F: Forward, S: Store>(
 async fn ask<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
+    trail: &Trail,
     taken: Box<Taken>,
     progress: &Progress,
 ) -> Result<Response<F::Body>, Ended> {
     let policy = &*claim.policy;
-    let (began, trail) = (Instant::now(), Trail::of(&taken.head));
+    let began = Instant::now();
     let sent = {
-        let sending = pin!(send(proxy, claim, *taken));
+        let sending = pin!(send(proxy, claim, trail, *taken));
         tokio::select! {
             biased;
             sent = sending => Some(sent),

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use http::request::Parts;
 use http::{Request, Uri};
 use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::hold::{Hold, Holding};
 use super::jwt::TokenVerifier;
@@ -192,7 +193,7 @@ async fn follow(
     let size = body.len() as u64;
     holding.look(&body);
     let hold = holding.hold();
-    let mut room = Limits::new(1, u64::MAX).buffer();
+    let mut room = Limits::new(1, u64::MAX, Gauge::default()).buffer();
     let read = payload::read(full(body), holding, policy, &mut room, UNHURRIED).await;
     let mut received = read.map_err(|unheld| {
         let problem = unheld.problem();

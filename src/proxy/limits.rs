@@ -2,66 +2,58 @@
 
 use std::sync::Arc;
 
-use super::room::{Room, Share};
-use crate::telemetry::Metrics;
+use prometheus_client::metrics::gauge::Gauge;
 
-/// What all exchanges together may use.
+use super::room::Room;
+
+/// What all exchanges together may use. A copy is the same.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
-    in_flight: Arc<Room>,
-    claims: Arc<Room>,
-    observed: Arc<Room>,
-    buffered: Arc<Room>,
+pub(super) struct Limits(Arc<Rooms>);
+
+#[derive(Debug)]
+struct Rooms {
+    in_flight: Room,
+    claims: Room,
+    observed: Room,
+    buffered: Room,
+    /// Exchanges that run, with or without taking room.
+    running: Gauge,
 }
 
 /// Leave to run one exchange.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    metrics: Arc<Metrics>,
-    _share: Option<Share>,
+    rooms: Arc<Rooms>,
+    takes_room: bool,
 }
 
-impl InFlight {
-    fn new(metrics: &Arc<Metrics>, share: Option<Share>) -> Self {
-        metrics.in_flight.inc();
-        Self {
-            metrics: metrics.clone(),
-            _share: share,
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.metrics.in_flight.dec();
-    }
-}
-
-/// Leave to hold one claim until the store has acknowledged its end.
+/// Leave to hold one claim until the store has acknowledged its end, or to observe one request.
 #[derive(Debug)]
 pub(super) struct ClaimSlot {
-    _share: Share,
+    rooms: Arc<Rooms>,
+    room: fn(&Rooms) -> &Room,
 }
 
 /// Bytes of bodies held in memory, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Buffered {
-    budget: Arc<Room>,
-    held: Option<Share>,
+    rooms: Arc<Rooms>,
+    bytes: u64,
 }
 
 impl Limits {
-    /// `max_in_flight` exchanges, `max_buffered_total` bytes.
+    /// `max_in_flight` exchanges, `max_buffered_total` bytes. The exchanges that run are counted in `running`.
     ///
     /// Twice as many claims as exchanges: a claim outlives its exchange while the store does not take its end, and a store
     /// that is away must not stop the requests that need none.
-    pub(super) fn new(max_in_flight: usize, max_buffered_total: u64) -> Self {
-        let limits = Self {
+    pub(super) fn new(max_in_flight: usize, max_buffered_total: u64, running: Gauge) -> Self {
+        let limits = Self(Arc::new(Rooms {
             in_flight: Room::new(0),
             claims: Room::new(0),
             observed: Room::new(0),
             buffered: Room::new(0),
-        };
+            running,
+        }));
         limits.resize(max_in_flight, max_buffered_total);
         limits
     }
@@ -69,62 +61,94 @@ impl Limits {
     /// From now on there is room for so much; what is held meanwhile counts.
     pub(super) fn resize(&self, max_in_flight: usize, max_buffered_total: u64) {
         let in_flight = max_in_flight as u64;
-        self.in_flight.resize(in_flight);
-        self.claims.resize(in_flight.saturating_mul(2));
-        self.observed.resize(in_flight.saturating_mul(2));
-        self.buffered.resize(max_buffered_total);
+        self.0.in_flight.resize(in_flight);
+        self.0.claims.resize(in_flight.saturating_mul(2));
+        self.0.observed.resize(in_flight.saturating_mul(2));
+        self.0.buffered.resize(max_buffered_total);
     }
 
     /// Leave to run one more exchange, if there is room.
-    pub(super) fn enter(&self, metrics: &Arc<Metrics>) -> Option<InFlight> {
-        let share = self.in_flight.take(1)?;
-        Some(InFlight::new(metrics, Some(share)))
+    pub(super) fn enter(&self) -> Option<InFlight> {
+        self.0.in_flight.take(1).then(|| self.run(true))
     }
 
     /// Leave to run one more exchange that takes no room.
-    pub(super) fn enter_beside(&self, metrics: &Arc<Metrics>) -> InFlight {
-        InFlight::new(metrics, None)
+    pub(super) fn enter_beside(&self) -> InFlight {
+        self.run(false)
+    }
+
+    fn run(&self, takes_room: bool) -> InFlight {
+        self.0.running.inc();
+        InFlight {
+            rooms: self.0.clone(),
+            takes_room,
+        }
     }
 
     /// Leave to hold one more claim, if there is room.
     pub(super) fn claim(&self) -> Option<ClaimSlot> {
-        self.claims.take(1).map(|share| ClaimSlot { _share: share })
+        self.slot(|rooms| &rooms.claims)
     }
 
     /// Leave to observe one more request, if there is room: as many as there are claims, and none of theirs.
     pub(super) fn observe(&self) -> Option<ClaimSlot> {
-        self.observed
-            .take(1)
-            .map(|share| ClaimSlot { _share: share })
+        self.slot(|rooms| &rooms.observed)
+    }
+
+    fn slot(&self, room: fn(&Rooms) -> &Room) -> Option<ClaimSlot> {
+        room(&self.0).take(1).then(|| ClaimSlot {
+            rooms: self.0.clone(),
+            room,
+        })
     }
 
     /// An empty reservation.
     pub(super) fn buffer(&self) -> Buffered {
         Buffered {
-            budget: self.buffered.clone(),
-            held: None,
+            rooms: self.0.clone(),
+            bytes: 0,
         }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.rooms.running.dec();
+        if self.takes_room {
+            self.rooms.in_flight.give_back(1);
+        }
+    }
+}
+
+impl Drop for ClaimSlot {
+    fn drop(&mut self) {
+        (self.room)(&self.rooms).give_back(1);
     }
 }
 
 impl Buffered {
     /// Gives back all of it.
     pub(super) fn clear(&mut self) {
-        self.held = None;
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes > 0 {
+            self.rooms.buffered.give_back(bytes);
+        }
     }
 
     /// Reserves more; without effect and false if there is no room.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        match self.budget.take(bytes as u64) {
-            Some(more) => {
-                match &mut self.held {
-                    Some(held) => held.merge(more),
-                    None => self.held = Some(more),
-                }
-                true
-            }
-            None => false,
+        let bytes = bytes as u64;
+        let grown = self.rooms.buffered.take(bytes);
+        if grown {
+            self.bytes += bytes;
         }
+        grown
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -134,7 +158,7 @@ mod tests {
 
     #[test]
     fn room_is_given_back_when_a_reservation_is_dropped() {
-        let limits = Limits::new(1, 10);
+        let limits = Limits::new(1, 10, Gauge::default());
         let mut first = limits.buffer();
         assert!(first.grow(6) && first.grow(4));
         let mut second = limits.buffer();
@@ -145,12 +169,26 @@ mod tests {
 
     #[test]
     fn one_exchange_beyond_the_limit_does_not_enter() {
-        let (limits, metrics) = (Limits::new(2, 0), Arc::new(Metrics::new()));
-        let held = (limits.enter(&metrics), limits.enter(&metrics));
-        assert!(held.0.is_some() && held.1.is_some() && limits.enter(&metrics).is_none());
-        assert_eq!(metrics.in_flight.get(), 2);
+        let running = Gauge::default();
+        let limits = Limits::new(2, 0, running.clone());
+        let held = (limits.enter(), limits.enter());
+        assert!(held.0.is_some() && held.1.is_some() && limits.enter().is_none());
+        let beside = limits.enter_beside();
+        assert_eq!(running.get(), 3);
         drop(held);
-        assert!(limits.enter(&metrics).is_some());
-        assert_eq!(metrics.in_flight.get(), 0);
+        assert!(limits.enter().is_some());
+        drop(beside);
+        assert_eq!(running.get(), 0);
+    }
+
+    #[test]
+    fn observed_requests_take_no_room_of_claims() {
+        let limits = Limits::new(1, 0, Gauge::default());
+        let claims = (limits.claim(), limits.claim());
+        assert!(claims.0.is_some() && claims.1.is_some() && limits.claim().is_none());
+        let observed = limits.observe();
+        assert!(observed.is_some());
+        drop(claims);
+        assert!(limits.claim().is_some());
     }
 }

@@ -60,6 +60,7 @@ mod routes;
 mod scope;
 mod send;
 mod source;
+mod stop;
 mod tap;
 mod trail;
 mod upload;
@@ -80,11 +81,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::account::Account;
+use self::account::{Account, Books};
 use self::asides::Asides;
 use self::client_ip::is_trusted;
 use self::jwt::TokenVerifier;
@@ -101,7 +101,7 @@ use self::waiters::Waiters;
 use crate::idempotency::Secret;
 use crate::store::Store;
 use crate::telemetry::trace::Asked as Incoming;
-use crate::telemetry::{Limit, Metrics, RouteCounts, Traces};
+use crate::telemetry::{Limit, Metrics, Traces};
 use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
 use crate::wire::{Body, BoxError, Code, Page, Peer, Problem, Voice};
 
@@ -112,6 +112,7 @@ pub use renamed::{Because, Naming, renamed};
 #[doc(hidden)]
 pub use respond::rebuild;
 pub use routes::{Found, RouteError, Routes};
+pub use stop::{Signal, Stop};
 #[doc(hidden)]
 pub use within::serve;
 pub use within::{Advisor, ClientAddress, Within};
@@ -188,21 +189,11 @@ pub struct Setup<F> {
     pub voice: Arc<Voice>,
 }
 
-/// When to stop.
-#[derive(Clone, Debug, Default)]
-pub struct Stop {
-    /// From now on nothing new is begun.
-    pub draining: CancellationToken,
-    /// From now on nothing is waited for: what still runs is settled as unknown.
-    pub deadline: CancellationToken,
-}
-
 /// What a request goes through with: the settings as they were when it began, and what all requests have in common.
 struct Shared<F, S> {
     inner: F,
     routes: Routes,
-    /// One for each of all routes.
-    counts: Arc<[RouteCounts]>,
+    books: Arc<Books>,
     secret: Secret,
     jwt: Option<Arc<TokenVerifier>>,
     trust_forwarded: Vec<IpNet>,
@@ -216,7 +207,6 @@ struct Shared<F, S> {
     waiters: Arc<Waiters>,
     metrics: Arc<Metrics>,
     traces: Traces,
-    log_keys: bool,
     tasks: TaskTracker,
     stop: Stop,
 }
@@ -254,7 +244,7 @@ impl<F, S: Store> Idempotency<F, S> {
             asides: Arc::new(before.asides.for_other_settings()),
             metrics: before.metrics.clone(),
             traces: before.traces.clone(),
-            log_keys: before.log_keys,
+            log_keys: before.books.log_keys,
             tasks: before.tasks.clone(),
             stop: before.stop.clone(),
         };
@@ -276,7 +266,11 @@ impl<F, S: Store> Parameters<F, S> {
             tasks,
             stop,
         } = self;
-        let limits = Limits::new(setup.max_in_flight, setup.max_buffered_total);
+        let limits = Limits::new(
+            setup.max_in_flight,
+            setup.max_buffered_total,
+            metrics.in_flight.clone(),
+        );
         let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
         let waiters = Arc::new(waiters);
         let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
@@ -319,9 +313,14 @@ impl<F, S> Shared<F, S> {
     fn new(setup: Setup<F>, common: Common<S>) -> Self {
         let routes = setup.routes.all().iter();
         let counts = routes.map(|policy| common.metrics.route(&policy.route));
+        let books = Books {
+            metrics: common.metrics.clone(),
+            routes: counts.collect(),
+            log_keys: common.log_keys,
+        };
         Self {
             inner: setup.inner,
-            counts: counts.collect(),
+            books: Arc::new(books),
             routes: setup.routes,
             jwt: setup.jwt,
             trust_forwarded: setup.trust_forwarded,
@@ -336,7 +335,6 @@ impl<F, S> Shared<F, S> {
             waiters: common.waiters,
             metrics: common.metrics,
             traces: common.traces,
-            log_keys: common.log_keys,
             tasks: common.tasks,
             stop: common.stop,
         }
@@ -401,18 +399,17 @@ impl<F: Forward, S: Store> Shared<F, S> {
         }
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
-        let (policy, covered) = (found.policy.clone(), found.covered);
+        let (policy, covered) = (found.policy, found.covered);
         let trail = Trail::begin(self.traces.request(|| incoming(&head, &found)));
-        head.extensions.insert(trail.clone());
-        let (metrics, counts) = (self.metrics.clone(), self.counts.clone());
-        let account = Account::open(metrics, counts, policy.clone(), &head, trail, self.log_keys);
+        let account = Account::open(self.books.clone(), policy, &head, trail);
         if policy.mode == Mode::Observe {
+            let policy = policy.clone();
             return Box::pin(async move {
                 let response = observe::answer(&self, head, body, &policy, covered, account).await;
                 Ok(self.voice.say(response, false, page.as_ref()))
             });
         }
-        match self.admit(&head, &policy, covered) {
+        match self.admit(&head, policy, covered) {
             Err(problem) => {
                 let answer = Answer::problem(problem);
                 account.close(&answer);
@@ -420,8 +417,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 Box::pin(std::future::ready(Ok(said)))
             }
             Ok((permit, Named::Nothing)) => {
-                let passing = Passing::unread(&self, head, body, &policy, permit);
-                let answer = pass::pass(&self, passing, &policy);
+                let passing = Passing::unread(&self, head, body, policy, permit);
+                let answer = pass::pass(&self, passing, policy, account.trail().clone());
                 Box::pin(async move {
                     let answer = answer.await;
                     account.close(&answer);
@@ -429,7 +426,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 })
             }
             Ok((permit, named)) => {
-                let taken = Taken::head_alone(head);
+                let (taken, policy) = (Taken::head_alone(head), policy.clone());
                 Box::pin(self.keyed(named, taken, body, policy, permit, account, page))
             }
         }
@@ -447,14 +444,15 @@ impl<F: Forward, S: Store> Shared<F, S> {
         mut account: Account,
         page: Option<Page>,
     ) -> Result<Response<Body>, Infallible> {
-        let received = self.receive(named, taken, body, &policy, permit, &mut account);
+        let received = self.receive(named, taken, body, policy, permit, &mut account);
         let answer = match received.await {
             Ok(Asked::Keyed(operation)) => {
                 let response = operation.start(&self, account).await;
                 return Ok(self.voice.say(response, true, page.as_ref()));
             }
-            Ok(Asked::Unkeyed(passing, held)) => {
-                let answer = pass::pass(&self, *passing, &policy).await;
+            Ok(Asked::Unkeyed(passing, policy, held)) => {
+                let trail = account.trail().clone();
+                let answer = pass::pass(&self, *passing, &policy, trail).await;
                 drop(held);
                 answer
             }
@@ -505,7 +503,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     }
 
     fn enter(&self) -> Result<InFlight, Problem> {
-        self.limits.enter(&self.metrics).ok_or_else(|| {
+        self.limits.enter().ok_or_else(|| {
             self.metrics.limit_reached(Limit::MaxInFlight);
             Problem::new(Code::Overloaded, "max_in_flight is reached")
         })
@@ -516,7 +514,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         if F::HOP {
             self.enter()
         } else {
-            Ok(self.limits.enter_beside(&self.metrics))
+            Ok(self.limits.enter_beside())
         }
     }
 
@@ -526,12 +524,11 @@ impl<F: Forward, S: Store> Shared<F, S> {
     }
 
     /// Makes a received head one for the upstream. A service of this program gets it as it came.
-    fn prepare(&self, head: &mut Parts, policy: &Policy) {
+    fn prepare(&self, head: &mut Parts, policy: &Policy, trail: &Trail) {
         if !F::HOP {
             return;
         }
         let peer = head.extensions.remove::<Peer>();
-        let trail = head.extensions.remove::<Trail>();
         // What the connection left there is for this proxy, and not for the one that forwards.
         head.extensions.clear();
         prepare_request(
@@ -547,11 +544,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
             },
         );
         head.version = http::Version::HTTP_11;
-        if let Some(trail) = trail {
-            if let Some(span) = trail.span() {
-                span.propagate(&mut head.headers);
-            }
-            head.extensions.insert(trail);
+        if let Some(span) = trail.span() {
+            span.propagate(&mut head.headers);
         }
     }
 

@@ -105,7 +105,9 @@ impl<F: Forward, S: Store> Observation<F, S> {
         let (keyed, payload) = self.receive().await?;
         let id = keyed.id.observed();
         account.name(id, &keyed.text);
-        let claim = self.claim(id, &keyed, payload, untold).await?;
+        let claim = self
+            .claim(id, &keyed, payload, account.trail(), untold)
+            .await?;
         let (token, every) = (claim.token, claim.lease / 3);
         let (proxy, policy) = (self.proxy.clone(), self.policy.clone());
         let (mut ended, mut retention) = tokio::select! {
@@ -230,11 +232,11 @@ impl<F: Forward, S: Store> Observation<F, S> {
         id: RecordId,
         keyed: &Keyed,
         payload: Payload,
+        trail: &Trail,
         untold: &mut Untold,
     ) -> Result<Record, Outcome> {
         let proxy = self.proxy.clone();
         let (records, policy) = (&proxy.records, self.policy.clone());
-        let trail = Trail::of(&self.head);
         let mut attempt = Attempt {
             token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
             terms: policy.terms(),

@@ -52,7 +52,7 @@ pub(super) async fn answer<F: Forward, S: Store>(
     } else {
         Ok(Named::Nothing)
     };
-    let slot = proxy.limits.observe();
+    let (slot, trail) = (proxy.limits.observe(), account.trail().clone());
     let known = match (named, slot) {
         (Ok(Named::Nothing), _) => None,
         (Err(outcome), _) => Some(outcome),
@@ -70,11 +70,11 @@ pub(super) async fn answer<F: Forward, S: Store>(
                 slot,
             };
             proxy.tasks.spawn(observation.run(account));
-            let answer = pass(proxy, passing(proxy, head, body, permit), policy).await;
+            let answer = pass(proxy, passing(proxy, head, body, permit), policy, trail).await;
             return told(proxy, answer, tell, policy);
         }
     };
-    let answer = pass(proxy, passing(proxy, head, body, permit), policy).await;
+    let answer = pass(proxy, passing(proxy, head, body, permit), policy, trail).await;
     match known {
         None => account.close(&answer),
         Some(outcome) => {

@@ -56,7 +56,7 @@ impl Operation {
         let id = self.keyed.id;
         let client_timeout = self.policy.client_timeout;
         let progress = self.taken.received.progress();
-        let policy = self.policy.clone();
+        let place = self.policy.place;
         let (tell, mut told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
         let work = self.run(proxy.clone(), tell, Arc::clone(&claimed));
@@ -74,7 +74,7 @@ impl Operation {
                 told = poll_fn(|cx| told.poll(cx, |cx| work.poll(cx))) => match told {
                     Ok(Told::Answer(answer)) => answer,
                     Ok(Told::Wait(waiting, account)) => {
-                        let answer = Box::pin(waiting.answer(proxy, patience)).await;
+                        let answer = Box::pin(waiting.answer(proxy, patience, account.trail())).await;
                         account.close(&answer);
                         answer
                     }
@@ -86,8 +86,9 @@ impl Operation {
                 },
                 () = &mut patience => {
                     // Counted here beside what the operation comes to in the end, which is counted then.
-                    proxy.metrics.request(&policy.route, Outcome::StillProcessing);
-                    tracing::info!(%id, route = policy.route, "client_timeout passed; the operation goes on");
+                    let route = &proxy.books.routes[place];
+                    proxy.metrics.request_of(route, Outcome::StillProcessing);
+                    tracing::info!(%id, route = route.name(), "client_timeout passed; the operation goes on");
                     let problem = Problem::new(
                         Code::StillProcessing,
                         "The request is still being worked on. A retry with the same key gets its answer.",
@@ -120,9 +121,10 @@ impl Operation {
             permit,
         } = self;
         async move {
-            let id = keyed.id;
+            let (id, trail) = (keyed.id, tell.trail().clone());
             fault::reach(Place::BeforeClaim);
-            let answer = match acquire(&proxy, &keyed, &mut taken, &policy, slot).await {
+            let acquired = acquire(&proxy, &keyed, &mut taken, &policy, slot, &trail).await;
+            let answer = match acquired {
                 Ok(Acquired::Execute(claim)) => {
                     fault::reach(Place::AfterClaim);
                     claimed.store(true, Ordering::Release);
@@ -133,7 +135,7 @@ impl Operation {
                         }
                         Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                     };
-                    proxy.prepare(head, &policy);
+                    proxy.prepare(head, &policy, &trail);
                     let asker = Asker::of(&policy, head, &keyed.text).map(Box::new);
                     if claim.taken_over {
                         head.headers
@@ -141,6 +143,7 @@ impl Operation {
                     }
                     let exchange = Exchange {
                         claim,
+                        trail,
                         taken,
                         fingerprint,
                         asker,
@@ -175,7 +178,7 @@ impl Operation {
                         received,
                         permit,
                     };
-                    let mut answer = Box::pin(pass(&proxy, passing, &policy)).await;
+                    let mut answer = Box::pin(pass(&proxy, passing, &policy, trail)).await;
                     let ours = answer.outcome != Outcome::Bypassed;
                     respond::mark_unguarded(
                         &proxy.voice.names,

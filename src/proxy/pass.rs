@@ -55,6 +55,7 @@ pub(super) fn pass<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     passing: Passing,
     policy: &Policy,
+    trail: Trail,
 ) -> impl Future<Output = Answer> + Send + use<F, S> {
     let Passing {
         mut head,
@@ -68,7 +69,7 @@ pub(super) fn pass<F: Forward, S: Store>(
         .is_some()
         .then(|| head.extensions.remove::<OnUpgrade>())
         .flatten();
-    proxy.prepare(&mut head, policy);
+    proxy.prepare(&mut head, policy, &trail);
     if let (Some(protocols), Some(_)) = (upgrade, &from_client) {
         headers::set_upgrade(&mut head.headers, protocols);
     }
@@ -78,7 +79,6 @@ pub(super) fn pass<F: Forward, S: Store>(
     });
     let progress = received.progress();
     let patience = proxy.patience_to_pass(policy.upstream_timeout);
-    let trail = Trail::of(&head);
     let request = match received {
         Received::Whole { bytes, trailers } => Some(wire::with_trailers(bytes, trailers)),
         Received::Gone => Some(wire::empty()),
@@ -93,7 +93,7 @@ pub(super) fn pass<F: Forward, S: Store>(
         let began = Instant::now();
         let sent = tokio::select! {
             biased;
-            sent = proxy.attempt(request, 0) => sent,
+            sent = proxy.attempt(request, &trail, 0) => sent,
             () = progress.stalled_for(patience) => {
                 trail.asked(began.elapsed());
                 return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));

@@ -1,6 +1,5 @@
 //! Step two: the body, held if it is small and streamed if it is not, and what must not change between duplicates.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -211,9 +210,9 @@ fn parts(request: &Parts, policy: &Policy, body: Option<Digest>) -> Fingerprint 
 
 impl Received {
     /// How far it has come.
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(super) fn progress(&self) -> Progress {
         match self {
-            Self::Whole { .. } | Self::Gone => Arc::new(Progress::whole()),
+            Self::Whole { .. } | Self::Gone => Progress::whole(),
             Self::Streamed(upload) => upload.progress(),
         }
     }

@@ -6,6 +6,7 @@ use super::ask::{Asking, Question, Told, ask};
 use super::key::Keyed;
 use super::limits::Buffered;
 use super::policy::{Policy, Probe, ReplayCheck, ScopePart};
+use super::trail::Trail;
 use super::{Forward, Peer, Shared, problem, respond, scope};
 use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{Absence, Attempt, Record, Refusal, Seen, Verified, absent, found};
@@ -38,6 +39,7 @@ pub(super) async fn probe<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
     keyed: &Keyed,
     request: &Parts,
+    trail: &Trail,
     policy: &Policy,
     attempt: &Attempt,
     seen: &Seen,
@@ -59,7 +61,7 @@ pub(super) async fn probe<F: Forward, S: Store>(
     let Some(target) = path.fill(&keyed.text) else {
         return unknown();
     };
-    let asking = asking(proxy, request, policy);
+    let asking = asking(proxy, request, trail, policy);
     let mut held = proxy.limits.buffer();
     let question = Question::about(&asking, policy, target);
     let Some(told) = ask(proxy, policy, question, &mut held).await else {
@@ -96,7 +98,7 @@ pub(super) async fn probe<F: Forward, S: Store>(
     let verified = !theirs
         && names_one(attempt, policy)
         && (is_verified(proxy, request, attempt)
-            || matches!(asked(proxy, request, policy).await, Vouched::Yes));
+            || matches!(asked(proxy, request, trail, policy).await, Vouched::Yes));
     let steady = proxy.records.steady(keyed.id);
     match absent(seen, attempt, *after, steady, verified) {
         Absence::Believed => {
@@ -132,6 +134,7 @@ pub(super) async fn vouch<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
     keyed: &Keyed,
     request: &Parts,
+    trail: &Trail,
     policy: &Policy,
     attempt: &Attempt,
 ) -> Vouched {
@@ -142,7 +145,7 @@ pub(super) async fn vouch<F: Forward, S: Store>(
         return Vouched::Yes;
     }
     match proxy.asides.turn(keyed.id) {
-        Some(_turn) => asked(proxy, request, policy).await,
+        Some(_turn) => asked(proxy, request, trail, policy).await,
         None => Vouched::Asking,
     }
 }
@@ -150,6 +153,7 @@ pub(super) async fn vouch<F: Forward, S: Store>(
 async fn asked<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
     request: &Parts,
+    trail: &Trail,
     policy: &Policy,
 ) -> Vouched {
     let Some(check) = &policy.replay_check else {
@@ -159,7 +163,7 @@ async fn asked<F: Forward, S: Store>(
     if proxy.asides.stand(&answer) {
         return Vouched::Yes;
     }
-    let asking = asking(proxy, request, policy);
+    let asking = asking(proxy, request, trail, policy);
     let mut held = proxy.limits.buffer();
     let question = Question::of_caller(&asking, check.path.to_string());
     match ask(proxy, policy, question, &mut held).await {
@@ -194,8 +198,13 @@ fn digest(check: &ReplayCheck, request: &Parts, policy: &Policy) -> Digest {
 }
 
 /// On behalf of a request, as it would go upstream.
-fn asking<F: Forward, S: Store>(proxy: &Shared<F, S>, request: &Parts, policy: &Policy) -> Asking {
+fn asking<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    request: &Parts,
+    trail: &Trail,
+    policy: &Policy,
+) -> Asking {
     let mut head = request.clone();
-    proxy.prepare(&mut head, policy);
+    proxy.prepare(&mut head, policy, trail);
     Asking::of(&head)
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::claim::Claim;
 use super::judge::may_be_sent_again;
 use super::payload::{Received, Taken};
+use super::trail::Trail;
 use super::{Forward, Shared, Target, retry};
 use crate::fault::{Seeded, seeded};
 use crate::store::Store;
@@ -27,6 +28,7 @@ pub(super) struct Failed {
 pub(super) fn send<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
+    trail: &Trail,
     taken: Taken,
 ) -> impl Future<Output = Result<Response<F::Body>, Failed>> + Send {
     let policy = &*claim.policy;
@@ -53,10 +55,13 @@ pub(super) fn send<F: Forward, S: Store>(
         let (mut tries, mut answered) = (1, None);
         loop {
             let may_retry = tries < policy.retry.attempts;
-            let answer = proxy.attempt(request, tries - 1).await.map(|mut response| {
-                proxy.prepare_answer(&mut response);
-                response
-            });
+            let answer = proxy
+                .attempt(request, trail, tries - 1)
+                .await
+                .map(|mut response| {
+                    proxy.prepare_answer(&mut response);
+                    response
+                });
             request = match (answer, again.as_deref()) {
                 (Err(SendError::NotSent { request, reason }), _)
                     if may_retry

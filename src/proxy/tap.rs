@@ -194,6 +194,7 @@ mod tests {
     use crate::proxy::limits::Limits;
     use futures_util::stream;
     use http_body_util::{BodyExt, StreamBody};
+    use prometheus_client::metrics::gauge::Gauge;
 
     /// A body of these pieces, which does not tell its length, and may break off.
     fn body(pieces: &[&'static str], whole: bool) -> Body {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     fn memory(bytes: u64) -> Buffered {
-        Limits::new(1, bytes).buffer()
+        Limits::new(1, bytes, Gauge::default()).buffer()
     }
 
     /// All that is seen of a body that goes by whole, in words.
@@ -257,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn the_start_of_a_body_that_is_shown_keeps_its_memory() {
         for pieces in [&["ab", "cd"][..], &["abcd"]] {
-            let limits = Limits::new(1, 5);
+            let limits = Limits::new(1, 5, Gauge::default());
             let (tap, mut sights) = Tap::new(body(pieces, true), 3);
             let tap = tap.copied(limits.buffer()).showing_start();
             let _ = tap.open().collect().await;

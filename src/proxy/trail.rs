@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::request::Parts;
 use tokio::time::Instant;
 
 use crate::idempotency::Trace;
 use crate::telemetry::Span;
 
-/// What is noted of a request on its way: an extension of its head, which goes wherever the request goes.
-#[derive(Clone, Debug, Default)]
+/// What is noted of a request on its way. A copy notes the same.
+#[derive(Clone, Debug)]
 pub(super) struct Trail(Arc<Notes>);
 
 #[derive(Debug, Default)]
@@ -29,11 +28,6 @@ impl Trail {
             span,
             ..Notes::default()
         }))
-    }
-
-    /// That of a request; one that nobody reads, if it has none.
-    pub(super) fn of(head: &Parts) -> Self {
-        head.extensions.get().cloned().unwrap_or_default()
     }
 
     /// The request's span, where it is traced.
@@ -96,9 +90,11 @@ impl Drop for AtStore<'_> {
     }
 }
 
+/// One part of a request at a time waits for the same thing, so nothing is added in between.
 fn add(sum: &AtomicU64, took: Duration) {
     let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-    sum.fetch_add(nanos.max(1), Ordering::Relaxed);
+    let before = sum.load(Ordering::Relaxed);
+    sum.store(before.saturating_add(nanos.max(1)), Ordering::Relaxed);
 }
 
 fn read(sum: &AtomicU64) -> Option<Duration> {

@@ -26,13 +26,20 @@ pub(super) struct Upload {
     max: Option<u64>,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    progress: Arc<Progress>,
+    progress: Progress,
 }
 
-/// How far a request body has come; shared with whoever waits for the answer.
-#[derive(Debug)]
+/// How far a request body has come, for whoever waits for the answer. A copy is of the same.
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
     began: Instant,
+    /// Nothing of one that was there from the beginning.
+    course: Option<Arc<Course>>,
+}
+
+#[derive(Debug, Default)]
+struct Course {
+    /// When it moved last, milliseconds from the beginning.
     moved: AtomicU64,
     stage: AtomicU8,
     digest: OnceLock<Digest>,
@@ -71,7 +78,7 @@ pub(super) enum UploadError {
 impl Upload {
     /// A body of which `ahead` was read already; `max` bytes at most, `idle` between two pieces at most.
     pub(super) fn new(ahead: Option<Bytes>, rest: Body, max: Option<u64>, idle: Duration) -> Self {
-        let progress = Arc::new(Progress::at(Stage::Running));
+        let progress = Progress::running();
         let length = rest
             .size_hint()
             .exact()
@@ -101,7 +108,7 @@ impl Upload {
     }
 
     /// How far it has come.
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
@@ -126,12 +133,9 @@ impl Upload {
     fn finish(&mut self) {
         if self.progress.stage() == Stage::Running {
             if let Some(hasher) = self.hasher.take() {
-                // Set once: the stage is left only here.
-                let _ = self.progress.digest.set(hasher.finish());
+                self.progress.hashed(hasher.finish());
             }
-            self.progress
-                .stage
-                .store(Stage::Whole as u8, Ordering::Release);
+            self.progress.enter(Stage::Whole);
         }
     }
 
@@ -213,21 +217,25 @@ impl HttpBody for Upload {
 impl Progress {
     /// That of a body which was there from the beginning.
     pub(super) fn whole() -> Self {
-        Self::at(Stage::Whole)
-    }
-
-    fn at(stage: Stage) -> Self {
         Self {
             began: Instant::now(),
-            moved: AtomicU64::new(0),
-            stage: AtomicU8::new(stage as u8),
-            digest: OnceLock::new(),
+            course: None,
+        }
+    }
+
+    fn running() -> Self {
+        Self {
+            began: Instant::now(),
+            course: Some(Arc::default()),
         }
     }
 
     /// Where it is.
     pub(super) fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Acquire) {
+        let Some(course) = &self.course else {
+            return Stage::Whole;
+        };
+        match course.stage.load(Ordering::Acquire) {
             0 => Stage::Running,
             1 => Stage::Whole,
             3 => Stage::TooLarge,
@@ -238,28 +246,45 @@ impl Progress {
 
     /// The hash, once all of a hashed body went by.
     pub(super) fn digest(&self) -> Option<Digest> {
-        self.digest.get().copied()
+        self.course.as_ref()?.digest.get().copied()
     }
 
     /// Ready when nothing moved for `patience`: of the body while it is on its way, of anything after its last byte.
     pub(super) async fn stalled_for(&self, patience: Duration) {
-        let mut moved = self.moved.load(Ordering::Relaxed);
+        let mut moved = self.moved();
         loop {
             let until = self.began + Duration::from_millis(moved) + patience;
             tokio::time::sleep_until(until).await;
-            let before = std::mem::replace(&mut moved, self.moved.load(Ordering::Relaxed));
+            let before = std::mem::replace(&mut moved, self.moved());
             if moved == before {
                 return;
             }
         }
     }
 
+    fn moved(&self) -> u64 {
+        let course = self.course.as_ref();
+        course.map_or(0, |course| course.moved.load(Ordering::Relaxed))
+    }
+
     fn touch(&self) {
-        let elapsed = self.began.elapsed().as_millis();
-        self.moved.store(
-            u64::try_from(elapsed).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        if let Some(course) = &self.course {
+            let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            course.moved.store(elapsed, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, stage: Stage) {
+        if let Some(course) = &self.course {
+            course.stage.store(stage as u8, Ordering::Release);
+        }
+    }
+
+    fn hashed(&self, digest: Digest) {
+        if let Some(course) = &self.course {
+            // Set once: what runs is left once.
+            let _ = course.digest.set(digest);
+        }
     }
 
     fn end(&self, error: UploadError) -> UploadError {
@@ -268,7 +293,7 @@ impl Progress {
             UploadError::TooLarge => Stage::TooLarge,
             UploadError::Idle => Stage::Idle,
         };
-        self.stage.store(stage as u8, Ordering::Release);
+        self.enter(stage);
         error
     }
 }

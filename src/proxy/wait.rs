@@ -13,6 +13,7 @@ use super::operation::no_room;
 use super::policy::Policy;
 use super::probe::{self, Vouched};
 use super::respond::{self, Answer};
+use super::trail::Trail;
 use super::waiters::{Look, Place, Watch};
 use super::{Forward, Shared, problem};
 use crate::idempotency::{Attempt, Awaited, Refusal, Seen, State, Verdict, awaited, shown};
@@ -40,6 +41,7 @@ impl Waiting {
         self,
         proxy: &Arc<Shared<F, S>>,
         patience: impl Future<Output = ()>,
+        trail: &Trail,
     ) -> Answer {
         let mut watch = proxy
             .waiters
@@ -59,7 +61,7 @@ impl Waiting {
         };
         match &look.seen {
             Ok(None) => Answer::problem(problem::gone(self.keyed.id)),
-            Ok(Some(seen)) => self.by(seen, &look, proxy).await,
+            Ok(Some(seen)) => self.by(seen, &look, proxy, trail).await,
             Err(error) => Answer::problem(problem::denied(
                 Denied::NoStore(error.clone()),
                 self.keyed.id,
@@ -95,17 +97,20 @@ impl Waiting {
         seen: &Seen,
         look: &Arc<Look>,
         proxy: &Arc<Shared<F, S>>,
+        trail: &Trail,
     ) -> Answer {
         let refusal = match self.makes_of(Some(seen)) {
             Awaited::Replay => return self.replay(seen, look, proxy),
-            Awaited::Refuse(Refusal::CredentialsChanged(status)) => match self.vouch(proxy).await {
-                Vouched::Yes => match shown(&seen.record) {
-                    Verdict::Refuse(refusal) => refusal,
-                    _ => return self.replay(seen, look, proxy),
-                },
-                Vouched::No => Refusal::CredentialsChanged(status),
-                Vouched::Asking => return Answer::problem(problem::vouched(self.keyed.id)),
-            },
+            Awaited::Refuse(Refusal::CredentialsChanged(status)) => {
+                match self.vouch(proxy, trail).await {
+                    Vouched::Yes => match shown(&seen.record) {
+                        Verdict::Refuse(refusal) => refusal,
+                        _ => return self.replay(seen, look, proxy),
+                    },
+                    Vouched::No => Refusal::CredentialsChanged(status),
+                    Vouched::Asking => return Answer::problem(problem::vouched(self.keyed.id)),
+                }
+            }
             Awaited::Refuse(refusal) => refusal,
             Awaited::Running => Refusal::InProgress,
         };
@@ -126,10 +131,15 @@ impl Waiting {
         answer
     }
 
-    async fn vouch<F: Forward, S: Store>(&self, proxy: &Arc<Shared<F, S>>) -> Vouched {
+    async fn vouch<F: Forward, S: Store>(
+        &self,
+        proxy: &Arc<Shared<F, S>>,
+        trail: &Trail,
+    ) -> Vouched {
         match &self.head {
             Some(head) => {
-                let vouched = probe::vouch(proxy, &self.keyed, head, &self.policy, &self.attempt);
+                let vouched =
+                    probe::vouch(proxy, &self.keyed, head, trail, &self.policy, &self.attempt);
                 Box::pin(vouched).await
             }
             None => Vouched::No,

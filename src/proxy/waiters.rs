@@ -13,25 +13,21 @@ use tokio_util::task::TaskTracker;
 
 use super::limits::{Buffered, Limits};
 use super::records::Records;
-use super::room::{Room, Share};
+use super::room::Room;
 use crate::idempotency::{RecordId, Seen, Token};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Limit, Metrics};
 
 /// The duplicates that wait in this process.
 pub(super) struct Waiters {
-    places: Arc<Room>,
+    places: Room,
     limits: Limits,
     metrics: Arc<Metrics>,
     watched: Mutex<Watched>,
 }
 
 /// The leave to wait, held until the answer is with the client.
-#[derive(Debug)]
-pub(super) struct Place {
-    metrics: Arc<Metrics>,
-    _share: Share,
-}
+pub(super) struct Place(Arc<Waiters>);
 
 /// A record under the eyes of whoever waits for it; dropped, one of them leaves.
 pub(super) struct Watch {
@@ -84,16 +80,13 @@ impl Waiters {
     }
 
     /// Leave to wait, if there is room; counted where there is none.
-    pub(super) fn place(&self) -> Option<Place> {
-        let Some(share) = self.places.take(1) else {
+    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+        if !self.places.take(1) {
             self.metrics.limit_reached(Limit::MaxWaiters);
             return None;
-        };
+        }
         self.metrics.waiters.inc();
-        Some(Place {
-            metrics: self.metrics.clone(),
-            _share: share,
-        })
+        Some(Place(self.clone()))
     }
 
     /// Watches a record. Whatever it becomes after this call is seen.
@@ -244,7 +237,8 @@ impl Drop for Watch {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.metrics.waiters.dec();
+        self.0.metrics.waiters.dec();
+        self.0.places.give_back(1);
     }
 }
 
@@ -255,6 +249,7 @@ const EVERY: Duration = Duration::from_millis(200);
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
     use tokio::time::Instant;
 
     use super::*;
@@ -278,7 +273,7 @@ mod tests {
         async fn new(max_waiters: usize) -> Self {
             let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
             let tasks = TaskTracker::new();
-            let limits = Limits::new(1, ROOM);
+            let limits = Limits::new(1, ROOM, Gauge::default());
             let waiters = Arc::new(Waiters::new(max_waiters, limits.clone(), metrics.clone()));
             let records = Records::new(
                 store.clone(),

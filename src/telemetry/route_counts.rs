@@ -26,6 +26,11 @@ impl RouteCounts {
         }
     }
 
+    /// The route's name.
+    pub fn name(&self) -> &str {
+        &self.route
+    }
+
     pub(super) fn count(&self, outcome: Outcome) {
         let counter = self.counters[outcome as usize].get_or_init(|| {
             let route = self.route.clone();
