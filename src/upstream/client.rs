@@ -2,17 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body::Body;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
-use super::connector::Connector;
 use super::error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 use super::exchange::frame;
 use super::pool::{Loan, Pool};
@@ -21,17 +17,7 @@ use crate::wire;
 
 /// One API behind the proxy. Cheap to clone; clones share the connections.
 #[derive(Clone)]
-pub struct Upstream {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    authority: String,
-    connect_timeout: Duration,
-    connector: Connector,
-    pool: Arc<Pool>,
-    contact: AtomicU8,
-}
+pub struct Upstream(Arc<Pool>);
 
 /// What came of the last connection that was opened to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,36 +67,19 @@ impl Upstream {
         settings: &UpstreamSettings,
         lanes: usize,
     ) -> Result<Self, UpstreamSetupError> {
-        let connector = Connector::new(settings)?;
-        let authority = settings
-            .origin
-            .authority()
-            .map_or("", |authority| authority.as_str());
-        Ok(Self {
-            inner: Arc::new(Inner {
-                authority: authority.rsplit('@').next().unwrap_or(authority).to_owned(),
-                connect_timeout: settings.connect_timeout,
-                connector,
-                pool: Pool::new(settings, lanes),
-                contact: AtomicU8::new(Contact::None as u8),
-            }),
-        })
+        Ok(Self(Pool::new(settings, lanes)?))
     }
 
     /// Host and port as the origin names them: the `Host` of a request that does not keep the client's.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.inner.authority
+        self.0.authority()
     }
 
     /// Whether it was there when a connection was last opened; nothing is asked for this.
     #[must_use]
     pub fn contact(&self) -> Contact {
-        match self.inner.contact.load(Ordering::Relaxed) {
-            0 => Contact::None,
-            1 => Contact::Made,
-            _ => Contact::Failed,
-        }
+        self.0.contact()
     }
 
     /// Sends a request and waits for the head of its answer, as long as it takes. The URI is origin-form (or `*`), `Host`
@@ -127,12 +96,12 @@ impl Upstream {
         mode: Reuse,
     ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + Send + use<> {
         frame(&mut request);
-        let upstream = self.clone();
+        // One handle goes with the request from here to the end of its answer: a count that all threads share is not touched for nothing.
+        let mut pool = Arc::clone(&self.0);
         async move {
-            let pool = &upstream.inner.pool;
             let mut may_reuse = true;
             loop {
-                let Some(permit) = pool.permit(upstream.inner.connect_timeout).await else {
+                let Some(permit) = pool.permit().await else {
                     return Err(SendError::not_sent(
                         request,
                         NotSentReason::NoConnectionFree,
@@ -141,49 +110,32 @@ impl Upstream {
                 let taken = if may_reuse { pool.take(mode) } else { None };
                 let reused = taken.is_some();
                 let loan = match taken {
-                    Some(taken) => Loan::reused(taken, permit, Arc::clone(pool)),
+                    Some((connection, age)) => {
+                        connection.occupy(permit);
+                        Loan::new(connection, Some(age), pool)
+                    }
                     // Put aside, since most requests come not here.
-                    None => match Box::pin(upstream.connect(permit)).await {
-                        Ok(loan) => loan,
+                    None => match Box::pin(pool.connect(permit)).await {
+                        Ok(connection) => Loan::new(connection, None, pool),
                         Err(reason) => return Err(SendError::not_sent(request, reason)),
                     },
                 };
                 let harmless = reused && mode == Reuse::Any;
                 let spare = harmless.then(|| copy_if_harmless(&request)).flatten();
-                request = match loan.exchange(request).await {
-                    Err(SendError::NotSent {
-                        request,
-                        reason: NotSentReason::Closed,
-                    }) if reused => *request,
-                    Err(SendError::Unanswered(UnansweredReason::Lost(error))) => match spare {
-                        Some(spare) => *spare,
-                        None => return Err(SendError::Unanswered(UnansweredReason::Lost(error))),
+                (request, pool) = match loan.exchange(request).await {
+                    Ok(response) => return Ok(response),
+                    Err((SendError::NotSent { request, reason }, pool)) => match reason {
+                        NotSentReason::Closed if reused => (*request, pool),
+                        reason => return Err(SendError::NotSent { request, reason }),
                     },
-                    answered_or_refused => return answered_or_refused,
+                    Err((SendError::Unanswered(reason), pool)) => match (reason, spare) {
+                        (UnansweredReason::Lost(_), Some(spare)) => (*spare, pool),
+                        (reason, _) => return Err(SendError::Unanswered(reason)),
+                    },
                 };
                 may_reuse = false;
             }
         }
-    }
-
-    async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Loan, NotSentReason> {
-        let Inner {
-            connect_timeout,
-            connector,
-            pool,
-            contact,
-            ..
-        } = &*self.inner;
-        pool.make_room();
-        let connected = connector
-            .connect(permit, Instant::now() + *connect_timeout, pool)
-            .await;
-        let came_of_it = match connected {
-            Ok(_) => Contact::Made,
-            Err(_) => Contact::Failed,
-        };
-        contact.store(came_of_it as u8, Ordering::Relaxed);
-        Ok(Loan::fresh(connected?, Arc::clone(pool)))
     }
 }
 
@@ -206,7 +158,7 @@ impl fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Upstream")
-            .field("authority", &self.inner.authority)
+            .field("authority", &self.authority())
             .finish_non_exhaustive()
     }
 }

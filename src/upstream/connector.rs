@@ -11,7 +11,7 @@ use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -62,12 +62,13 @@ impl Connector {
     /// Opens a connection that holds `permit`, and spawns its driver.
     pub(super) async fn connect(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: SemaphorePermit<'_>,
         deadline: Instant,
         pool: &Arc<Pool>,
     ) -> Result<Connection, NotSentReason> {
         fault::reach(Place::BeforeConnection);
-        let socket = Socket::new(self.dial(deadline).await?, permit);
+        let tcp = self.dial(deadline).await?;
+        let socket = Socket::new(tcp, Arc::clone(pool.permits()), permit);
         let io = SocketIo(Arc::clone(&socket));
         let connected = match &self.tls {
             None => self.handshake(io, socket, pool).await,

@@ -1,5 +1,6 @@
 //! One request over one connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
@@ -13,41 +14,45 @@ use super::body::{ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option, set_length};
-use super::pool::Loan;
+use super::pool::{Loan, Pool};
 use crate::fault::{self, Place, Seeded};
 use crate::wire::{self, in_time};
 
 impl Loan {
-    /// Sends `request` and waits for the head of the answer.
+    /// Sends `request` and waits for the head of the answer. Without one the connection is closed, and its pool given back.
     // An `async fn` would keep a second place for what it is given.
     #[expect(clippy::manual_async_fn)]
     pub(super) fn exchange(
         mut self,
         request: Request<wire::Body>,
-    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + Send {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, (SendError, Arc<Pool>)>> + Send {
         async move {
+            let not_sent = |request, reason, loan: Self| {
+                Err((SendError::not_sent(request, reason), loan.close()))
+            };
             // The driver may not have come round yet after the last answer; a connection that ended says so here.
             if !self.is_ready().await {
                 self.died(false);
-                return Err(SendError::not_sent(request, NotSentReason::Closed));
+                return not_sent(request, NotSentReason::Closed, self);
             }
+            let mut begun = Instant::now();
             if let Some(gate) = request.extensions().get::<Gate>()
-                && Instant::now() > gate.fresh_until
+                && begun > gate.fresh_until
                 && !fault::seeded(Seeded::NoLookAtTheClock)
             {
                 let gate = gate.clone();
                 if !Box::pin(async move { gate.is_open().await }).await {
-                    return Err(SendError::not_sent(request, NotSentReason::GateClosed));
+                    return not_sent(request, NotSentReason::GateClosed, self);
                 }
                 if self.idle_for().is_some() && !self.is_alive() {
                     self.died(false);
-                    return Err(SendError::not_sent(request, NotSentReason::Closed));
+                    return not_sent(request, NotSentReason::Closed, self);
                 }
+                begun = Instant::now();
             }
             let (parts, body) = request.into_parts();
             let (upload, under_way) = Upload::new(body);
             self.watch(under_way);
-            let begun = Instant::now();
             fault::reach(Place::BeforeFirstByte);
             // hyper hands the request back exactly if it was never put into the write buffer.
             let request = Request::from_parts(parts, upload);
@@ -60,13 +65,13 @@ impl Loan {
                     if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
                         self.died(request.is_none());
                     }
-                    Err(match request {
-                        Some(request) => SendError::not_sent(
-                            request.map(Upload::into_inner),
-                            NotSentReason::Closed,
-                        ),
-                        None => SendError::Unanswered(reason),
-                    })
+                    match request {
+                        Some(request) => {
+                            let request = request.map(Upload::into_inner);
+                            not_sent(request, NotSentReason::Closed, self)
+                        }
+                        None => Err((SendError::Unanswered(reason), self.close())),
+                    }
                 }
             }
         }

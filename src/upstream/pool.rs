@@ -2,25 +2,31 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Upload;
-use super::client::Reuse;
+use super::client::{Contact, Reuse};
+use super::connector::Connector;
+use super::error::{NotSentReason, UpstreamSetupError};
 use super::patience::Patience;
 use super::settings::UpstreamSettings;
-use super::socket::{Occupancy, Socket};
+use super::socket::Socket;
 use crate::lanes::PerLane;
 use crate::wire::Bell;
 
-/// The connections to one upstream. A permit stands for a connection in use; idle ones make room for a new one.
+/// The connections to one upstream, and the way to more. A permit stands for a connection in use; idle ones make room for a new one.
 pub(super) struct Pool {
+    authority: String,
+    connector: Connector,
+    connect_timeout: Duration,
+    contact: AtomicU8,
     max_idle: usize,
     max_connections: usize,
     idle_timeout: Duration,
@@ -34,9 +40,20 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(settings: &UpstreamSettings, lanes: usize) -> Arc<Self> {
+    pub(super) fn new(
+        settings: &UpstreamSettings,
+        lanes: usize,
+    ) -> Result<Arc<Self>, UpstreamSetupError> {
+        let authority = settings
+            .origin
+            .authority()
+            .map_or("", |authority| authority.as_str());
         let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
+            authority: authority.rsplit('@').next().unwrap_or(authority).to_owned(),
+            connector: Connector::new(settings)?,
+            connect_timeout: settings.connect_timeout,
+            contact: AtomicU8::new(Contact::None as u8),
             max_idle: settings.max_idle,
             max_connections,
             idle_timeout: settings.idle_timeout,
@@ -45,16 +62,51 @@ impl Pool {
             idles: AtomicUsize::new(0),
             patience: Mutex::default(),
             reaping: AtomicBool::new(false),
-        })
+        }))
     }
 
-    /// Waits for the right to use a connection, so long at most.
-    pub(super) async fn permit(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+    /// Host and port of the upstream, as its origin names them.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What came of the last connection that was opened.
+    pub(super) fn contact(&self) -> Contact {
+        match self.contact.load(Ordering::Relaxed) {
+            0 => Contact::None,
+            1 => Contact::Made,
+            _ => Contact::Failed,
+        }
+    }
+
+    /// What there is to hold of them.
+    pub(super) fn permits(&self) -> &Arc<Semaphore> {
+        &self.permits
+    }
+
+    /// Waits for the right to use a connection, as long as it may take to open one.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.permits.try_acquire() {
             return Some(permit);
         }
-        let waiting = timeout(patience, Arc::clone(&self.permits).acquire_owned());
+        let waiting = timeout(self.connect_timeout, self.permits.acquire());
         Box::pin(waiting).await.ok()?.ok()
+    }
+
+    /// Opens a connection, to which `permit` belongs from now on.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        permit: SemaphorePermit<'_>,
+    ) -> Result<Connection, NotSentReason> {
+        self.make_room();
+        let deadline = Instant::now() + self.connect_timeout;
+        let connected = self.connector.connect(permit, deadline, self).await;
+        let came_of_it = match connected {
+            Ok(_) => Contact::Made,
+            Err(_) => Contact::Failed,
+        };
+        self.contact.store(came_of_it as u8, Ordering::Relaxed);
+        connected
     }
 
     /// Takes the idle connection that was used last, if `reuse` allows it, and says how long it was idle.
@@ -118,7 +170,7 @@ impl Pool {
     }
 
     /// Closes idle connections until one more may be opened. The caller holds a permit for it.
-    pub(super) fn make_room(&self) {
+    fn make_room(&self) {
         // All of them, always in this order: one that went to another lane meanwhile would be missed, and one that was taken miscounted.
         let mut lanes: Vec<_> = self.idle.iter().map(lock).collect();
         for idle in &mut lanes {
@@ -151,7 +203,8 @@ impl Pool {
     fn put(self: &Arc<Self>, mut connection: Connection) {
         let now = Instant::now();
         connection.untried = false;
-        let permit = connection.socket.set(Occupancy::Idle(now));
+        connection.socket.rest(now);
+        let permit = Owed(&self.permits);
         if connection.sender.is_closed() {
             lock(&self.patience).closed(Duration::ZERO, now);
             return;
@@ -201,13 +254,22 @@ impl Pool {
             return false;
         };
         self.idles.fetch_sub(1, Ordering::Relaxed);
-        oldest.socket.set(Occupancy::Retired);
+        oldest.socket.retire();
         true
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A permit that is to be given back.
+struct Owed<'a>(&'a Semaphore);
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
 }
 
 /// Runs while there are idle connections.
@@ -254,6 +316,11 @@ impl Connection {
         }
     }
 
+    /// It serves an exchange from now on, by this permit.
+    pub(super) fn occupy(&self, permit: SemaphorePermit<'_>) {
+        self.socket.occupy(permit);
+    }
+
     fn age(&self, now: Instant) -> Duration {
         self.socket
             .idle_since()
@@ -281,28 +348,20 @@ pub(super) struct Loan {
 }
 
 impl Loan {
-    /// Lends out a fresh connection.
-    pub(super) fn fresh(connection: Connection, pool: Arc<Pool>) -> Self {
+    /// Lends out a connection of a pool, which was idle for so long if it had an exchange before.
+    pub(super) fn new(connection: Connection, idle_for: Option<Duration>, pool: Arc<Pool>) -> Self {
         Self {
             connection: Some(connection),
             pool,
-            idle_for: None,
+            idle_for,
             upload: Weak::new(),
             reusable: true,
         }
     }
 
-    /// Lends out a connection from the pool, to which `permit` belongs from now on.
-    pub(super) fn reused(
-        taken: (Connection, Duration),
-        permit: OwnedSemaphorePermit,
-        pool: Arc<Pool>,
-    ) -> Self {
-        let (connection, age) = taken;
-        connection.socket.set(Occupancy::Busy { _permit: permit });
-        let mut loan = Self::fresh(connection, pool);
-        loan.idle_for = Some(age);
-        loan
+    /// Its pool, without the connection, which is closed.
+    pub(super) fn close(self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
     }
 
     /// The way to the connection's driver.
@@ -398,7 +457,7 @@ mod tests {
 
     #[test]
     fn nothing_goes_from_lane_to_lane_while_room_is_made() {
-        let pool = Pool::new(&settings("http", ([127, 0, 0, 1], 1).into()), 2);
+        let pool = Pool::new(&settings("http", ([127, 0, 0, 1], 1).into()), 2).unwrap();
         let lanes: Vec<_> = pool.idle.iter().collect();
         thread::scope(|scope| {
             let second = lock(lanes[1]);

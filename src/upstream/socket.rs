@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::fault::{self, Place};
@@ -22,13 +22,15 @@ pub(super) struct Socket {
     pub(super) bell: Bell,
     tcp: Mutex<TcpStream>,
     occupancy: Mutex<Occupancy>,
+    /// Where the permit is from that it holds while it is busy.
+    permits: Arc<Semaphore>,
 }
 
 /// What a connection is doing.
-#[derive(Debug)]
-pub(super) enum Occupancy {
+#[derive(Debug, PartialEq, Eq)]
+enum Occupancy {
     /// Serving an exchange, or upgraded: it holds one of `max_connections` until the socket is gone.
-    Busy { _permit: OwnedSemaphorePermit },
+    Busy,
     /// In the pool since then.
     Idle(Instant),
     /// Given up by us; how it ends says nothing about the upstream.
@@ -36,34 +38,50 @@ pub(super) enum Occupancy {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, permit: OwnedSemaphorePermit) -> Arc<Self> {
-        Arc::new(Self {
+    /// Of a connection that serves its first exchange, by a permit of these.
+    pub(super) fn new(
+        tcp: TcpStream,
+        permits: Arc<Semaphore>,
+        permit: SemaphorePermit<'_>,
+    ) -> Arc<Self> {
+        let socket = Arc::new(Self {
             bell: Bell::default(),
             tcp: Mutex::new(tcp),
-            occupancy: Mutex::new(Occupancy::Busy { _permit: permit }),
-        })
+            occupancy: Mutex::new(Occupancy::Retired),
+            permits,
+        });
+        socket.occupy(permit);
+        socket
     }
 
-    /// Sets what the connection is doing; the previous answer holds the permit, if there was one.
-    pub(super) fn set(&self, occupancy: Occupancy) -> Occupancy {
-        std::mem::replace(
-            &mut *self
-                .occupancy
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-            occupancy,
-        )
+    /// It serves an exchange from now on, by this permit.
+    pub(super) fn occupy(&self, permit: SemaphorePermit<'_>) {
+        permit.forget();
+        *self.occupancy() = Occupancy::Busy;
     }
 
+    /// It serves none any more, and is in the pool since then. The permit is its caller's to give back.
+    pub(super) fn rest(&self, since: Instant) {
+        *self.occupancy() = Occupancy::Idle(since);
+    }
+
+    /// It rests, and is given up.
+    pub(super) fn retire(&self) {
+        *self.occupancy() = Occupancy::Retired;
+    }
+
+    /// Since when it is in the pool, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        match *self
-            .occupancy
+        match *self.occupancy() {
+            Occupancy::Idle(since) => Some(since),
+            Occupancy::Busy | Occupancy::Retired => None,
+        }
+    }
+
+    fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
+        self.occupancy
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-        {
-            Occupancy::Idle(since) => Some(since),
-            Occupancy::Busy { .. } | Occupancy::Retired => None,
-        }
     }
 
     fn tcp(&self) -> MutexGuard<'_, TcpStream> {
@@ -79,6 +97,14 @@ impl Socket {
     pub(super) fn was_quiet(&self) -> bool {
         let tcp = self.tcp();
         would_block(&tcp.try_io(Interest::READABLE, || peek(&tcp)))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if *self.occupancy() == Occupancy::Busy {
+            self.permits.add_permits(1);
+        }
     }
 }
 
@@ -157,8 +183,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap());
         let (near, far) = tokio::join!(near, listener.accept());
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Socket::new(near.unwrap(), permit), far.unwrap().0)
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = permits.try_acquire().unwrap();
+        let socket = Socket::new(near.unwrap(), permits.clone(), permit);
+        (socket, far.unwrap().0)
     }
 
     /// Until the system has said that there is something.
@@ -168,6 +196,25 @@ mod tests {
             assert!(Instant::now() < late, "nothing is heard");
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_held_while_it_is_busy_and_until_it_is_gone() {
+        let (socket, _far) = connected().await;
+        let permits = socket.permits.clone();
+        assert_eq!(permits.available_permits(), 0);
+        socket.rest(Instant::now());
+        permits.add_permits(1);
+        socket.occupy(permits.try_acquire().unwrap());
+        assert_eq!(permits.available_permits(), 0);
+        drop(socket);
+        assert_eq!(permits.available_permits(), 1);
+        let (socket, _far) = connected().await;
+        let permits = socket.permits.clone();
+        socket.rest(Instant::now());
+        socket.retire();
+        drop(socket);
+        assert_eq!(permits.available_permits(), 0, "it was given back before");
     }
 
     #[tokio::test]
