@@ -7,7 +7,7 @@
 //! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
 //! 5. `records` tells the store how it ended, until the store has it.
 //! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once, by what its `trail` noted. What the proxy says itself gets its
-//!    words last, from the operator's [`Voice`].
+//!    words last, from the operator's [`Voice`](crate::wire::Voice).
 //!
 //! Beside the requests themselves the upstream may be asked (`ask`) for the answer to a duplicate (`reply`), whether an operation in
 //! doubt took place, and whether credentials stand (`probe`).
@@ -59,6 +59,7 @@ mod room;
 mod routes;
 mod scope;
 mod send;
+mod setup;
 mod source;
 mod stop;
 mod tap;
@@ -77,33 +78,27 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
-use ipnet::IpNet;
-use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::account::{Account, Books};
-use self::asides::Asides;
+use self::account::Account;
 use self::client_ip::is_trusted;
-use self::jwt::TokenVerifier;
-use self::limits::{InFlight, Limits};
+use self::limits::InFlight;
 use self::pass::Passing;
 use self::payload::Taken;
 use self::policy::Mode;
 use self::receive::{Asked, Named};
-use self::records::Records;
 use self::respond::Answer;
+use self::setup::Shared;
 use self::source::{BodySoFar, Sought};
 use self::trail::Trail;
-use self::waiters::Waiters;
-use crate::idempotency::Secret;
 use crate::store::Store;
+use crate::telemetry::Limit;
 use crate::telemetry::trace::Asked as Incoming;
-use crate::telemetry::{Limit, Metrics, Traces};
 use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
-use crate::wire::{Body, BoxError, Code, Page, Peer, Problem, Voice};
+use crate::wire::{Body, BoxError, Code, Page, Peer, Problem};
 
 pub use forward::{Forward, Target};
 pub(crate) use key::has_dot_segment;
@@ -112,6 +107,7 @@ pub use renamed::{Because, Naming, renamed};
 #[doc(hidden)]
 pub use respond::rebuild;
 pub use routes::{Found, RouteError, Routes};
+pub use setup::{Common, Parameters, Setup};
 pub use stop::{Signal, Stop};
 #[doc(hidden)]
 pub use within::serve;
@@ -125,91 +121,6 @@ pub use within::{Advisor, ClientAddress, Within};
 /// connection the extension [`Peer`] tells. Which way a request goes is decided in the call, and a place among those that may run is
 /// taken there.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
-
-/// What an [`Idempotency`] is made of.
-pub struct Parameters<F, S> {
-    /// What can be replaced while it runs.
-    pub setup: Setup<F>,
-    /// Where records are kept.
-    pub store: Arc<S>,
-    /// Part of every record id.
-    pub service: String,
-    /// Under which what is stored is hashed.
-    pub secret: Secret,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Whether requests are traced.
-    pub traces: Traces,
-    /// Whether idempotency keys are logged in clear.
-    pub log_keys: bool,
-    /// Where exchanges run that outlive their clients; wait for it to stop.
-    pub tasks: TaskTracker,
-    /// When to stop.
-    pub stop: Stop,
-}
-
-/// What several [`Idempotency`]s have in common that are one to their clients: the record of a key, and what all exchanges together
-/// may use.
-pub struct Common<S> {
-    secret: Secret,
-    service: Arc<str>,
-    records: Arc<Records<S>>,
-    limits: Limits,
-    waiters: Arc<Waiters>,
-    asides: Arc<Asides>,
-    metrics: Arc<Metrics>,
-    traces: Traces,
-    log_keys: bool,
-    tasks: TaskTracker,
-    stop: Stop,
-}
-
-/// What of an [`Idempotency`] can be replaced while it runs, all of it together.
-#[derive(Clone)]
-pub struct Setup<F> {
-    /// The service that forwards.
-    pub inner: F,
-    /// Which policy a request is under.
-    pub routes: Routes,
-    /// Verifies bearer tokens.
-    pub jwt: Option<Arc<TokenVerifier>>,
-    /// Whose word on the client's address is believed.
-    pub trust_forwarded: Vec<IpNet>,
-    /// What the upstreams call themselves, by their index: `Host` where the client's is not preserved.
-    pub authorities: Vec<HeaderValue>,
-    /// Exchanges at once.
-    pub max_in_flight: usize,
-    /// Bytes of bodies in memory.
-    pub max_buffered_total: u64,
-    /// Duplicates that wait at once.
-    pub max_waiters: usize,
-    /// A request body of which no byte came for so long is given up.
-    pub body_idle_timeout: Duration,
-    /// How the proxy's own answers and headers are told.
-    pub voice: Arc<Voice>,
-}
-
-/// What a request goes through with: the settings as they were when it began, and what all requests have in common.
-struct Shared<F, S> {
-    inner: F,
-    routes: Routes,
-    books: Arc<Books>,
-    secret: Secret,
-    jwt: Option<Arc<TokenVerifier>>,
-    trust_forwarded: Vec<IpNet>,
-    authorities: Vec<HeaderValue>,
-    body_idle_timeout: Duration,
-    voice: Arc<Voice>,
-    asides: Arc<Asides>,
-    service: Arc<str>,
-    records: Arc<Records<S>>,
-    limits: Limits,
-    waiters: Arc<Waiters>,
-    metrics: Arc<Metrics>,
-    traces: Traces,
-    tasks: TaskTracker,
-    stop: Stop,
-}
 
 impl<F, S: Store> Idempotency<F, S> {
     /// A proxy of these parts.
@@ -249,113 +160,6 @@ impl<F, S: Store> Idempotency<F, S> {
             stop: before.stop.clone(),
         };
         self.0.store(Arc::new(Shared::new(setup, common)));
-    }
-}
-
-impl<F, S: Store> Parameters<F, S> {
-    /// What is for one service, and what several can have in common.
-    pub fn split(self) -> (Setup<F>, Common<S>) {
-        let Self {
-            setup,
-            store,
-            service,
-            secret,
-            metrics,
-            traces,
-            log_keys,
-            tasks,
-            stop,
-        } = self;
-        let limits = Limits::new(
-            setup.max_in_flight,
-            setup.max_buffered_total,
-            metrics.in_flight.clone(),
-        );
-        let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
-        let waiters = Arc::new(waiters);
-        let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
-        let common = Common {
-            secret,
-            service: service.into(),
-            records: Arc::new(records),
-            limits,
-            waiters,
-            asides: Arc::default(),
-            metrics,
-            traces,
-            log_keys,
-            tasks,
-            stop,
-        };
-        (setup, common)
-    }
-}
-
-impl<F> Setup<F> {
-    /// The same round another service.
-    pub fn round<G>(self, inner: G) -> Setup<G> {
-        Setup {
-            inner,
-            routes: self.routes,
-            jwt: self.jwt,
-            trust_forwarded: self.trust_forwarded,
-            authorities: self.authorities,
-            max_in_flight: self.max_in_flight,
-            max_buffered_total: self.max_buffered_total,
-            max_waiters: self.max_waiters,
-            body_idle_timeout: self.body_idle_timeout,
-            voice: self.voice,
-        }
-    }
-}
-
-impl<F, S> Shared<F, S> {
-    fn new(setup: Setup<F>, common: Common<S>) -> Self {
-        let routes = setup.routes.all().iter();
-        let counts = routes.map(|policy| common.metrics.route(&policy.route));
-        let books = Books {
-            metrics: common.metrics.clone(),
-            routes: counts.collect(),
-            log_keys: common.log_keys,
-        };
-        Self {
-            inner: setup.inner,
-            books: Arc::new(books),
-            routes: setup.routes,
-            jwt: setup.jwt,
-            trust_forwarded: setup.trust_forwarded,
-            authorities: setup.authorities,
-            body_idle_timeout: setup.body_idle_timeout,
-            voice: setup.voice,
-            asides: common.asides,
-            secret: common.secret,
-            service: common.service,
-            records: common.records,
-            limits: common.limits,
-            waiters: common.waiters,
-            metrics: common.metrics,
-            traces: common.traces,
-            tasks: common.tasks,
-            stop: common.stop,
-        }
-    }
-}
-
-impl<S> Clone for Common<S> {
-    fn clone(&self) -> Self {
-        Self {
-            secret: self.secret.clone(),
-            service: self.service.clone(),
-            records: self.records.clone(),
-            limits: self.limits.clone(),
-            waiters: self.waiters.clone(),
-            asides: self.asides.clone(),
-            metrics: self.metrics.clone(),
-            traces: self.traces.clone(),
-            log_keys: self.log_keys,
-            tasks: self.tasks.clone(),
-            stop: self.stop.clone(),
-        }
     }
 }
 
