@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use idemproxy::idempotency::{Expect, Record};
-use idemproxy::store::{Memory, Replaced, Store, StoreError};
+use idemproxy::idempotency::{Expect, Record, State};
+use idemproxy::store::{Inserted, Memory, Replaced, Store, StoreError};
 
 use crate::contract::contract;
 use crate::records::*;
@@ -30,6 +30,35 @@ async fn a_full_store_refuses_claims_and_takes_settlements() {
     let settled = store.replace(id, Expect::Held(first.token), &end).await;
     assert_eq!(settled, Ok(Replaced::Applied));
     assert_eq!(store.look(id).await.unwrap().unwrap().record, end);
+}
+
+#[tokio::test]
+async fn a_full_store_still_brings_back_what_is_there() {
+    let store = Memory::new(10_000);
+    let (id, first) = (fresh_id(), claim());
+    create(&store, id, &first).await;
+    while store.insert(fresh_id(), &claim()).await.is_ok() {}
+    match store.insert(id, &claim()).await.unwrap() {
+        Inserted::Occupied(seen) => assert_eq!(seen.record, first),
+        Inserted::Created => panic!("created twice"),
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_written_over_gives_back_its_room() {
+    let store = Memory::new(10_000);
+    let (id, first) = (fresh_id(), claim());
+    create(&store, id, &first).await;
+    let large = completed(&first, vec![0; 100_000]);
+    let held = Expect::Held(first.token);
+    let settled = store.replace(id, held, &large).await;
+    assert_eq!(settled, Ok(Replaced::Applied));
+    assert!(store.insert(fresh_id(), &claim()).await.is_err());
+    let shown = Expect::Shown(first.token, State::Completed);
+    let small = completed(&claim(), "by hand");
+    let replaced = store.replace(id, shown, &small).await;
+    assert_eq!(replaced, Ok(Replaced::Applied));
+    create(&store, fresh_id(), &claim()).await;
 }
 
 #[tokio::test(start_paused = true)]
