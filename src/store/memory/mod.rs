@@ -1,13 +1,15 @@
 //! Records in memory, gone with the process.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+mod shelves;
+
+use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::shelves::Shelves;
 use super::codec::head_of;
 use super::listing::{Listed, Page};
 use super::{Codec, CodecError, Health, Inserted, Listing, Replaced, Store, StoreError, Wanted};
@@ -24,13 +26,19 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Cells {
-    /// In order, for listings: those read a few at a time.
-    records: BTreeMap<RecordId, Cell>,
+    records: Shelves<Cell>,
     /// What the records take, about.
     bytes: u64,
     /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
     sweep_at: u64,
     swept: Option<Instant>,
+}
+
+/// The place of one record, found once to be read and written.
+struct Place<'a> {
+    entry: Entry<'a, RecordId, Cell>,
+    /// What all the records take.
+    bytes: &'a mut u64,
 }
 
 /// A record as a frame: an answer kept as it came would hold on to the whole buffer that it was read into.
@@ -80,11 +88,14 @@ impl Store for Memory {
         let cell = Cell::new(&self.codec, id, record, now)?;
         let found = {
             let mut cells = self.cells();
-            match cells.live(id, now) {
+            if cells.tight(self.max_bytes) && cells.live(id, now).is_none() {
+                cells.make_room(self.max_bytes, now)?;
+            }
+            let place = cells.place(id);
+            match place.live(now) {
                 Some(found) => found.clone(),
                 None => {
-                    cells.make_room(self.max_bytes, now)?;
-                    cells.write(id, cell);
+                    place.write(cell);
                     return Ok(Inserted::Created);
                 }
             }
@@ -101,8 +112,9 @@ impl Store for Memory {
         let now = Instant::now();
         let cell = Cell::new(&self.codec, id, record, now)?;
         let mut cells = self.cells();
-        let replaced = match expect.rule(cells.live(id, now).map(|cell| cell.standing(now)), record)
-        {
+        let mut place = cells.place(id);
+        let standing = place.live(now).map(|cell| cell.standing(now));
+        let replaced = match expect.rule(standing, record) {
             Ruling::Stale => return Ok(Replaced::Stale),
             Ruling::Stands => return Ok(Replaced::Applied),
             Ruling::Write => Replaced::Applied,
@@ -110,8 +122,9 @@ impl Store for Memory {
         };
         if record.state == State::InFlight {
             cells.make_room(self.max_bytes, now)?;
+            place = cells.place(id);
         }
-        cells.write(id, cell);
+        place.write(cell);
         Ok(replaced)
     }
 
@@ -135,19 +148,17 @@ impl Store for Memory {
 
     async fn list(
         &self,
-        after: Option<RecordId>,
+        mut after: Option<RecordId>,
         limit: usize,
         wanted: Wanted<'_>,
     ) -> Result<Listing, StoreError> {
         let mut page = Page::new(limit, wanted);
-        let mut after = after.map_or(Bound::Unbounded, Bound::Excluded);
         loop {
             let now = Instant::now();
             let slice: Vec<_> = {
                 let cells = self.cells();
-                let rest = cells.records.range((after, Bound::Unbounded));
-                let rest = rest.take(SLICE).map(|(id, cell)| (*id, cell.clone()));
-                rest.collect()
+                let next = cells.records.after(after, SLICE).into_iter();
+                next.map(|(id, cell)| (id, cell.clone())).collect()
             };
             for (id, cell) in &slice {
                 if page.done() {
@@ -156,7 +167,7 @@ impl Store for Memory {
                 page.take(*id, cell.listed(*id, now))?;
             }
             match slice.last() {
-                Some((last, _)) if slice.len() == SLICE => after = Bound::Excluded(*last),
+                Some((last, _)) if slice.len() == SLICE => after = Some(*last),
                 _ => return Ok(page.end(false)),
             }
             tokio::task::yield_now().await;
@@ -181,7 +192,19 @@ impl Store for Memory {
 
 impl Cells {
     fn live(&mut self, id: RecordId, now: Instant) -> Option<&mut Cell> {
-        self.records.get_mut(&id).filter(|cell| !cell.expired(now))
+        self.records.get_mut(id).filter(|cell| !cell.expired(now))
+    }
+
+    fn place(&mut self, id: RecordId) -> Place<'_> {
+        Place {
+            entry: self.records.entry(id),
+            bytes: &mut self.bytes,
+        }
+    }
+
+    /// Whether there is anything to do to [make room](Self::make_room).
+    fn tight(&self, max_bytes: u64) -> bool {
+        self.bytes >= self.sweep_at.min(max_bytes)
     }
 
     /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much.
@@ -193,8 +216,13 @@ impl Cells {
         };
         if self.bytes >= self.sweep_at || (self.bytes >= max_bytes && rested()) {
             self.swept = Some(now);
-            self.records.retain(|_, cell| !cell.expired(now));
-            self.bytes = self.records.values().map(Cell::bytes).sum();
+            let mut bytes = 0;
+            self.records.retain(|cell| {
+                let stays = !cell.expired(now);
+                bytes += if stays { cell.bytes() } else { 0 };
+                stays
+            });
+            self.bytes = bytes;
             self.sweep_at = (self.bytes * 2).max(1 << 20);
         }
         if self.bytes >= max_bytes {
@@ -204,11 +232,25 @@ impl Cells {
         }
         Ok(())
     }
+}
 
-    fn write(&mut self, id: RecordId, cell: Cell) {
-        self.bytes += cell.bytes();
-        if let Some(before) = self.records.insert(id, cell) {
-            self.bytes -= before.bytes();
+impl Place<'_> {
+    fn live(&self, now: Instant) -> Option<&Cell> {
+        match &self.entry {
+            Entry::Occupied(there) => Some(there.get()).filter(|cell| !cell.expired(now)),
+            Entry::Vacant(_) => None,
+        }
+    }
+
+    fn write(self, cell: Cell) {
+        *self.bytes += cell.bytes();
+        match self.entry {
+            Entry::Occupied(mut there) => {
+                *self.bytes -= there.insert(cell).bytes();
+            }
+            Entry::Vacant(free) => {
+                free.insert(cell);
+            }
         }
     }
 }

@@ -1,0 +1,194 @@
+//! What is kept by id, found in one step and read in order.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::idempotency::RecordId;
+
+/// What is kept by id, found in one step and read in order: a tree is searched level by level, and waits for memory on each.
+///
+/// Shelves stand in the order of the first bits of their ids; on a shelf there is no order. Ids are hashes, so each shelf holds few: those
+/// are sorted when they are read, and nobody waits for all to be moved when a shelf grows. If ids were uneven, that would only take longer.
+#[derive(Debug)]
+pub(super) struct Shelves<T>(Vec<HashMap<RecordId, T>>);
+
+impl<T> Default for Shelves<T> {
+    fn default() -> Self {
+        Self((0..SHELVES).map(|_| HashMap::new()).collect())
+    }
+}
+
+impl<T> Shelves<T> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(HashMap::len).sum()
+    }
+
+    /// What is kept under `id`.
+    pub(super) fn get_mut(&mut self, id: RecordId) -> Option<&mut T> {
+        self.0[shelf_of(id)].get_mut(&id)
+    }
+
+    /// The place of `id`, whether anything is there or not.
+    pub(super) fn entry(&mut self, id: RecordId) -> Entry<'_, RecordId, T> {
+        self.0[shelf_of(id)].entry(id)
+    }
+
+    /// Removes what is not to stay, and frees what memory twice as many as are left would not need.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
+        for shelf in &mut self.0 {
+            shelf.retain(|_, it| stays(it));
+            shelf.shrink_to(2 * shelf.len());
+        }
+    }
+
+    /// What comes after `after`, by ascending id: `limit` at most.
+    pub(super) fn after(&self, after: Option<RecordId>, limit: usize) -> Vec<(RecordId, &T)> {
+        let mut found = Vec::new();
+        for shelf in &self.0[after.map_or(0, shelf_of)..] {
+            let room = limit - found.len();
+            if room == 0 {
+                break;
+            }
+            let rest = shelf.iter().filter(|(id, _)| Some(**id) > after);
+            let mut rest: Vec<_> = rest.map(|(id, it)| (*id, it)).collect();
+            if rest.len() > room {
+                // The first ones are told from the others before they are sorted: a large store has many more on a shelf.
+                rest.select_nth_unstable_by_key(room, |(id, _)| *id);
+                rest.truncate(room);
+            }
+            rest.sort_unstable_by_key(|(id, _)| *id);
+            found.append(&mut rest);
+        }
+        found
+    }
+}
+
+fn shelf_of(id: RecordId) -> usize {
+    let [first, second, ..] = *id.as_bytes();
+    usize::from(u16::from_be_bytes([first, second])) * SHELVES / (1 << 16)
+}
+
+/// A thousand of a million on each. Empty they take 48 KiB.
+const SHELVES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, btree_map};
+    use std::ops::Bound;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// First bits around those where a shelf ends and the next begins.
+    const FIRST: [u16; 9] = [0, 1, 0x3f, 0x40, 0x7f, 0x8000, 0xffbf, 0xffc0, 0xffff];
+    const LAST: u8 = 4;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Keep(RecordId, u32),
+        Change(RecordId, u32),
+        Retain(u32),
+    }
+
+    fn id(first: u16, last: u8) -> RecordId {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&first.to_be_bytes());
+        bytes[15] = last;
+        RecordId::from_bytes(bytes)
+    }
+
+    fn ids() -> impl Iterator<Item = RecordId> {
+        let of = |first| (0..LAST).map(move |last| id(first, last));
+        FIRST.into_iter().flat_map(of)
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let an_id = || prop::sample::select(Vec::from_iter(ids()));
+        prop_oneof![
+            8 => (an_id(), any::<u32>()).prop_map(|(id, value)| Step::Keep(id, value)),
+            2 => (an_id(), any::<u32>()).prop_map(|(id, value)| Step::Change(id, value)),
+            1 => (1..4_u32).prop_map(Step::Retain),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_kept_is_found_and_read_in_order(steps in prop::collection::vec(step(), 0..60)) {
+            let (mut shelves, mut model) = (Shelves::default(), BTreeMap::new());
+            for step in steps {
+                match step {
+                    Step::Keep(id, value) => match (shelves.entry(id), model.entry(id)) {
+                        (Entry::Vacant(place), btree_map::Entry::Vacant(expected)) => {
+                            place.insert(value);
+                            expected.insert(value);
+                        }
+                        (Entry::Occupied(place), btree_map::Entry::Occupied(expected)) => {
+                            prop_assert_eq!(place.get(), expected.get());
+                        }
+                        (place, _) => prop_assert!(false, "{place:?}"),
+                    },
+                    Step::Change(id, value) => {
+                        let (there, expected) = (shelves.get_mut(id), model.get_mut(&id));
+                        prop_assert_eq!(&there, &expected);
+                        if let (Some(there), Some(expected)) = (there, expected) {
+                            (*there, *expected) = (value, value);
+                        }
+                    }
+                    Step::Retain(part) => {
+                        shelves.retain(|value| value % part == 0);
+                        model.retain(|_, value| *value % part == 0);
+                    }
+                }
+            }
+            prop_assert_eq!(shelves.len(), model.len());
+            // Each id is the last of a page, whether it is there or not.
+            for after in ids().map(Some).chain([None]) {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                let rest = model.range((from, Bound::Unbounded)).map(|(id, value)| (*id, value));
+                let rest: Vec<_> = rest.collect();
+                for limit in 0..=rest.len() + 1 {
+                    let page = shelves.after(after, limit);
+                    prop_assert_eq!(&page[..], &rest[..limit.min(rest.len())]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ids_that_are_not_evenly_spread_are_read_in_order_too() {
+        let mut shelves = Shelves::default();
+        let mut expected: Vec<_> = (0..1000_u128)
+            .map(|number| RecordId::from_bytes((number * 7919 % 1000).to_be_bytes()))
+            .collect();
+        for id in &expected {
+            shelves.entry(*id).or_insert(());
+        }
+        expected.sort();
+        let mut read = Vec::new();
+        loop {
+            let page = shelves.after(read.last().copied(), 7);
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page.into_iter().map(|(id, ())| id));
+        }
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn what_is_not_retained_takes_no_memory() {
+        let mut shelves = Shelves::default();
+        for last in 0..=255 {
+            shelves.entry(id(7, last)).or_insert(last);
+        }
+        shelves.retain(|last| *last < 8);
+        assert_eq!(shelves.len(), 8);
+        assert!(shelves.0[0].capacity() < 64);
+        shelves.retain(|_| false);
+        assert_eq!(shelves.0[0].capacity(), 0);
+    }
+}
