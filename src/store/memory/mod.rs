@@ -85,7 +85,6 @@ impl Memory {
 impl Store for Memory {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
         let now = Instant::now();
-        let cell = Cell::new(&self.codec, id, record, now)?;
         let found = {
             let mut cells = self.cells();
             if cells.tight(self.max_bytes) && cells.live(id, now).is_none() {
@@ -95,7 +94,10 @@ impl Store for Memory {
             match place.live(now) {
                 Some(found) => found.clone(),
                 None => {
-                    place.write(cell);
+                    // Encoded only here: a duplicate has no use for it. A claim has no answer, so the lock is not held for long.
+                    let before = place.write(Cell::new(&self.codec, id, record, now)?);
+                    drop(cells);
+                    drop(before);
                     return Ok(Inserted::Created);
                 }
             }
@@ -124,7 +126,9 @@ impl Store for Memory {
             cells.make_room(self.max_bytes, now)?;
             place = cells.place(id);
         }
-        place.write(cell);
+        let before = place.write(cell);
+        drop(cells);
+        drop(before);
         Ok(replaced)
     }
 
@@ -242,14 +246,18 @@ impl Place<'_> {
         }
     }
 
-    fn write(self, cell: Cell) {
+    /// Writes the record, and gives back the one before: a large one takes a while to drop, for which nobody should have to wait.
+    fn write(self, cell: Cell) -> Option<Cell> {
         *self.bytes += cell.bytes();
         match self.entry {
             Entry::Occupied(mut there) => {
-                *self.bytes -= there.insert(cell).bytes();
+                let before = there.insert(cell);
+                *self.bytes -= before.bytes();
+                Some(before)
             }
             Entry::Vacant(free) => {
                 free.insert(cell);
+                None
             }
         }
     }
