@@ -18,9 +18,11 @@ pub(super) struct Durations(Arc<Buckets>);
 
 #[derive(Debug)]
 struct Buckets {
-    /// Of each its upper bound, which belongs to it, in nanoseconds, and how many are in it and in none before.
-    bounded: Box<[(u64, AtomicU64)]>,
-    longer: AtomicU64,
+    /// The upper bound of each, which belongs to it, in nanoseconds. Apart from what is counted: who looks for a bucket does not wait
+    /// for who counts in one.
+    bounds: Box<[u64]>,
+    /// How many are in each, and in none before; the last are longer than any bound.
+    counts: Box<[AtomicU64]>,
     /// Nanoseconds; enough for 584 years.
     sum: AtomicU64,
 }
@@ -29,10 +31,9 @@ impl Durations {
     /// Without any yet, with these upper bounds, seconds, in order.
     pub(super) fn new(bounds: &[f64]) -> Self {
         let nanos = |bound: &f64| nanos(Duration::from_secs_f64(*bound));
-        let bounded = bounds.iter().map(|bound| (nanos(bound), AtomicU64::new(0)));
         Self(Arc::new(Buckets {
-            bounded: bounded.collect(),
-            longer: AtomicU64::new(0),
+            bounds: bounds.iter().map(nanos).collect(),
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
         }))
     }
@@ -40,14 +41,13 @@ impl Durations {
     /// Adds one.
     pub(super) fn observe(&self, duration: Duration) {
         let Buckets {
-            bounded,
-            longer,
+            bounds,
+            counts,
             sum,
         } = &*self.0;
         let nanos = nanos(duration);
-        let bucket = bounded.iter().find(|(bound, _)| nanos <= *bound);
-        let bucket = bucket.map_or(longer, |(_, count)| count);
-        bucket.fetch_add(1, Ordering::Relaxed);
+        let bucket = bounds.partition_point(|bound| *bound < nanos);
+        counts[bucket].fetch_add(1, Ordering::Relaxed);
         sum.fetch_add(nanos, Ordering::Relaxed);
     }
 }
@@ -55,12 +55,10 @@ impl Durations {
 impl EncodeMetric for Durations {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
-        let bounded = self.0.bounded.iter();
-        let longer = (f64::INFINITY, self.0.longer.load(Ordering::Relaxed));
-        let buckets: Vec<_> = bounded
-            .map(|(bound, count)| (seconds(*bound), count.load(Ordering::Relaxed)))
-            .chain([longer])
-            .collect();
+        let bounds = self.0.bounds.iter().map(|bound| seconds(*bound));
+        let counts = self.0.counts.iter();
+        let counts = counts.map(|count| count.load(Ordering::Relaxed));
+        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
         // By what is shown, so that the page agrees with itself while more are added.
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = seconds(self.0.sum.load(Ordering::Relaxed));
