@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -127,17 +127,22 @@ fn identify(headers: &mut HeaderMap, id: RecordId, state: State, expires: Option
     }
 }
 
+/// Copied into memory of their own, one piece for all: an answer would hold on to the whole buffer that it was read into.
 fn fields<'a>(
     fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
 ) -> Vec<(Bytes, Bytes)> {
-    fields
-        .map(|(name, value)| {
-            (
-                Bytes::copy_from_slice(name.as_str().as_bytes()),
-                Bytes::copy_from_slice(value.as_bytes()),
-            )
-        })
-        .collect()
+    let fields: Vec<_> = fields.collect();
+    let size = |(name, value): &(&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let mut text = BytesMut::with_capacity(fields.iter().map(size).sum());
+    for (name, value) in &fields {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(value.as_bytes());
+    }
+    let mut text = text.freeze();
+    let mut next = |size| text.split_to(size);
+    let pieces = fields.iter();
+    let pieces = pieces.map(|(name, value)| (next(name.as_str().len()), next(value.len())));
+    pieces.collect()
 }
 
 /// Checks names, values and length again: a store that others can write to must not split an answer.
