@@ -372,8 +372,9 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
 }
 
 /// A token that no other attempt has. All of it that is not its time is random: nobody needs the order that a counter would give tokens
-/// of one millisecond, and all threads would share.
-fn fresh_token(UnixMillis(now): UnixMillis) -> Token {
+/// of one millisecond, and all threads would share. The system is asked each time: what a generator in memory draws, another process with
+/// a copy of that memory draws too, after a fork or from a snapshot.
+pub(super) fn fresh_token(UnixMillis(now): UnixMillis) -> Token {
     let nanos = (now % 1000) as u32 * 1_000_000;
     let at = Timestamp::from_unix(NoContext, now / 1000, nanos);
     Token::from_bytes(Uuid::new_v7(at).into_bytes())

@@ -20,26 +20,25 @@ struct Rooms {
     running: Gauge,
 }
 
+/// So much of a room, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    rooms: Arc<Rooms>,
+    room: fn(&Rooms) -> &Room,
+    amount: u64,
+}
+
 /// Leave to run one exchange.
 #[derive(Debug)]
-pub(super) struct InFlight {
-    rooms: Arc<Rooms>,
-    takes_room: bool,
-}
+pub(super) struct InFlight(Share);
 
 /// Leave to hold one claim until the store has acknowledged its end, or to observe one request.
 #[derive(Debug)]
-pub(super) struct ClaimSlot {
-    rooms: Arc<Rooms>,
-    room: fn(&Rooms) -> &Room,
-}
+pub(super) struct ClaimSlot(#[expect(dead_code, reason = "it is held")] Share);
 
 /// Bytes of bodies held in memory, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Buffered {
-    rooms: Arc<Rooms>,
-    bytes: u64,
-}
+pub(super) struct Buffered(Share);
 
 impl Limits {
     /// `max_in_flight` exchanges, `max_buffered_total` bytes. The exchanges that run are counted in `running`.
@@ -69,86 +68,90 @@ impl Limits {
 
     /// Leave to run one more exchange, if there is room.
     pub(super) fn enter(&self) -> Option<InFlight> {
-        self.0.in_flight.take(1).then(|| self.run(true))
+        self.take(|rooms| &rooms.in_flight, 1).map(InFlight::run)
     }
 
     /// Leave to run one more exchange that takes no room.
     pub(super) fn enter_beside(&self) -> InFlight {
-        self.run(false)
-    }
-
-    fn run(&self, takes_room: bool) -> InFlight {
-        self.0.running.inc();
-        InFlight {
-            rooms: self.0.clone(),
-            takes_room,
-        }
+        InFlight::run(self.nothing_of(|rooms| &rooms.in_flight))
     }
 
     /// Leave to hold one more claim, if there is room.
     pub(super) fn claim(&self) -> Option<ClaimSlot> {
-        self.slot(|rooms| &rooms.claims)
+        self.take(|rooms| &rooms.claims, 1).map(ClaimSlot)
     }
 
     /// Leave to observe one more request, if there is room: as many as there are claims, and none of theirs.
     pub(super) fn observe(&self) -> Option<ClaimSlot> {
-        self.slot(|rooms| &rooms.observed)
-    }
-
-    fn slot(&self, room: fn(&Rooms) -> &Room) -> Option<ClaimSlot> {
-        room(&self.0).take(1).then(|| ClaimSlot {
-            rooms: self.0.clone(),
-            room,
-        })
+        self.take(|rooms| &rooms.observed, 1).map(ClaimSlot)
     }
 
     /// An empty reservation.
     pub(super) fn buffer(&self) -> Buffered {
-        Buffered {
+        Buffered(self.nothing_of(|rooms| &rooms.buffered))
+    }
+
+    fn take(&self, room: fn(&Rooms) -> &Room, amount: u64) -> Option<Share> {
+        let mut share = self.nothing_of(room);
+        share.grow(amount).then_some(share)
+    }
+
+    fn nothing_of(&self, room: fn(&Rooms) -> &Room) -> Share {
+        Share {
             rooms: self.0.clone(),
-            bytes: 0,
+            room,
+            amount: 0,
         }
+    }
+}
+
+impl Share {
+    /// Takes more; without effect and false if there is no room.
+    fn grow(&mut self, amount: u64) -> bool {
+        let grown = (self.room)(&self.rooms).take(amount);
+        if grown {
+            self.amount += amount;
+        }
+        grown
+    }
+
+    /// Gives back all of it.
+    fn clear(&mut self) {
+        let amount = std::mem::take(&mut self.amount);
+        if amount > 0 {
+            (self.room)(&self.rooms).give_back(amount);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl InFlight {
+    fn run(share: Share) -> Self {
+        share.rooms.running.inc();
+        Self(share)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.rooms.running.dec();
-        if self.takes_room {
-            self.rooms.in_flight.give_back(1);
-        }
-    }
-}
-
-impl Drop for ClaimSlot {
-    fn drop(&mut self) {
-        (self.room)(&self.rooms).give_back(1);
+        self.0.rooms.running.dec();
     }
 }
 
 impl Buffered {
     /// Gives back all of it.
     pub(super) fn clear(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes > 0 {
-            self.rooms.buffered.give_back(bytes);
-        }
+        self.0.clear();
     }
 
     /// Reserves more; without effect and false if there is no room.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        let bytes = bytes as u64;
-        let grown = self.rooms.buffered.take(bytes);
-        if grown {
-            self.bytes += bytes;
-        }
-        grown
-    }
-}
-
-impl Drop for Buffered {
-    fn drop(&mut self) {
-        self.clear();
+        self.0.grow(bytes as u64)
     }
 }
 

@@ -15,7 +15,8 @@
 //! What no policy covers takes the short way, `pass`; so does what is only observed (`observe`), with a `tap` on either body, from which
 //! an `observation` learns beside it what enforcement would have done.
 //!
-//! A request takes the settings as they are when it begins, all of them together, and ends by them ([`Idempotency::replace`]). [`Idempotency`] is a tower service
+//! A request takes the settings as they are when it begins (`setup`), all of them together, and ends by them ([`Idempotency::replace`]); when
+//! to `stop` is one for all. [`Idempotency`] is a tower service
 //! round one that forwards, or round any other of the same program (`within`); its errors are answers, so it never fails.
 
 mod account;

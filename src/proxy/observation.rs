@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::acquire::fresh_token;
 use super::answered::{Awaited, cut, released};
 use super::hold::Hold;
 use super::key::Keyed;
@@ -26,7 +27,7 @@ use super::{Forward, Shared, scope};
 use crate::idempotency::observation::{Observed, marked, observed};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
-    Attempt, Expect, Fingerprint, Origin, Record, RecordId, Refusal, State, Token, decide, settle,
+    Attempt, Expect, Fingerprint, Origin, Record, RecordId, Refusal, State, decide, settle,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::telemetry::Outcome;
@@ -237,10 +238,11 @@ impl<F: Forward, S: Store> Observation<F, S> {
     ) -> Result<Record, Outcome> {
         let proxy = self.proxy.clone();
         let (records, policy) = (&proxy.records, self.policy.clone());
+        let now = records.now();
         let mut attempt = Attempt {
-            token: Token::from_bytes(uuid::Uuid::now_v7().into_bytes()),
+            token: fresh_token(now),
             terms: policy.terms(),
-            now: records.now(),
+            now,
             payload,
             credentials: keyed.credentials,
             named: keyed.named,

@@ -21,11 +21,8 @@ pub struct Stop {
 /// As a [`CancellationToken`], but each request asks for it and waits for it: so it is asked for without a lock, and those who wait are
 /// in a list of their lane's own.
 #[derive(Clone, Debug)]
-pub struct Signal(Arc<Moment>);
-
-#[derive(Debug)]
-struct Moment {
-    came: AtomicBool,
+pub struct Signal {
+    came: Arc<AtomicBool>,
     lanes: PerLane<CancellationToken>,
 }
 
@@ -41,28 +38,28 @@ impl Stop {
 
 impl Signal {
     fn with_lanes(lanes: usize) -> Self {
-        Self(Arc::new(Moment {
-            came: AtomicBool::new(false),
+        Self {
+            came: Arc::default(),
             lanes: PerLane::new(lanes, |_| CancellationToken::new()),
-        }))
+        }
     }
 
     /// It comes now.
     pub fn cancel(&self) {
-        self.0.came.store(true, Ordering::Release);
-        for lane in self.0.lanes.iter() {
+        self.came.store(true, Ordering::Release);
+        for lane in self.lanes.iter() {
             lane.cancel();
         }
     }
 
     /// Whether it came.
     pub fn is_cancelled(&self) -> bool {
-        self.0.came.load(Ordering::Acquire)
+        self.came.load(Ordering::Acquire)
     }
 
     /// Waits for it.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
-        self.0.lanes.mine().cancelled()
+        self.lanes.mine().cancelled()
     }
 }
 
@@ -81,7 +78,7 @@ mod tests {
     #[tokio::test]
     async fn all_lanes_hear_of_it() {
         let Stop { draining, deadline } = Stop::with_lanes(3);
-        let mut waiting: Vec<_> = (draining.0.lanes.iter())
+        let mut waiting: Vec<_> = (draining.lanes.iter())
             .map(|lane| Box::pin(lane.cancelled()))
             .collect();
         for waiting in &mut waiting {

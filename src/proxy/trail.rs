@@ -90,11 +90,9 @@ impl Drop for AtStore<'_> {
     }
 }
 
-/// One part of a request at a time waits for the same thing, so nothing is added in between.
 fn add(sum: &AtomicU64, took: Duration) {
     let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-    let before = sum.load(Ordering::Relaxed);
-    sum.store(before.saturating_add(nanos.max(1)), Ordering::Relaxed);
+    sum.fetch_add(nanos.max(1), Ordering::Relaxed);
 }
 
 fn read(sum: &AtomicU64) -> Option<Duration> {

@@ -282,7 +282,7 @@ impl Progress {
 
     fn hashed(&self, digest: Digest) {
         if let Some(course) = &self.course {
-            // Set once: what runs is left once.
+            // Set once: all of it goes by once.
             let _ = course.digest.set(digest);
         }
     }

@@ -14,16 +14,18 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 ///
 /// That of `prometheus_client` takes a lock for each observation, for which requests on several threads would wait.
 #[derive(Clone, Debug)]
-pub(super) struct Durations(Arc<Buckets>);
+pub(super) struct Durations {
+    /// The upper bound of each bucket, which belongs to it, in nanoseconds. Apart from what is counted: who looks for a bucket does not
+    /// wait for who counts in one.
+    bounds: Arc<[u64]>,
+    counts: Arc<Counts>,
+}
 
 #[derive(Debug)]
-struct Buckets {
-    /// The upper bound of each, which belongs to it, in nanoseconds. Apart from what is counted: who looks for a bucket does not wait
-    /// for who counts in one.
-    bounds: Box<[u64]>,
-    /// How many are in each, and in none before; the last are longer than any bound.
-    counts: Box<[AtomicU64]>,
-    /// Nanoseconds; enough for 584 years.
+struct Counts {
+    /// How many are in each bucket, and in none before; the last are longer than any bound.
+    buckets: Box<[AtomicU64]>,
+    /// Of all durations together, in nanoseconds. Past 584 years it begins anew, which is taken for a restart.
     sum: AtomicU64,
 }
 
@@ -31,37 +33,35 @@ impl Durations {
     /// Without any yet, with these upper bounds, seconds, in order.
     pub(super) fn new(bounds: &[f64]) -> Self {
         let nanos = |bound: &f64| nanos(Duration::from_secs_f64(*bound));
-        Self(Arc::new(Buckets {
-            bounds: bounds.iter().map(nanos).collect(),
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+        let counts = Counts {
+            buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
-        }))
+        };
+        Self {
+            bounds: bounds.iter().map(nanos).collect(),
+            counts: Arc::new(counts),
+        }
     }
 
     /// Adds one.
     pub(super) fn observe(&self, duration: Duration) {
-        let Buckets {
-            bounds,
-            counts,
-            sum,
-        } = &*self.0;
         let nanos = nanos(duration);
-        let bucket = bounds.partition_point(|bound| *bound < nanos);
-        counts[bucket].fetch_add(1, Ordering::Relaxed);
-        sum.fetch_add(nanos, Ordering::Relaxed);
+        let bucket = self.bounds.partition_point(|bound| *bound < nanos);
+        self.counts.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.counts.sum.fetch_add(nanos, Ordering::Relaxed);
     }
 }
 
 impl EncodeMetric for Durations {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
-        let bounds = self.0.bounds.iter().map(|bound| seconds(*bound));
-        let counts = self.0.counts.iter();
-        let counts = counts.map(|count| count.load(Ordering::Relaxed));
+        let Counts { buckets, sum } = &*self.counts;
+        let bounds = self.bounds.iter().map(|bound| seconds(*bound));
+        let counts = buckets.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
         // By what is shown, so that the page agrees with itself while more are added.
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = seconds(self.0.sum.load(Ordering::Relaxed));
+        let sum = seconds(sum.load(Ordering::Relaxed));
         let exemplars = None::<&HashMap<usize, Exemplar<NoLabelSet, f64>>>;
         encoder.encode_histogram(sum, count, &buckets, exemplars)
     }

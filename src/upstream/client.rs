@@ -109,7 +109,7 @@ impl Upstream {
                 };
                 let taken = if may_reuse { pool.take(mode) } else { None };
                 let reused = taken.is_some();
-                let loan = match taken {
+                let mut loan = match taken {
                     Some((connection, age)) => {
                         connection.occupy(permit);
                         Loan::new(connection, Some(age), pool)
@@ -122,17 +122,20 @@ impl Upstream {
                 };
                 let harmless = reused && mode == Reuse::Any;
                 let spare = harmless.then(|| copy_if_harmless(&request)).flatten();
-                (request, pool) = match loan.exchange(request).await {
-                    Ok(response) => return Ok(response),
-                    Err((SendError::NotSent { request, reason }, pool)) => match reason {
-                        NotSentReason::Closed if reused => (*request, pool),
-                        reason => return Err(SendError::NotSent { request, reason }),
+                request = match loan.exchange(request).await {
+                    Ok(response) => return Ok(loan.answered(response)),
+                    Err(SendError::NotSent {
+                        request,
+                        reason: NotSentReason::Closed,
+                    }) if reused => *request,
+                    Err(SendError::Unanswered(UnansweredReason::Lost(error))) => match spare {
+                        Some(spare) => *spare,
+                        None => return Err(SendError::Unanswered(UnansweredReason::Lost(error))),
                     },
-                    Err((SendError::Unanswered(reason), pool)) => match (reason, spare) {
-                        (UnansweredReason::Lost(_), Some(spare)) => (*spare, pool),
-                        (reason, _) => return Err(SendError::Unanswered(reason)),
-                    },
+                    Err(refused) => return Err(refused),
                 };
+                // Before another permit is asked for: there may be but one.
+                pool = loan.close();
                 may_reuse = false;
             }
         }

@@ -1,6 +1,5 @@
 //! One request over one connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
@@ -8,32 +7,30 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, response,
 };
 use http_body::Body;
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::{ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option, set_length};
-use super::pool::{Loan, Pool};
+use super::pool::Loan;
 use crate::fault::{self, Place, Seeded};
 use crate::wire::{self, in_time};
 
 impl Loan {
-    /// Sends `request` and waits for the head of the answer. Without one the connection is closed, and its pool given back.
+    /// Sends `request` and waits for the head of the answer.
     // An `async fn` would keep a second place for what it is given.
     #[expect(clippy::manual_async_fn)]
     pub(super) fn exchange(
-        mut self,
+        &mut self,
         request: Request<wire::Body>,
-    ) -> impl Future<Output = Result<Response<ResponseBody>, (SendError, Arc<Pool>)>> + Send {
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + Send {
         async move {
-            let not_sent = |request, reason, loan: Self| {
-                Err((SendError::not_sent(request, reason), loan.close()))
-            };
             // The driver may not have come round yet after the last answer; a connection that ended says so here.
             if !self.is_ready().await {
                 self.died(false);
-                return not_sent(request, NotSentReason::Closed, self);
+                return Err(SendError::not_sent(request, NotSentReason::Closed));
             }
             let mut begun = Instant::now();
             if let Some(gate) = request.extensions().get::<Gate>()
@@ -42,11 +39,11 @@ impl Loan {
             {
                 let gate = gate.clone();
                 if !Box::pin(async move { gate.is_open().await }).await {
-                    return not_sent(request, NotSentReason::GateClosed, self);
+                    return Err(SendError::not_sent(request, NotSentReason::GateClosed));
                 }
                 if self.idle_for().is_some() && !self.is_alive() {
                     self.died(false);
-                    return not_sent(request, NotSentReason::Closed, self);
+                    return Err(SendError::not_sent(request, NotSentReason::Closed));
                 }
                 begun = Instant::now();
             }
@@ -57,23 +54,19 @@ impl Loan {
             // hyper hands the request back exactly if it was never put into the write buffer.
             let request = Request::from_parts(parts, upload);
             let sent = self.sender().try_send_request(request);
-            match sent.await {
-                Ok(response) => Ok(self.answered(response)),
-                Err(mut failure) => {
-                    let request = failure.take_message();
-                    let reason = UnansweredReason::of(failure.into_error());
-                    if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
-                        self.died(request.is_none());
-                    }
-                    match request {
-                        Some(request) => {
-                            let request = request.map(Upload::into_inner);
-                            not_sent(request, NotSentReason::Closed, self)
-                        }
-                        None => Err((SendError::Unanswered(reason), self.close())),
-                    }
+            sent.await.map_err(|mut failure| {
+                let request = failure.take_message();
+                let reason = UnansweredReason::of(failure.into_error());
+                if begun.elapsed() < AT_ONCE && matches!(reason, UnansweredReason::Lost(_)) {
+                    self.died(request.is_none());
                 }
-            }
+                match request {
+                    Some(request) => {
+                        SendError::not_sent(request.map(Upload::into_inner), NotSentReason::Closed)
+                    }
+                    None => SendError::Unanswered(reason),
+                }
+            })
         }
     }
 
@@ -81,7 +74,8 @@ impl Loan {
         matches!(in_time(AT_ONCE, self.sender().ready()).await, Some(Ok(())))
     }
 
-    fn answered(mut self, response: Response<hyper::body::Incoming>) -> Response<ResponseBody> {
+    /// Goes with the body of the answer, to whose end the connection is lent.
+    pub(super) fn answered(mut self, response: Response<Incoming>) -> Response<ResponseBody> {
         let (parts, body) = response.into_parts();
         let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             self.let_go();
@@ -130,7 +124,7 @@ pub(super) fn frame(request: &mut Request<wire::Body>) {
 
 /// Whether the upstream lets the connection be used again. Not with HTTP/1.0: hyper would speak 1.0 from then on, which
 /// has no chunked uploads.
-fn stays_open(parts: &response::Parts, body: &hyper::body::Incoming) -> bool {
+fn stays_open(parts: &response::Parts, body: &Incoming) -> bool {
     let delimited =
         body.size_hint().exact().is_some() || parts.headers.contains_key(TRANSFER_ENCODING);
     parts.version == Version::HTTP_11 && delimited && !names_option(&parts.headers, "close")

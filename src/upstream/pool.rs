@@ -1,4 +1,4 @@
-//! The connections to one upstream: those in use, and those idle and fit to be used again.
+//! One upstream: the connections to it, those in use and those idle and fit to be used again, and the way to more (`connector`).
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -21,6 +21,13 @@ pub(super) struct Socket {
     /// Wakes what reads and writes it.
     pub(super) bell: Bell,
     tcp: Mutex<TcpStream>,
+    /// The last field, so that it is left when the socket is closed.
+    seat: Seat,
+}
+
+/// The place of a connection among those of its upstream.
+#[derive(Debug)]
+struct Seat {
     occupancy: Mutex<Occupancy>,
     /// Where the permit is from that it holds while it is busy.
     permits: Arc<Semaphore>,
@@ -44,14 +51,15 @@ impl Socket {
         permits: Arc<Semaphore>,
         permit: SemaphorePermit<'_>,
     ) -> Arc<Self> {
-        let socket = Arc::new(Self {
+        permit.forget();
+        Arc::new(Self {
             bell: Bell::default(),
             tcp: Mutex::new(tcp),
-            occupancy: Mutex::new(Occupancy::Retired),
-            permits,
-        });
-        socket.occupy(permit);
-        socket
+            seat: Seat {
+                occupancy: Mutex::new(Occupancy::Busy),
+                permits,
+            },
+        })
     }
 
     /// It serves an exchange from now on, by this permit.
@@ -79,9 +87,8 @@ impl Socket {
     }
 
     fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
-        self.occupancy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let occupancy = &self.seat.occupancy;
+        occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tcp(&self) -> MutexGuard<'_, TcpStream> {
@@ -100,9 +107,10 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for Seat {
     fn drop(&mut self) {
-        if *self.occupancy() == Occupancy::Busy {
+        let occupancy = self.occupancy.get_mut();
+        if *occupancy.unwrap_or_else(PoisonError::into_inner) == Occupancy::Busy {
             self.permits.add_permits(1);
         }
     }
@@ -201,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_permit_is_held_while_it_is_busy_and_until_it_is_gone() {
         let (socket, _far) = connected().await;
-        let permits = socket.permits.clone();
+        let permits = socket.seat.permits.clone();
         assert_eq!(permits.available_permits(), 0);
         socket.rest(Instant::now());
         permits.add_permits(1);
@@ -210,7 +218,7 @@ mod tests {
         drop(socket);
         assert_eq!(permits.available_permits(), 1);
         let (socket, _far) = connected().await;
-        let permits = socket.permits.clone();
+        let permits = socket.seat.permits.clone();
         socket.rest(Instant::now());
         socket.retire();
         drop(socket);
