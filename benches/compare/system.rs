@@ -96,7 +96,7 @@ impl System {
         let log = directory.join("log");
         let workers = options.workers();
         let redis = match kind {
-            Kind::Redis => Some(redis(&directory).await?),
+            Kind::Redis => Some(Process::redis(&directory).await?),
             _ => None,
         };
         let proxy = match kind {
@@ -166,19 +166,6 @@ fn idemproxy(program: &FilePath, store: &str, listen: SocketAddr, upstream: Sock
         .args(["--listen", &listen.to_string()])
         .args(["--upstream", &format!("http://{upstream}")]);
     command
-}
-
-/// Without persistence: what Redis spends on its disk is not the proxy's.
-async fn redis(directory: &FilePath) -> Result<Process, String> {
-    Process::start(&directory.join("redis.log"), |listen| {
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", "127.0.0.1", "--port", &listen.port().to_string()])
-            .args(["--save", "", "--dir"])
-            .arg(directory);
-        Ok(command)
-    })
-    .await
 }
 
 fn nginx(directory: &FilePath, workers: usize, listen: SocketAddr, upstream: SocketAddr) -> String {

@@ -43,7 +43,7 @@ pub(crate) async fn count(
     let upstream = Upstream::start().map_err(|error| error.to_string())?;
     let redis = match case.store {
         Store::Memory | Store::Embedded => None,
-        Store::Redis => Some(redis(directory.path()).await?),
+        Store::Redis => Some(Process::redis(directory.path()).await?),
     };
     let store = match (case.store, &redis) {
         (_, Some(redis)) => format!("redis://{}/0", redis.address()),
@@ -125,18 +125,6 @@ impl Keys {
             Self::One => Requests::with_key("counted"),
         }
     }
-}
-
-async fn redis(directory: &Path) -> Result<Process, String> {
-    Process::start(&directory.join("redis.log"), |address| {
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--save", "", "--dir"])
-            .arg(directory);
-        Ok(command)
-    })
-    .await
 }
 
 async fn ask(wire: &mut Wire, requests: &mut Requests, count: u32) -> io::Result<()> {

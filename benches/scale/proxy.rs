@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use super::Bench;
-use crate::support::installed::search_path;
 use crate::support::{Process, usage};
 
 /// Where one keeps its records.
@@ -62,20 +61,7 @@ impl Proxy {
         let directory = bench.directory.join(name);
         fs::create_dir(&directory).map_err(|error| error.to_string())?;
         let redis = match store {
-            Store::Redis => {
-                let log = directory.join("redis.log");
-                let start = |listen: SocketAddr| {
-                    let mut command = Command::new("redis-server");
-                    command
-                        .env("PATH", search_path())
-                        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-                        .args(["--port", &listen.port().to_string()])
-                        .arg("--dir")
-                        .arg(&directory);
-                    Ok(command)
-                };
-                Some(Process::start(&log, start).await?)
-            }
+            Store::Redis => Some(Process::redis(&directory).await?),
             Store::Memory | Store::Embedded => None,
         };
         let url = match &redis {

@@ -2,7 +2,7 @@
 //!
 //! Linux alone: what a process costs is read from `/proc`.
 // Each bench uses its part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub(crate) mod installed;
 pub(crate) mod message;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpStream;
 
+use super::installed::search_path;
 use super::{Requests, Wire};
 
 /// A program that listens on 127.0.0.1, in a process group of its own, which is ended when this is dropped.
@@ -63,6 +64,21 @@ impl Process {
         }
     }
 
+    /// Starts redis-server, without persistence: what it spends on its disk is not the proxy's.
+    pub(crate) async fn redis(directory: &Path) -> Result<Self, String> {
+        Self::start(&directory.join("redis.log"), |listen| {
+            let mut command = Command::new("redis-server");
+            command
+                .env("PATH", search_path())
+                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .args(["--port", &listen.port().to_string()])
+                .arg("--dir")
+                .arg(directory);
+            Ok(command)
+        })
+        .await
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -75,10 +91,21 @@ impl Process {
 
     /// What it said last, for an error.
     pub(crate) fn complaint(&self) -> String {
-        let said = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = said.lines().rev().take(12).collect();
-        let last: Vec<_> = lines.into_iter().rev().collect();
-        format!("it does not serve:\n{}", last.join("\n"))
+        format!("it does not serve:\n{}", self.last_words())
+    }
+
+    /// Asks it to end, and waits until it has, as it should: what a program writes at its end is there then.
+    pub(crate) async fn end(mut self) -> Result<(), String> {
+        let asked = kill_process_group(Pid::from_child(&self.child), Signal::TERM);
+        asked.map_err(|error| error.to_string())?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(None) if Instant::now() < end => tokio::time::sleep(PAUSE).await,
+                _ => return Err(format!("it did not end well:\n{}", self.last_words())),
+            }
+        }
     }
 
     async fn start_on(
@@ -108,6 +135,13 @@ impl Process {
             tokio::time::sleep(PAUSE).await;
         }
         Ok(process)
+    }
+
+    fn last_words(&self) -> String {
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = said.lines().rev().take(12).collect();
+        let last: Vec<_> = lines.into_iter().rev().collect();
+        last.join("\n")
     }
 
     fn has_ended(&mut self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use yaml_rust2::Yaml;
 
@@ -149,6 +150,23 @@ fn the_image_is_built_from_all_that_the_program_includes() {
             "{file}"
         );
     }
+}
+
+#[test]
+fn the_image_can_be_trained_by_all_that_the_training_includes() {
+    let ignored = read(".dockerignore");
+    let lets_in = |name: &str| ignored.lines().any(|line| line == format!("!{name}"));
+    assert!(lets_in("benches"));
+    let training = read("benches/train/main.rs");
+    let shared = training.split("#[path = \"../../").skip(1);
+    let shared: Vec<_> = shared.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!shared.is_empty());
+    for file in shared {
+        assert!(root().join(file).is_file() && lets_in(file), "{file}");
+    }
+    let script = root().join("benches/train/build");
+    let mode = fs::metadata(script).unwrap().permissions().mode();
+    assert_eq!(mode & 0o111, 0o111, "the image and benches/run start it");
 }
 
 fn compose_files() -> impl Iterator<Item = String> {
