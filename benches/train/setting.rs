@@ -62,16 +62,19 @@ impl Setting {
             None => "memory:".to_owned(),
         };
         let file = directory.join("idemproxy.toml");
-        let configuration = configuration(&store, upstream.address(), authority.as_ref());
-        fs::write(&file, configuration).map_err(|error| error.to_string())?;
+        fs::write(&file, configuration(authority.as_ref())).map_err(|error| error.to_string())?;
 
         let log = directory.join("log");
+        let scheme = if self.secure { "https" } else { "http" };
         let command = |listen: SocketAddr| {
             let mut command = Command::new(&options.program);
             command
                 .arg("run")
                 .arg("--config")
                 .arg(&file)
+                .args(["--admin", "127.0.0.1:0", "--service", "shop"])
+                .args(["--store", &store])
+                .args(["--upstream", &format!("{scheme}://{}", upstream.address())])
                 // One event a request, as it is by default.
                 .args(["--log", "info", "--log-format", self.log_format])
                 .args(["--listen", &listen.to_string()]);
@@ -96,30 +99,20 @@ impl Setting {
     }
 }
 
-fn configuration(store: &str, upstream: SocketAddr, authority: Option<&Authority>) -> String {
-    let (scheme, secure) = match authority {
-        None => ("http", String::new()),
-        Some(authority) => (
-            "https",
-            format!(
-                "[server]\ntls_cert = '{}'\ntls_key = '{}'\n\n[upstream_connections]\nca_file = '{}'\n",
-                authority.file("own.pem"),
-                authority.file("own.key"),
-                authority.file("ca.pem"),
-            ),
-        ),
-    };
-    format!(
-        r#"upstream = "{scheme}://{upstream}"
-service = "shop"
+/// What is no matter of flags.
+fn configuration(authority: Option<&Authority>) -> String {
+    let certificates = authority.map(|authority| {
+        format!(
+            "[server]\ntls_cert = '{}'\ntls_key = '{}'\n\n[upstream_connections]\nca_file = '{}'\n",
+            authority.file("own.pem"),
+            authority.file("own.key"),
+            authority.file("ca.pem"),
+        )
+    });
+    format!("{}{ROUTES}", certificates.unwrap_or_default())
+}
 
-[admin]
-listen = "127.0.0.1:0"
-
-[store]
-url = '{store}'
-
-{secure}
+const ROUTES: &str = r#"
 [[route]]
 path = "/checkouts"
 key = ["json:/id"]
@@ -127,11 +120,9 @@ fingerprint = ["method", "path", "query", "json-body"]
 fingerprint_ignore = ["/sent_at"]
 
 [[route]]
-path = "/slow/{{*rest}}"
+path = "/slow/{*rest}"
 in_flight = "wait"
-"#
-    )
-}
+"#;
 
 /// All of them.
 pub(crate) const SETTINGS: [Setting; 4] = [
