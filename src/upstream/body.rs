@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::pool::Loan;
+use super::loan::Loan;
 use crate::fault::{self, Place};
 use crate::wire::{self, BoxError};
 

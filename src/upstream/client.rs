@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::body::ResponseBody;
 use super::error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 use super::exchange::frame;
-use super::pool::{Loan, Pool};
+use super::loan::Loan;
+use super::pool::Pool;
 use super::settings::UpstreamSettings;
 use crate::wire;
 

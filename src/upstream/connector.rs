@@ -15,8 +15,9 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::connection::Connection;
 use super::error::{NotSentReason, UpstreamSetupError};
-use super::pool::{Connection, Pool};
+use super::pool::Pool;
 use super::settings::UpstreamSettings;
 use super::socket::{Socket, SocketIo};
 use super::verdict::verdict;

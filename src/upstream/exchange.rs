@@ -14,7 +14,7 @@ use super::body::{ResponseBody, Upload};
 use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
 use super::headers::{list, names_option, set_length};
-use super::pool::Loan;
+use super::loan::Loan;
 use crate::fault::{self, Place, Seeded};
 use crate::wire::{self, in_time};
 

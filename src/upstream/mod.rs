@@ -10,16 +10,19 @@
 //! a key over a young connection what the runtime was last told will do), requests with a key take only connections that
 //! are young by what was seen of this upstream (`patience`), and a request that cannot do harm is sent again.
 //!
-//! - `client`: the way of a request; `connector` and `verdict` open connections; `socket`, `pool` and `patience` keep them
+//! - `client`: the way of a request; `connector` and `verdict` open a `connection`; `socket`, `pool` and `patience` keep it, and it is a `loan`
+//!   while it serves an exchange
 //! - `exchange`: one request over one connection; `body`: both bodies; `error`: what can be said of a failure
 //! - [`headers`]: what a proxy takes off and puts on
 
 mod body;
 mod client;
+mod connection;
 mod connector;
 mod error;
 mod exchange;
 pub mod headers;
+mod loan;
 mod patience;
 mod pool;
 mod settings;
