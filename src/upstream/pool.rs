@@ -142,7 +142,13 @@ impl Pool {
                 Reuse::OnlyYoung => young_until.min(self.idle_timeout),
             };
             if age >= until {
-                idle.push_back(connection);
+                // The one that will be opened instead takes its place, so that there are no more than were in use at once. The oldest
+                // stays: by that is learnt how long they last.
+                if reuse == Reuse::OnlyYoung && !idle.is_empty() {
+                    self.retire(&connection);
+                } else {
+                    idle.push_back(connection);
+                }
                 return None;
             }
             self.idles.fetch_sub(1, Ordering::Relaxed);
@@ -246,12 +252,14 @@ impl Pool {
 
     /// Gives up the oldest of a lane, if it has one.
     fn retire_oldest(&self, idle: &mut VecDeque<Connection>) -> bool {
-        let Some(oldest) = idle.pop_front() else {
-            return false;
-        };
+        let oldest = idle.pop_front();
+        oldest.inspect(|oldest| self.retire(oldest)).is_some()
+    }
+
+    /// Gives up one that is no longer among the idle ones of its lane, which is still locked.
+    fn retire(&self, connection: &Connection) {
         self.idles.fetch_sub(1, Ordering::Relaxed);
-        oldest.socket.retire();
-        true
+        connection.socket.retire();
     }
 }
 

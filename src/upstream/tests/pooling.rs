@@ -85,6 +85,44 @@ async fn a_keyed_request_reuses_only_once_the_upstream_is_known_to_wait() {
 }
 
 #[tokio::test]
+async fn a_connection_opened_for_want_of_trust_takes_the_place_of_one_that_is_idle() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let address = listen({
+        let (open, most) = (open.clone(), most.clone());
+        move |number, stream| {
+            let now = open.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            let open = open.clone();
+            async move {
+                numbering(number, stream).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let upstream = upstream_at(address);
+    for turn in 0..50 {
+        let request = post("x");
+        let number = number(&upstream, request, Reuse::OnlyYoung).await;
+        if number != turn.to_string() {
+            // It is trusted by now.
+            break;
+        }
+        let closed = async {
+            while open.load(Ordering::SeqCst) > 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let closed = tokio::time::timeout(Duration::from_secs(20), closed);
+        closed.await.expect("one more stays open each time");
+    }
+    // The oldest, another one, and one that was on its way out as the next was opened.
+    assert!(most.load(Ordering::SeqCst) <= 3, "{most:?}");
+    assert!(open.load(Ordering::SeqCst) <= 2, "{open:?}");
+}
+
+#[tokio::test]
 async fn the_upstreams_stated_timeout_is_heeded() {
     let address = listen(|number, mut stream| async move {
         while read_request(&mut stream).await.is_some() {
