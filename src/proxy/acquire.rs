@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use uuid::{NoContext, Timestamp, Uuid};
 
 use super::claim::Claim;
 use super::key::Keyed;
@@ -18,8 +17,8 @@ use super::{Forward, Shared, problem, scope};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::transition::Payload;
 use crate::idempotency::{
-    Attempt, Expect, Origin, Outcome, Record, RecordId, Refusal, Seen, State, Token, Trace,
-    UnixMillis, Verdict, Verified, decide, shown,
+    Attempt, Expect, Origin, Outcome, Record, RecordId, Refusal, Seen, State, Trace, Verdict,
+    Verified, decide, shown,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::wire::Problem;
@@ -95,7 +94,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
         let Taken { head, received } = &*taken;
         let now = proxy.records.now();
         let attempt = Attempt {
-            token: fresh_token(now),
+            token: proxy.records.fresh_token(now),
             terms: policy.terms(),
             now,
             payload: match received.fingerprint(head, policy, &proxy.secret) {
@@ -369,13 +368,4 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
             Denied::NoStore(error)
         }
     }
-}
-
-/// A token that no other attempt has. All of it that is not its time is random: nobody needs the order that a counter would give tokens
-/// of one millisecond, and all threads would share. The system is asked each time: what a generator in memory draws, another process with
-/// a copy of that memory draws too, after a fork or from a snapshot.
-pub(super) fn fresh_token(UnixMillis(now): UnixMillis) -> Token {
-    let nanos = (now % 1000) as u32 * 1_000_000;
-    let at = Timestamp::from_unix(NoContext, now / 1000, nanos);
-    Token::from_bytes(Uuid::new_v7(at).into_bytes())
 }

@@ -9,7 +9,6 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::acquire::fresh_token;
 use super::answered::{Awaited, cut, released};
 use super::hold::Hold;
 use super::key::Keyed;
@@ -240,7 +239,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         let (records, policy) = (&proxy.records, self.policy.clone());
         let now = records.now();
         let mut attempt = Attempt {
-            token: fresh_token(now),
+            token: records.fresh_token(now),
             terms: policy.terms(),
             now,
             payload,

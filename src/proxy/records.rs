@@ -77,6 +77,10 @@ impl<S: Store> Records<S> {
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    pub(super) fn fresh_token(&self, now: UnixMillis) -> Token {
+        self.store.fresh_token(now)
+    }
+
     pub(super) fn steady(&self, id: RecordId) -> Duration {
         self.store.steady(id)
     }

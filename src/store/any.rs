@@ -6,7 +6,7 @@ use super::{
     Embedded, Health, Inserted, Listing, Location, Memory, Redis, RedisSetupError, Replaced, Store,
     StoreError, StoreSettings, Wanted, embedded,
 };
-use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
+use crate::idempotency::{Expect, Record, RecordId, Seen, Token, UnixMillis};
 use crate::lanes::Lanes;
 
 /// The store that the configuration names.
@@ -132,6 +132,10 @@ impl Store for AnyStore {
         wanted: Wanted<'_>,
     ) -> Result<Listing, StoreError> {
         wait_for_each!(self, store => store.list(after, limit, wanted))
+    }
+
+    fn fresh_token(&self, now: UnixMillis) -> Token {
+        each!(self, store => store.fresh_token(now))
     }
 
     fn steady(&self, id: RecordId) -> Duration {

@@ -10,11 +10,12 @@ mod listing;
 mod memory;
 mod redis;
 mod settings;
+mod token;
 
 use std::future::Future;
 use std::time::Duration;
 
-use crate::idempotency::{Expect, Record, RecordId, Seen, Token};
+use crate::idempotency::{Expect, Record, RecordId, Seen, Token, UnixMillis};
 
 pub use any::{AnyStore, SetupError};
 pub use codec::{
@@ -72,6 +73,12 @@ pub trait Store: Send + std::marker::Sync + 'static {
         limit: usize,
         wanted: Wanted<'_>,
     ) -> impl Future<Output = Result<Listing, StoreError>> + Send;
+
+    /// A token that no other attempt on these records has, nor ever had: whoever finds it in a record knows the record for its own. Random,
+    /// but where no other process, nor a copy of this one, ever sees the records.
+    fn fresh_token(&self, now: UnixMillis) -> Token {
+        token::random(now)
+    }
 
     /// For how long the same store was seen without a break where this record is kept: [`Duration::MAX`] where it cannot go away
     /// on its own.

@@ -3,42 +3,34 @@
 mod shelves;
 
 use std::collections::hash_map::Entry;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::shelves::Shelves;
+use self::shelves::{Shelf, Shelves};
 use super::codec::head_of;
 use super::listing::{Listed, Page};
-use super::{Codec, CodecError, Health, Inserted, Listing, Replaced, Store, StoreError, Wanted};
+use super::{
+    Codec, CodecError, Health, Inserted, Listing, Replaced, Store, StoreError, Wanted, token,
+};
 use crate::idempotency::expect::{Ruling, Standing, may_renew};
-use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
+use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token, UnixMillis};
 
 /// Records in memory, gone with the process: for trying it out, and the model of the other stores.
 #[derive(Debug)]
 pub struct Memory {
-    cells: Mutex<Cells>,
+    cells: Shelves<Cell>,
+    /// What the records take, about: changed beside the shelves, and not with them.
+    bytes: AtomicU64,
+    /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
+    sweep_at: AtomicU64,
+    /// When that was done last. Held by whoever does it.
+    swept: Mutex<Option<Instant>>,
     max_bytes: u64,
     codec: Codec,
-}
-
-#[derive(Debug, Default)]
-struct Cells {
-    records: Shelves<Cell>,
-    /// What the records take, about.
-    bytes: u64,
-    /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
-    sweep_at: u64,
-    swept: Option<Instant>,
-}
-
-/// The place of one record, found once to be read and written.
-struct Place<'a> {
-    entry: Entry<'a, RecordId, Cell>,
-    /// What all the records take.
-    bytes: &'a mut u64,
 }
 
 /// A record as a frame: an answer kept as it came would hold on to the whole buffer that it was read into.
@@ -68,35 +60,85 @@ impl Memory {
     /// The same, with records written by `codec`.
     pub fn with_codec(max_bytes: u64, codec: Codec) -> Self {
         Self {
-            cells: Mutex::default(),
+            cells: Shelves::default(),
+            bytes: AtomicU64::new(0),
+            sweep_at: AtomicU64::new(0),
+            swept: Mutex::default(),
             max_bytes,
             codec,
         }
     }
 
-    fn cells(&self) -> std::sync::MutexGuard<'_, Cells> {
-        // A panic while the lock is held leaves whole cells behind: each is written in one move.
-        self.cells
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Writes the record on its shelf, and gives back the one before: a large one takes a while to drop, for which nobody should have to
+    /// wait.
+    fn write(&self, entry: Entry<'_, RecordId, Cell>, cell: Cell) -> Option<Cell> {
+        let bytes = cell.bytes();
+        match entry {
+            Entry::Occupied(mut there) => {
+                let before = there.insert(cell);
+                // Around zero, if it becomes less.
+                let more = bytes.wrapping_sub(before.bytes());
+                self.bytes.fetch_add(more, Ordering::Relaxed);
+                Some(before)
+            }
+            Entry::Vacant(free) => {
+                free.insert(cell);
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Whether there is anything to do to [make room](Self::make_room).
+    fn tight(&self) -> bool {
+        let sweep_at = self.sweep_at.load(Ordering::Relaxed);
+        self.bytes.load(Ordering::Relaxed) >= sweep_at.min(self.max_bytes)
+    }
+
+    /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much. The caller holds no shelf. Of claims that
+    /// come at once, each may be the last for which there is room.
+    fn make_room(&self, now: Instant) -> Result<(), StoreError> {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full store of live records shall not be searched through for each claim that it refuses.
+        let rested = swept.is_none_or(|at| now.duration_since(at) >= SWEEP_REST);
+        let bytes = || self.bytes.load(Ordering::Relaxed);
+        if bytes() >= self.sweep_at.load(Ordering::Relaxed) || (bytes() >= self.max_bytes && rested)
+        {
+            *swept = Some(now);
+            self.cells.retain(|cell| {
+                let stays = !cell.expired(now);
+                if !stays {
+                    self.bytes.fetch_sub(cell.bytes(), Ordering::Relaxed);
+                }
+                stays
+            });
+            let sweep_at = bytes().saturating_mul(2).max(1 << 20);
+            self.sweep_at.store(sweep_at, Ordering::Relaxed);
+        }
+        if bytes() >= self.max_bytes {
+            return Err(StoreError::Refused(format!(
+                "the memory store holds {} bytes",
+                self.max_bytes
+            )));
+        }
+        Ok(())
     }
 }
 
 impl Store for Memory {
     async fn insert(&self, id: RecordId, record: &Record) -> Result<Inserted, StoreError> {
         let now = Instant::now();
+        if self.tight() && live(&mut self.cells.of(id), id, now).is_none() {
+            self.make_room(now)?;
+        }
         let found = {
-            let mut cells = self.cells();
-            if cells.tight(self.max_bytes) && cells.live(id, now).is_none() {
-                cells.make_room(self.max_bytes, now)?;
-            }
-            let place = cells.place(id);
-            match place.live(now) {
-                Some(found) => found.clone(),
-                None => {
+            let mut shelf = self.cells.of(id);
+            match shelf.entry(id) {
+                Entry::Occupied(there) if !there.get().expired(now) => there.get().clone(),
+                free => {
                     // Encoded only here: a duplicate has no use for it. A claim has no answer, so the lock is not held for long.
-                    let before = place.write(Cell::new(&self.codec, id, record, now)?);
-                    drop(cells);
+                    let before = self.write(free, Cell::new(&self.codec, id, record, now)?);
+                    drop(shelf);
                     drop(before);
                     return Ok(Inserted::Created);
                 }
@@ -113,28 +155,35 @@ impl Store for Memory {
     ) -> Result<Replaced, StoreError> {
         let now = Instant::now();
         let cell = Cell::new(&self.codec, id, record, now)?;
-        let mut cells = self.cells();
-        let mut place = cells.place(id);
-        let standing = place.live(now).map(|cell| cell.standing(now));
-        let replaced = match expect.rule(standing, record) {
+        let ruling = |shelf: &mut Shelf<Cell>| {
+            let standing = live(shelf, id, now).map(|cell| cell.standing(now));
+            expect.rule(standing, record)
+        };
+        if record.state == State::InFlight
+            && self.tight()
+            && matches!(
+                ruling(&mut self.cells.of(id)),
+                Ruling::Write | Ruling::Restore
+            )
+        {
+            self.make_room(now)?;
+        }
+        let mut shelf = self.cells.of(id);
+        let replaced = match ruling(&mut shelf) {
             Ruling::Stale => return Ok(Replaced::Stale),
             Ruling::Stands => return Ok(Replaced::Applied),
             Ruling::Write => Replaced::Applied,
             Ruling::Restore => Replaced::Restored,
         };
-        if record.state == State::InFlight {
-            cells.make_room(self.max_bytes, now)?;
-            place = cells.place(id);
-        }
-        let before = place.write(cell);
-        drop(cells);
+        let before = self.write(shelf.entry(id), cell);
+        drop(shelf);
         drop(before);
         Ok(replaced)
     }
 
     async fn renew(&self, id: RecordId, token: Token) -> Result<Replaced, StoreError> {
         let now = Instant::now();
-        match self.cells().live(id, now) {
+        match live(&mut self.cells.of(id), id, now) {
             Some(cell) if may_renew(Some(cell.standing(now)), token) => {
                 cell.written = now;
                 Ok(Replaced::Applied)
@@ -145,7 +194,7 @@ impl Store for Memory {
 
     async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
         let now = Instant::now();
-        let found = self.cells().live(id, now).cloned();
+        let found = live(&mut self.cells.of(id), id, now).cloned();
         let seen = found.map(|cell| cell.seen(&self.codec, id, now));
         Ok(seen.transpose()?)
     }
@@ -159,11 +208,7 @@ impl Store for Memory {
         let mut page = Page::new(limit, wanted);
         loop {
             let now = Instant::now();
-            let slice: Vec<_> = {
-                let cells = self.cells();
-                let next = cells.records.after(after, SLICE).into_iter();
-                next.map(|(id, cell)| (id, cell.clone())).collect()
-            };
+            let slice = self.cells.after(after, SLICE);
             for (id, cell) in &slice {
                 if page.done() {
                     return Ok(page.end(true));
@@ -178,14 +223,17 @@ impl Store for Memory {
         }
     }
 
+    fn fresh_token(&self, now: UnixMillis) -> Token {
+        token::numbered(now)
+    }
+
     /// Always: nothing notices here that the process stood still, so after that a claim may be taken over whose heartbeat is only overdue.
     fn steady(&self, _: RecordId) -> Duration {
         Duration::MAX
     }
 
     fn health(&self) -> Health {
-        let cells = self.cells();
-        let (records, bytes) = (cells.records.len(), cells.bytes);
+        let (records, bytes) = (self.cells.len(), self.bytes.load(Ordering::Relaxed));
         Health {
             up: bytes < self.max_bytes,
             notes: vec![format!("memory: {records} records, {bytes} bytes")],
@@ -194,73 +242,8 @@ impl Store for Memory {
     }
 }
 
-impl Cells {
-    fn live(&mut self, id: RecordId, now: Instant) -> Option<&mut Cell> {
-        self.records.get_mut(id).filter(|cell| !cell.expired(now))
-    }
-
-    fn place(&mut self, id: RecordId) -> Place<'_> {
-        Place {
-            entry: self.records.entry(id),
-            bytes: &mut self.bytes,
-        }
-    }
-
-    /// Whether there is anything to do to [make room](Self::make_room).
-    fn tight(&self, max_bytes: u64) -> bool {
-        self.bytes >= self.sweep_at.min(max_bytes)
-    }
-
-    /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much.
-    fn make_room(&mut self, max_bytes: u64, now: Instant) -> Result<(), StoreError> {
-        // A full store of live records shall not be searched through for each claim that it refuses.
-        let rested = || {
-            self.swept
-                .is_none_or(|at| now.duration_since(at) >= SWEEP_REST)
-        };
-        if self.bytes >= self.sweep_at || (self.bytes >= max_bytes && rested()) {
-            self.swept = Some(now);
-            let mut bytes = 0;
-            self.records.retain(|cell| {
-                let stays = !cell.expired(now);
-                bytes += if stays { cell.bytes() } else { 0 };
-                stays
-            });
-            self.bytes = bytes;
-            self.sweep_at = (self.bytes * 2).max(1 << 20);
-        }
-        if self.bytes >= max_bytes {
-            return Err(StoreError::Refused(format!(
-                "the memory store holds {max_bytes} bytes"
-            )));
-        }
-        Ok(())
-    }
-}
-
-impl Place<'_> {
-    fn live(&self, now: Instant) -> Option<&Cell> {
-        match &self.entry {
-            Entry::Occupied(there) => Some(there.get()).filter(|cell| !cell.expired(now)),
-            Entry::Vacant(_) => None,
-        }
-    }
-
-    /// Writes the record, and gives back the one before: a large one takes a while to drop, for which nobody should have to wait.
-    fn write(self, cell: Cell) -> Option<Cell> {
-        *self.bytes += cell.bytes();
-        match self.entry {
-            Entry::Occupied(mut there) => {
-                let before = there.insert(cell);
-                *self.bytes -= before.bytes();
-                Some(before)
-            }
-            Entry::Vacant(free) => {
-                free.insert(cell);
-                None
-            }
-        }
-    }
+fn live(shelf: &mut Shelf<Cell>, id: RecordId, now: Instant) -> Option<&mut Cell> {
+    shelf.get_mut(&id).filter(|cell| !cell.expired(now))
 }
 
 impl Cell {
@@ -325,3 +308,43 @@ impl Cell {
 /// Records that a listing reads at a time.
 const SLICE: usize = 256;
 const SWEEP_REST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::idempotency::sample;
+
+    #[test]
+    fn what_records_take_is_known_however_many_threads_write_and_sweep() {
+        let memory = Memory::new(u64::MAX);
+        let write = |thread: u128| {
+            for turn in 0..3000 {
+                // Two of three are written by every thread, and every other one is swept out as soon as it is time.
+                let number = turn * 5 + if turn % 3 == 0 { thread } else { 4 };
+                let id = RecordId::from_bytes((number << 107).to_be_bytes());
+                let mut record = sample::in_flight(1);
+                record.ttl = Duration::from_secs(60 * (turn as u64 % 2));
+                memory.insert(id, &record).now_or_never().unwrap().unwrap();
+                (record.state, record.error) = (State::Unknown, Some("x".repeat(turn as usize)));
+                let expect = Expect::Held(record.token);
+                memory
+                    .replace(id, expect, &record)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || write(thread));
+            }
+        });
+        let cells = memory.cells.after(None, usize::MAX).into_iter();
+        let taken: u64 = cells.map(|(_, cell)| cell.bytes()).sum();
+        assert_eq!(memory.bytes.load(Ordering::Relaxed), taken);
+        assert!(memory.swept.lock().unwrap().is_some());
+    }
+}

@@ -1,7 +1,7 @@
 //! What is kept by id, found in one step and read in order.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::idempotency::RecordId;
 
@@ -9,47 +9,53 @@ use crate::idempotency::RecordId;
 ///
 /// Shelves stand in the order of the first bits of their ids; on a shelf there is no order. Ids are hashes, so each shelf holds few: those
 /// are sorted when they are read, and nobody waits for all to be moved when a shelf grows. If ids were uneven, that would only take longer.
+///
+/// Each is locked by itself, so that threads hardly ever meet. Whoever holds one takes no other.
 #[derive(Debug)]
-pub(super) struct Shelves<T>(Vec<HashMap<RecordId, T>>);
+pub(super) struct Shelves<T>(Vec<Mutex<Shelf<T>>>);
+
+/// What is kept of some ids.
+pub(super) type Shelf<T> = HashMap<RecordId, T>;
 
 impl<T> Default for Shelves<T> {
     fn default() -> Self {
-        Self((0..SHELVES).map(|_| HashMap::new()).collect())
+        Self((0..SHELVES).map(|_| Mutex::default()).collect())
     }
 }
 
 impl<T> Shelves<T> {
-    /// How many there are.
+    /// How many there are, while nothing changes.
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(HashMap::len).sum()
+        self.0.iter().map(|shelf| locked(shelf).len()).sum()
     }
 
-    /// What is kept under `id`.
-    pub(super) fn get_mut(&mut self, id: RecordId) -> Option<&mut T> {
-        self.0[shelf_of(id)].get_mut(&id)
+    /// The shelf of `id`.
+    pub(super) fn of(&self, id: RecordId) -> MutexGuard<'_, Shelf<T>> {
+        locked(&self.0[shelf_of(id)])
     }
 
-    /// The place of `id`, whether anything is there or not.
-    pub(super) fn entry(&mut self, id: RecordId) -> Entry<'_, RecordId, T> {
-        self.0[shelf_of(id)].entry(id)
-    }
-
-    /// Removes what is not to stay, and frees what memory twice as many as are left would not need.
-    pub(super) fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
-        for shelf in &mut self.0 {
+    /// Removes what is not to stay, shelf by shelf, and frees what memory twice as many as are left would not need.
+    pub(super) fn retain(&self, mut stays: impl FnMut(&T) -> bool) {
+        for shelf in &self.0 {
+            let mut shelf = locked(shelf);
             shelf.retain(|_, it| stays(it));
-            shelf.shrink_to(2 * shelf.len());
+            let left = shelf.len();
+            shelf.shrink_to(2 * left);
         }
     }
 
-    /// What comes after `after`, by ascending id: `limit` at most.
-    pub(super) fn after(&self, after: Option<RecordId>, limit: usize) -> Vec<(RecordId, &T)> {
+    /// What comes after `after`, by ascending id: `limit` at most. Whatever is there throughout is among it.
+    pub(super) fn after(&self, after: Option<RecordId>, limit: usize) -> Vec<(RecordId, T)>
+    where
+        T: Clone,
+    {
         let mut found = Vec::new();
         for shelf in &self.0[after.map_or(0, shelf_of)..] {
             let room = limit - found.len();
             if room == 0 {
                 break;
             }
+            let shelf = locked(shelf);
             let rest = shelf.iter().filter(|(id, _)| Some(**id) > after);
             let mut rest: Vec<_> = rest.map(|(id, it)| (*id, it)).collect();
             if rest.len() > room {
@@ -58,10 +64,15 @@ impl<T> Shelves<T> {
                 rest.truncate(room);
             }
             rest.sort_unstable_by_key(|(id, _)| *id);
-            found.append(&mut rest);
+            found.extend(rest.into_iter().map(|(id, it)| (id, it.clone())));
         }
         found
     }
+}
+
+fn locked<T>(shelf: &Mutex<Shelf<T>>) -> MutexGuard<'_, Shelf<T>> {
+    // A panic while the lock is held leaves whole things behind: each is written in one move.
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn shelf_of(id: RecordId) -> usize {
@@ -69,12 +80,12 @@ fn shelf_of(id: RecordId) -> usize {
     usize::from(u16::from_be_bytes([first, second])) * SHELVES / (1 << 16)
 }
 
-/// A thousand of a million on each. Empty they take 48 KiB.
+/// A thousand of a million on each. Empty they take 56 KiB.
 const SHELVES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, btree_map};
+    use std::collections::{BTreeMap, btree_map, hash_map::Entry};
     use std::ops::Bound;
 
     use proptest::prelude::*;
@@ -118,10 +129,10 @@ mod tests {
 
         #[test]
         fn what_is_kept_is_found_and_read_in_order(steps in prop::collection::vec(step(), 0..60)) {
-            let (mut shelves, mut model) = (Shelves::default(), BTreeMap::new());
+            let (shelves, mut model) = (Shelves::default(), BTreeMap::new());
             for step in steps {
                 match step {
-                    Step::Keep(id, value) => match (shelves.entry(id), model.entry(id)) {
+                    Step::Keep(id, value) => match (shelves.of(id).entry(id), model.entry(id)) {
                         (Entry::Vacant(place), btree_map::Entry::Vacant(expected)) => {
                             place.insert(value);
                             expected.insert(value);
@@ -132,7 +143,8 @@ mod tests {
                         (place, _) => prop_assert!(false, "{place:?}"),
                     },
                     Step::Change(id, value) => {
-                        let (there, expected) = (shelves.get_mut(id), model.get_mut(&id));
+                        let mut shelf = shelves.of(id);
+                        let (there, expected) = (shelf.get_mut(&id), model.get_mut(&id));
                         prop_assert_eq!(&there, &expected);
                         if let (Some(there), Some(expected)) = (there, expected) {
                             (*there, *expected) = (value, value);
@@ -148,7 +160,7 @@ mod tests {
             // Each id is the last of a page, whether it is there or not.
             for after in ids().map(Some).chain([None]) {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                let rest = model.range((from, Bound::Unbounded)).map(|(id, value)| (*id, value));
+                let rest = model.range((from, Bound::Unbounded)).map(|(id, value)| (*id, *value));
                 let rest: Vec<_> = rest.collect();
                 for limit in 0..=rest.len() + 1 {
                     let page = shelves.after(after, limit);
@@ -160,12 +172,12 @@ mod tests {
 
     #[test]
     fn ids_that_are_not_evenly_spread_are_read_in_order_too() {
-        let mut shelves = Shelves::default();
+        let shelves = Shelves::default();
         let mut expected: Vec<_> = (0..1000_u128)
             .map(|number| RecordId::from_bytes((number * 7919 % 1000).to_be_bytes()))
             .collect();
         for id in &expected {
-            shelves.entry(*id).or_insert(());
+            shelves.of(*id).insert(*id, ());
         }
         expected.sort();
         let mut read = Vec::new();
@@ -181,14 +193,15 @@ mod tests {
 
     #[test]
     fn what_is_not_retained_takes_no_memory() {
-        let mut shelves = Shelves::default();
+        let shelves = Shelves::default();
         for last in 0..=255 {
-            shelves.entry(id(7, last)).or_insert(last);
+            let id = id(7, last);
+            shelves.of(id).insert(id, last);
         }
         shelves.retain(|last| *last < 8);
         assert_eq!(shelves.len(), 8);
-        assert!(shelves.0[0].capacity() < 64);
+        assert!(shelves.of(id(7, 0)).capacity() < 64);
         shelves.retain(|_| false);
-        assert_eq!(shelves.0[0].capacity(), 0);
+        assert_eq!(shelves.of(id(7, 0)).capacity(), 0);
     }
 }
