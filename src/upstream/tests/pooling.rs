@@ -123,6 +123,24 @@ async fn a_connection_opened_for_want_of_trust_takes_the_place_of_one_that_is_id
 }
 
 #[tokio::test]
+async fn an_upstream_under_load_that_never_rests_is_trusted_as_soon_as_any() {
+    let mut settings = settings("http", listen(numbering).await);
+    settings.max_idle = 4;
+    let upstream = Upstream::new(&settings).unwrap();
+    let reused = async {
+        let mut last = String::new();
+        loop {
+            let number = number(&upstream, post("x"), Reuse::OnlyYoung).await;
+            if std::mem::replace(&mut last, number) == last {
+                return;
+            }
+        }
+    };
+    let reused = tokio::time::timeout(Duration::from_secs(20), reused);
+    reused.await.expect("each gets a connection of its own");
+}
+
+#[tokio::test]
 async fn the_upstreams_stated_timeout_is_heeded() {
     let address = listen(|number, mut stream| async move {
         while read_request(&mut stream).await.is_some() {
