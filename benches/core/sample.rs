@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use idemproxy::idempotency::{
     Attempt, Fingerprint, Origin, Outcome, Payload, Record, RecordId, StoredResponse, Terms, Token,
     UnixMillis, Verified, settle,
@@ -52,22 +51,18 @@ pub(crate) fn completed(size: usize) -> Record {
 
 /// An answer with a body of this size.
 pub(crate) fn response(size: usize) -> StoredResponse {
-    let field = |name: &'static str, value: &'static str| {
-        (
-            Bytes::from_static(name.as_bytes()),
-            Bytes::from_static(value.as_bytes()),
-        )
-    };
     StoredResponse {
         status: 201,
-        headers: vec![
-            field("content-type", "application/json"),
-            field("date", "Sat, 21 Nov 2026 13:28:42 GMT"),
-            field("x-request-id", "req_0123456789"),
-            field("cache-control", "no-store"),
-        ],
+        headers: [
+            ("content-type", "application/json"),
+            ("date", "Sat, 21 Nov 2026 13:28:42 GMT"),
+            ("x-request-id", "req_0123456789"),
+            ("cache-control", "no-store"),
+        ]
+        .into_iter()
+        .collect(),
         body: json(size).into(),
-        trailers: Vec::new(),
+        trailers: Default::default(),
     }
 }
 

@@ -43,9 +43,9 @@ pub fn observed(verdict: Verdict) -> Observed {
 pub fn unsaid(status: u16) -> StoredResponse {
     StoredResponse {
         status,
-        headers: Vec::new(),
+        headers: Default::default(),
         body: bytes::Bytes::new(),
-        trailers: Vec::new(),
+        trailers: Default::default(),
     }
 }
 

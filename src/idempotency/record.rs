@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::digest::Digest;
+use super::fields::Fields;
 use super::fingerprint::Fingerprint;
 use super::token::Token;
 use super::trace::Trace;
@@ -85,12 +86,12 @@ pub struct Origin {
 pub struct StoredResponse {
     /// Status of the answer.
     pub status: u16,
-    /// Fields in order, a repeated one each time.
-    pub headers: Vec<(Bytes, Bytes)>,
+    /// Header fields.
+    pub headers: Fields,
     /// The body, byte for byte.
     pub body: Bytes,
     /// Trailer fields.
-    pub trailers: Vec<(Bytes, Bytes)>,
+    pub trailers: Fields,
 }
 
 impl State {

@@ -397,38 +397,52 @@ pub fn found(
 ///
 /// `fingerprint` is that of a body that had none when it was claimed, if all of it went by.
 pub fn settle(
-    claim: Record,
+    mut claim: Record,
     terms: Terms,
     outcome: Outcome,
     fingerprint: Option<Fingerprint>,
     now: UnixMillis,
 ) -> Record {
-    let mut record = claim;
-    record.settled = Some(now);
-    record.fingerprint = record.fingerprint.or(fingerprint);
-    match outcome {
-        Outcome::Completed { status, response } => {
-            record.state = State::Completed;
-            record.ttl = terms.retention;
-            record.expires = Some(now.after(terms.retention));
-            record.status = Some(status);
-            record.error = None;
-            record.response = response;
+    claim.settle(terms, outcome, fingerprint, now);
+    claim
+}
+
+impl Record {
+    /// Makes of a claim the record that ends it, as [`settle`] does.
+    pub fn settle(
+        &mut self,
+        terms: Terms,
+        outcome: Outcome,
+        fingerprint: Option<Fingerprint>,
+        now: UnixMillis,
+    ) {
+        self.settled = Some(now);
+        if self.fingerprint.is_none() {
+            self.fingerprint = fingerprint;
         }
-        Outcome::Released { status, error } if !record.in_doubt => {
-            record.state = State::Released;
-            record.ttl = terms.failed_retention;
-            record.status = status;
-            record.error = error.map(str::to_owned);
-        }
-        Outcome::Released { status, error } | Outcome::Unknown { status, error } => {
-            record.state = State::Unknown;
-            record.ttl = terms.unknown_retention;
-            record.status = status;
-            record.error = error.map(str::to_owned);
+        match outcome {
+            Outcome::Completed { status, response } => {
+                self.state = State::Completed;
+                self.ttl = terms.retention;
+                self.expires = Some(now.after(terms.retention));
+                self.status = Some(status);
+                self.error = None;
+                self.response = response;
+            }
+            Outcome::Released { status, error } if !self.in_doubt => {
+                self.state = State::Released;
+                self.ttl = terms.failed_retention;
+                self.status = status;
+                self.error = error.map(str::to_owned);
+            }
+            Outcome::Released { status, error } | Outcome::Unknown { status, error } => {
+                self.state = State::Unknown;
+                self.ttl = terms.unknown_retention;
+                self.status = status;
+                self.error = error.map(str::to_owned);
+            }
         }
     }
-    record
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) enum Acquired {
     Execute(Box<Claim>),
     /// Answer from this record, which holds an answer.
     /// The memory that this takes is given with it where it is held already.
-    Replay(Box<Record>, Option<Buffered>),
+    Replay(Box<Seen>, Option<Buffered>),
     /// Wait for the end of the claim that it met, by what it would have claimed with.
     Wait(Place, Box<Attempt>),
 }
@@ -57,11 +57,11 @@ pub(super) async fn acquire<F: Forward, S: Store>(
     trail: &Trail,
 ) -> Result<Acquired, Denied> {
     let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot, trail);
-    let (record, since) = (claimant.attempt.claim(), Instant::now());
+    let (record, since) = (Box::new(claimant.attempt.claim()), Instant::now());
     match claimant.insert(&record, since).await {
         Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
         Ok(Inserted::Occupied(met)) => match claimant.meet(&met) {
-            Verdict::Replay => Ok(Acquired::Replay(Box::new(met.record), None)),
+            Verdict::Replay => Ok(Acquired::Replay(met, None)),
             // Apart, since most duplicates find an answer.
             verdict => Box::pin(claimant.contend(met, verdict, since)).await,
         },
@@ -130,20 +130,17 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
 
     // What waits takes all of it, though it changes nothing: a body that is shared cannot go from thread to thread.
     async fn insert(&mut self, record: &Record, since: Instant) -> Result<Inserted, StoreError> {
-        let _at_store = self.trail.at_store_since(since);
-        let records = &self.proxy.records;
-        records.insert(self.id(), record, since).await
+        let (records, trail) = (&self.proxy.records, Some(self.trail));
+        records.insert(self.id(), record, since, trail).await
     }
 
     async fn replace(&mut self, expect: Expect, record: &Record) -> Result<Replaced, StoreError> {
-        let _at_store = self.trail.at_store();
-        let records = &self.proxy.records;
-        records.replace(self.id(), expect, record).await
+        let (records, trail) = (&self.proxy.records, Some(self.trail));
+        records.replace(self.id(), expect, record, trail).await
     }
 
     async fn look(&mut self) -> Result<Option<Seen>, StoreError> {
-        let _at_store = self.trail.at_store();
-        self.proxy.records.look(self.id()).await
+        self.proxy.records.look(self.id(), Some(self.trail)).await
     }
 
     /// Notes a record that was met, and says what to do about it.
@@ -177,7 +174,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     /// Finds out what became of a key that somebody else has, after a first `verdict` on what was `met`; `since` is from before that.
     async fn contend(
         mut self,
-        mut met: Seen,
+        mut met: Box<Seen>,
         mut verdict: Verdict,
         mut since: Instant,
     ) -> Result<Acquired, Denied> {
@@ -218,8 +215,8 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                 _ => {}
             }
             match verdict {
-                Verdict::Mine => return Ok(self.claim(met.record, since, false)),
-                Verdict::Replay => return Ok(Acquired::Replay(Box::new(met.record), found)),
+                Verdict::Mine => return Ok(self.claim(Box::new(met.record), since, false)),
+                Verdict::Replay => return Ok(Acquired::Replay(met, found)),
                 Verdict::Refuse(Refusal::InProgress)
                     if self.policy.in_flight == Meanwhile::Wait && met.is_running() =>
                 {
@@ -230,7 +227,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                     return Err(Denied::Refused(refusal));
                 }
                 Verdict::Claim(expect) => {
-                    let record = self.attempt.claim_over(&met.record);
+                    let record = Box::new(self.attempt.claim_over(&met.record));
                     let taken_over = !matches!(expect, Expect::Released(_));
                     since = Instant::now();
                     match self.replace(expect, &record).await {
@@ -250,11 +247,11 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                 break;
             }
             met = match self.look().await.map_err(Denied::NoStore)? {
-                Some(seen) => seen,
+                Some(seen) => Box::new(seen),
                 // A body that went by can be compared, and no longer be sent.
                 None if matches!(self.attempt.payload, Payload::Consumed(_)) => break,
                 None => {
-                    let record = self.attempt.claim();
+                    let record = Box::new(self.attempt.claim());
                     since = Instant::now();
                     match self.insert(&record, since).await {
                         Ok(Inserted::Created) => return Ok(self.claim(record, since, false)),
@@ -317,7 +314,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
         Ok(Acquired::Wait(place, Box::new(self.attempt)))
     }
 
-    fn claim(self, record: Record, since: Instant, taken_over: bool) -> Acquired {
+    fn claim(self, record: Box<Record>, since: Instant, taken_over: bool) -> Acquired {
         Acquired::Execute(Box::new(Claim::new(
             self.id(),
             record,
@@ -332,7 +329,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     /// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
     fn give_up(
         self,
-        record: Record,
+        record: Box<Record>,
         expect: Option<Expect>,
         seen_before: bool,
         error: StoreError,

@@ -17,7 +17,7 @@ use crate::idempotency::{Record, RecordId};
 pub(super) struct Claim {
     pub(super) id: RecordId,
     /// The record as it stands in the store.
-    pub(super) record: Record,
+    pub(super) record: Box<Record>,
     /// The policy that the exchange began with, and ends with.
     pub(super) policy: Arc<Policy>,
     /// Just before the claim was sent to the store, so that no more of the lease is left than this tells.
@@ -37,7 +37,7 @@ struct Duty {
 impl Claim {
     pub(super) fn new(
         id: RecordId,
-        record: Record,
+        record: Box<Record>,
         policy: Arc<Policy>,
         since: Instant,
         taken_over: bool,
@@ -62,7 +62,7 @@ impl Claim {
     }
 
     /// Ends the duty to settle; the slot is held until the store has acknowledged.
-    pub(super) fn into_parts(self) -> (RecordId, Record, Arc<Policy>, Option<ClaimSlot>) {
+    pub(super) fn into_parts(self) -> (RecordId, Box<Record>, Arc<Policy>, Option<ClaimSlot>) {
         let Self {
             id,
             record,

@@ -8,7 +8,7 @@ use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use super::judge::{BrokeOff, Read};
+use super::judge::{BrokeOff, Read, Whole};
 use super::limits::Buffered;
 use super::payload::Pieces;
 use super::policy::Policy;
@@ -63,25 +63,21 @@ where
 }
 
 /// Reads an answer as far as it can be kept, and gives back how much of it that is; never only its head.
-pub(super) fn collect_answer<B>(
-    response: Response<B>,
+pub(super) async fn collect_answer<B>(
+    mut response: Box<Response<B>>,
     policy: &Policy,
     held: &mut Buffered,
-) -> impl Future<Output = Result<Read<B>, BrokeOff>>
+) -> Result<Read<B>, BrokeOff>
 where
     B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
 {
-    let (head, mut body) = response.into_parts();
-    async move {
-        match collect(&mut body, policy, held).await {
-            Collected::Whole(bytes, trailers) => {
-                Ok(Read::Whole(Response::from_parts(head, bytes), trailers))
-            }
-            Collected::Large(ahead, limit) => {
-                Ok(Read::Large(Response::from_parts(head, body), ahead, limit))
-            }
-            Collected::BrokeOff => Err(BrokeOff),
-        }
+    match collect(response.body_mut(), policy, held).await {
+        Collected::Whole(bytes, trailers) => Ok(Read::Whole(Box::new(Whole {
+            response: response.map(|_| bytes),
+            trailers,
+        }))),
+        Collected::Large(ahead, limit) => Ok(Read::Large(response, ahead, limit)),
+        Collected::BrokeOff => Err(BrokeOff),
     }
 }
 

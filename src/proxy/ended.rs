@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use http_body::Frame;
 
+use super::judge::Whole;
 use super::policy::{CutUpload, Policy};
 use super::relay::RelaySender;
 use super::send::Failed;
@@ -28,7 +29,7 @@ pub(super) struct Ended {
 /// What the client gets.
 pub(super) enum Then {
     /// A whole answer, kept.
-    Answer(Response<Bytes>, HeaderMap),
+    Answer(Box<Whole>),
     /// An answer that is not kept, passed on as it comes.
     Pass(Response<Body>),
     /// The answer is with the client already, but for its last piece where that is known to be the last.

@@ -14,7 +14,7 @@ use super::account::Tell;
 use super::claim::Claim;
 use super::collect::{collect_answer, pump};
 use super::ended::{Ended, Then, failed};
-use super::judge::{BrokeOff, Read, Verdict, judge_head, judge_whole};
+use super::judge::{BrokeOff, Read, Verdict, Whole, judge_head, judge_whole};
 use super::limits::{Buffered, InFlight};
 use super::media::is_event_stream;
 use super::payload::{Pieces, Received, Taken};
@@ -107,12 +107,10 @@ pub(super) fn execute<F: Forward, S: Store>(
             fingerprint
         });
         fault::reach(Place::BeforeSettle);
-        let at_store = trail.at_store();
         let settling = proxy
             .records
-            .settle(*claim, outcome, retention, fingerprint, held);
+            .settle(*claim, outcome, retention, fingerprint, held, &trail);
         let (settled, held) = settling.await;
-        drop(at_store);
         fault::reach(Place::AfterSettle);
         let (state, expires) = match &settled {
             Settled::Done(state, expires) => (*state, *expires),
@@ -133,7 +131,8 @@ pub(super) fn execute<F: Forward, S: Store>(
         };
         fault::reach(Place::BeforeAnswer);
         let answer = match then {
-            Then::Answer(response, trailers) => {
+            Then::Answer(whole) => {
+                let Whole { response, trailers } = *whole;
                 let (mut head, body) = response.into_parts();
                 respond::mark(&proxy.voice.names, &mut head.headers, id, state, expires);
                 let body = wire::holding(wire::with_trailers(body, trailers), (permit, held));
@@ -199,7 +198,7 @@ async fn ask<F: Forward, S: Store>(
     trail: &Trail,
     taken: Box<Taken>,
     progress: &Progress,
-) -> Result<Response<F::Body>, Ended> {
+) -> Result<Box<Response<F::Body>>, Ended> {
     let policy = &*claim.policy;
     let began = Instant::now();
     let sent = {
@@ -259,7 +258,7 @@ struct Kept<B> {
 async fn look_into<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     policy: &Policy,
-    judged: Result<Verdict<'_, F::Body>, Response<F::Body>>,
+    judged: Result<Verdict<'_, F::Body>, Box<Response<F::Body>>>,
     asker: Option<&Asker>,
     to_head: bool,
     held: &mut Buffered,
@@ -278,7 +277,9 @@ async fn look_into<F: Forward, S: Store>(
         && let Some(asker) = asker
     {
         match asker.fetch(proxy, policy, from, held).await {
-            Some((response, trailers)) => verdict.answer = Read::Whole(response, trailers),
+            Some((response, trailers)) => {
+                verdict.answer = Read::Whole(Box::new(Whole { response, trailers }));
+            }
             None => {
                 (verdict.finality, verdict.rule) = (Finality::Release, None);
                 verdict.error = "a response rule found nothing to reply with";
@@ -356,14 +357,15 @@ fn keep<F: Forward, S: Store>(
             read => read,
         };
         let (response, ahead) = match read {
-            Read::Whole(response, trailers) => {
+            Read::Whole(whole) => {
+                let response = &whole.response;
                 fault::reach(Place::AfterBody);
                 let kept = respond::keep(
                     &proxy.voice.names,
                     response.status(),
                     response.headers(),
                     response.body().clone(),
-                    &trailers,
+                    &whole.trailers,
                     claim.policy.store_set_cookie,
                 );
                 return Ended {
@@ -372,7 +374,7 @@ fn keep<F: Forward, S: Store>(
                         response: Some(kept),
                     },
                     retention,
-                    then: Then::Answer(response, trailers),
+                    then: Then::Answer(whole),
                 };
             }
             Read::Large(response, ahead, limit) => {
@@ -401,7 +403,7 @@ fn keep<F: Forward, S: Store>(
 async fn hand_on<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
-    response: Response<F::Body>,
+    response: Box<Response<F::Body>>,
     ahead: Pieces,
     held: &mut Buffered,
     tell: &mut Option<Tell>,

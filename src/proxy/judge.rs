@@ -33,14 +33,22 @@ pub(super) struct Verdict<'p, B> {
     pub(super) error: &'static str,
 }
 
-/// An answer, and how much of it was read.
+/// An answer, and how much of it was read. In boxes, since it goes through many hands, and each would copy it.
 pub(super) enum Read<B> {
     /// Its head.
-    Head(Response<B>),
+    Head(Box<Response<B>>),
     /// So much, and it is too large for this limit.
-    Large(Response<B>, Pieces, Limit),
+    Large(Box<Response<B>>, Pieces, Limit),
     /// All of it.
-    Whole(Response<Bytes>, HeaderMap),
+    Whole(Box<Whole>),
+}
+
+/// All of an answer.
+pub(super) struct Whole {
+    /// Its head and its body.
+    pub(super) response: Response<Bytes>,
+    /// Its trailer fields.
+    pub(super) trailers: HeaderMap,
 }
 
 /// It ended early, and what its rules say depends on the rest.
@@ -48,9 +56,9 @@ pub(super) struct BrokeOff;
 
 /// Judges an answer by its head; gives it back where that is not enough.
 pub(super) fn judge_head<B>(
-    response: Response<B>,
+    response: Box<Response<B>>,
     policy: &Policy,
-) -> Result<Verdict<'_, B>, Response<B>> {
+) -> Result<Verdict<'_, B>, Box<Response<B>>> {
     let judged = |body| ruled(policy, response.status(), response.headers(), body);
     let judged = match judged(response_rule::Body::Unread) {
         Judged::ReadOn if is_event_stream(response.headers()) => {
@@ -64,7 +72,7 @@ pub(super) fn judge_head<B>(
 
 /// Judges an answer by all of it. One that there is no memory to read leaves the outcome unknown: the rules might have said so.
 pub(super) async fn judge_whole<'p, B>(
-    response: Response<B>,
+    response: Box<Response<B>>,
     policy: &'p Policy,
     held: &mut Buffered,
     metrics: &Metrics,
@@ -75,10 +83,13 @@ where
     let read = collect_answer(response, policy, held).await?;
     let judged = |body| ruled(policy, read.status(), read.headers(), body);
     let judged = match &read {
-        Read::Whole(response, _) => match read_json(response.headers(), response.body(), policy) {
-            Ok(json) => judged(response_rule::Body::Json(&json)),
-            Err(otherwise) => judged(otherwise),
-        },
+        Read::Whole(whole) => {
+            let response = &whole.response;
+            match read_json(response.headers(), response.body(), policy) {
+                Ok(json) => judged(response_rule::Body::Json(&json)),
+                Err(otherwise) => judged(otherwise),
+            }
+        }
         Read::Large(_, _, limit @ Limit::MaxBufferedTotal) => {
             metrics.limit_reached(*limit);
             return Ok(Verdict {
@@ -214,14 +225,14 @@ impl<B> Read<B> {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Head(response) | Self::Large(response, ..) => response.status(),
-            Self::Whole(response, _) => response.status(),
+            Self::Whole(whole) => whole.response.status(),
         }
     }
 
     fn headers(&self) -> &HeaderMap {
         match self {
             Self::Head(response) | Self::Large(response, ..) => response.headers(),
-            Self::Whole(response, _) => response.headers(),
+            Self::Whole(whole) => whole.response.headers(),
         }
     }
 }
@@ -241,7 +252,8 @@ where
                 *response.status_mut() = status;
                 return;
             }
-            Self::Whole(response, _) => {
+            Self::Whole(whole) => {
+                let response = &mut whole.response;
                 *response.status_mut() = status;
                 (response.body().is_empty(), response.headers_mut())
             }
@@ -259,7 +271,8 @@ where
                 let body = wire::after(ahead.join(), body.boxed_unsync());
                 wire::holding(body, held)
             })),
-            Self::Whole(response, trailers) => {
+            Self::Whole(whole) => {
+                let Whole { response, trailers } = *whole;
                 let passed = |bytes| wire::with_trailers(bytes, trailers);
                 Then::Pass(response.map(|bytes| wire::holding(passed(bytes), held)))
             }

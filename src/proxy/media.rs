@@ -20,13 +20,16 @@ impl Kind {
     /// By the headers of a message. Of several types, also in one line as an intermediary joins them, it is the one that looks
     /// closest.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let kinds = essences(headers).map(|essence| match essence.as_slice() {
-            b"application/json" | b"text/json" => Self::Json,
-            suffixed if suffixed.ends_with(b"+json") => Self::Json,
-            b"text/plain" | b"application/x-www-form-urlencoded" | b"application/octet-stream" => {
-                Self::Perhaps
+        let kinds = essences(headers).map(|essence| {
+            let essence = essence.to_ascii_lowercase();
+            match essence.as_slice() {
+                b"application/json" | b"text/json" => Self::Json,
+                suffixed if suffixed.ends_with(b"+json") => Self::Json,
+                b"text/plain"
+                | b"application/x-www-form-urlencoded"
+                | b"application/octet-stream" => Self::Perhaps,
+                _ => Self::Other,
             }
-            _ => Self::Other,
         });
         kinds.min().unwrap_or(Self::Unsaid)
     }
@@ -34,21 +37,18 @@ impl Kind {
 
 /// Whether an answer is a stream of events, which has no end to wait for.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    essences(headers).any(|essence| essence == b"text/event-stream")
+    essences(headers).any(|essence| essence.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-/// The media types that are said, in lower case and without their parameters.
-fn essences(headers: &HeaderMap) -> impl Iterator<Item = Vec<u8>> {
+/// The media types that are said, without their parameters.
+fn essences(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(CONTENT_TYPE)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(|media_type| {
             let essence = media_type.split(|byte| *byte == b';').next();
-            essence
-                .unwrap_or_default()
-                .trim_ascii()
-                .to_ascii_lowercase()
+            essence.unwrap_or_default().trim_ascii()
         })
         .filter(|essence| !essence.is_empty())
 }

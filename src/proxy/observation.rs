@@ -136,7 +136,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         };
         match proxy
             .records
-            .replace(id, Expect::Held(token), &settled)
+            .replace(id, Expect::Held(token), &settled, None)
             .await
         {
             Ok(_) => Ok(outcome),
@@ -265,7 +265,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 None if matches!(attempt.payload, Payload::Consumed(_)) => break,
                 None => {
                     let record = marked(attempt.claim());
-                    match records.insert(id, &record, Instant::now()).await {
+                    match records.insert(id, &record, Instant::now(), None).await {
                         Ok(Inserted::Created) => return Ok(record),
                         Ok(Inserted::Occupied(seen)) => seen,
                         Err(error) => {
@@ -286,14 +286,19 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 Observed::Executes(None) => return Ok(met.record),
                 Observed::Executes(Some(expect)) => {
                     let record = marked(attempt.claim_over(&met.record));
-                    if records.replace(id, expect, &record).await.map_err(failed)?
+                    if records
+                        .replace(id, expect, &record, None)
+                        .await
+                        .map_err(failed)?
                         != Replaced::Stale
                     {
                         return Ok(record);
                     }
-                    seen = records.look(id).await.map_err(failed)?;
+                    seen = records.look(id, None).await.map_err(failed)?.map(Box::new);
                 }
-                Observed::Look => seen = records.look(id).await.map_err(failed)?,
+                Observed::Look => {
+                    seen = records.look(id, None).await.map_err(failed)?.map(Box::new)
+                }
                 Observed::Hash => {
                     attempt.payload = Payload::Consumed(self.hashed().await?);
                     seen = Some(met);
@@ -370,7 +375,7 @@ async fn tell<F, S: Store>(proxy: &Shared<F, S>, id: RecordId, record: &Record) 
     loop {
         wait.pause().await;
         let expect = Expect::Held(record.token);
-        let told = proxy.records.replace(id, expect, record).await;
+        let told = proxy.records.replace(id, expect, record, None).await;
         if matches!(told, Ok(_) | Err(StoreError::Unreadable(_))) {
             return;
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
-use tracing::Instrument;
 
 use super::account::{Account, Tell, Told, Untold};
 use super::acquire::{Acquired, Denied, acquire};
@@ -59,8 +58,9 @@ impl Operation {
         let place = self.policy.place;
         let (tell, mut told) = Tell::new(account);
         let claimed = Arc::new(AtomicBool::new(false));
-        let work = self.run(proxy.clone(), tell, Arc::clone(&claimed));
-        let work = proxy.tasks.track_future(work.in_current_span());
+        // In a box before anything else: whatever has it for a part would be moved as one.
+        let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
+        let work = proxy.tasks.track_future(work);
         // Whoever calls a service of this program may hold its answer without asking for it.
         let mut work = if F::HOP {
             Outliving::new(work)
@@ -153,9 +153,9 @@ impl Operation {
                     // Apart, since most of a duplicate's way is before it.
                     return Box::pin(execute(&proxy, exchange, tell)).await;
                 }
-                Ok(Acquired::Replay(record, None)) => replay(&proxy, id, *record, held, permit),
-                Ok(Acquired::Replay(record, Some(found))) => {
-                    respond::replay(&proxy.voice.names, id, *record, (permit, held, found))
+                Ok(Acquired::Replay(met, None)) => replay(&proxy, id, met.record, held, permit),
+                Ok(Acquired::Replay(met, Some(found))) => {
+                    respond::replay(&proxy.voice.names, id, met.record, (permit, held, found))
                 }
                 Ok(Acquired::Wait(place, attempt)) => {
                     let Taken { head, received } = *taken;

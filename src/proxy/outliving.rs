@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// Work that whoever waits for it does by polling it, and that goes on by itself when they leave: dropped, it becomes a task. Most work
-/// is never left, and costs no task and no waking.
+/// is never left, and costs no task and no waking. As a task it has the span in which it was left.
 pub(super) struct Outliving<W>(Work<W>)
 where
-    W: Future<Output = ()> + Send + 'static;
+    W: Future<Output = ()> + Unpin + Send + 'static;
 
 enum Work<W> {
-    Here(Pin<Box<W>>),
+    Here(W),
     Over(Done),
 }
 
@@ -31,17 +32,16 @@ pub(super) enum Done {
 
 impl<W> Outliving<W>
 where
-    W: Future<Output = ()> + Send + 'static,
+    W: Future<Output = ()> + Unpin + Send + 'static,
 {
     /// Work that somebody polls, or drops.
     pub(super) fn new(work: W) -> Self {
-        // In a box, since a task moves what it is given several times.
-        Self(Work::Here(Box::pin(work)))
+        Self(Work::Here(work))
     }
 
     /// Work that goes on by itself from its beginning.
     pub(super) fn left(work: W) -> Self {
-        tokio::spawn(Box::pin(work));
+        tokio::spawn(work.in_current_span());
         Self(Work::Over(Done::Elsewhere))
     }
 
@@ -51,7 +51,7 @@ where
             Work::Over(done) => *done,
             Work::Here(work) => {
                 // What panicked is dropped, and nobody sees the state that it left.
-                let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+                let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(work).poll(cx)));
                 if matches!(polled, Ok(Poll::Pending)) {
                     return Done::NotYet;
                 }
@@ -64,14 +64,14 @@ where
 
 impl<W> Drop for Outliving<W>
 where
-    W: Future<Output = ()> + Send + 'static,
+    W: Future<Output = ()> + Unpin + Send + 'static,
 {
     fn drop(&mut self) {
         // Where there is no runtime any more nothing goes on.
         if let Work::Here(work) = mem::replace(&mut self.0, Work::Over(Done::Elsewhere))
             && let Ok(runtime) = Handle::try_current()
         {
-            runtime.spawn(work);
+            runtime.spawn(work.in_current_span());
         }
     }
 }
@@ -87,7 +87,7 @@ mod tests {
 
     async fn polled<W>(work: &mut Outliving<W>) -> Done
     where
-        W: Future<Output = ()> + Send + 'static,
+        W: Future<Output = ()> + Unpin + Send + 'static,
     {
         poll_fn(|cx| Poll::Ready(work.poll(cx))).await
     }
@@ -96,10 +96,10 @@ mod tests {
     async fn what_is_left_in_the_middle_is_done_all_the_same() {
         let (go, gone) = oneshot::channel::<()>();
         let (done, told) = oneshot::channel();
-        let mut work = Outliving::new(async move {
+        let mut work = Outliving::new(Box::pin(async move {
             gone.await.unwrap();
             done.send(()).unwrap();
-        });
+        }));
         assert_eq!(polled(&mut work).await, Done::NotYet);
         drop(work);
         go.send(()).unwrap();
@@ -109,10 +109,12 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_polls_is_done_where_it_is_dropped_or_left() {
         let (done, told) = oneshot::channel();
-        drop(Outliving::new(async move { done.send(()).unwrap() }));
+        drop(Outliving::new(Box::pin(
+            async move { done.send(()).unwrap() },
+        )));
         told.await.unwrap();
         let (done, told) = oneshot::channel();
-        let mut work = Outliving::left(async move { done.send(()).unwrap() });
+        let mut work = Outliving::left(Box::pin(async move { done.send(()).unwrap() }));
         told.await.unwrap();
         assert_eq!(polled(&mut work).await, Done::Elsewhere);
     }
@@ -120,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_done_is_not_done_again() {
         let (done, mut told) = oneshot::channel();
-        let mut work = Outliving::new(async move { done.send(()).unwrap() });
+        let mut work = Outliving::new(Box::pin(async move { done.send(()).unwrap() }));
         assert_eq!(polled(&mut work).await, Done::Yes);
         told.try_recv().unwrap();
         assert_eq!(polled(&mut work).await, Done::Yes);
@@ -129,10 +131,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_work_alone() {
         let (kept, told) = oneshot::channel::<()>();
-        let mut work = Outliving::new(async move {
+        let mut work = Outliving::new(Box::pin(async move {
             let _kept = kept;
             panic!("as a test wants it");
-        });
+        }));
         assert_eq!(polled(&mut work).await, Done::Yes);
         assert!(told.await.is_err(), "it is dropped");
     }

@@ -1,4 +1,6 @@
 //! The store as the path uses it: measured, and never giving up on the end of a claim.
+//!
+//! What waits for it is a request, whose trail notes how long, or nobody.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,11 +10,12 @@ use tokio_util::task::TaskTracker;
 
 use super::claim::Claim;
 use super::limits::{Buffered, ClaimSlot};
+use super::trail::Trail;
 use super::waiters::Waiters;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::operator::overruled;
 use crate::idempotency::{
-    Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis, settle,
+    Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis,
 };
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::telemetry::{Metrics, Operation};
@@ -45,7 +48,7 @@ pub(super) enum Settled {
 /// A claim of which the store has not said whether it took it.
 pub(super) struct LostClaim {
     pub(super) id: RecordId,
-    pub(super) record: Record,
+    pub(super) record: Box<Record>,
     /// What it was to be written over; nothing where nothing was to be there.
     pub(super) expect: Option<Expect>,
     pub(super) slot: ClaimSlot,
@@ -91,6 +94,7 @@ impl<S: Store> Records<S> {
         id: RecordId,
         record: &Record,
         since: Instant,
+        trail: Option<&Trail>,
     ) -> Result<Inserted, StoreError> {
         if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await?.is_none() {
             let (store, record) = (self.store.clone(), record.clone());
@@ -99,7 +103,7 @@ impl<S: Store> Records<S> {
             return Ok(Inserted::Created);
         }
         let result = self.store.insert(id, record).await;
-        self.took(Operation::Insert, since);
+        self.took(Operation::Insert, since, trail);
         result
     }
 
@@ -110,11 +114,12 @@ impl<S: Store> Records<S> {
         id: RecordId,
         expect: Expect,
         record: &'a Record,
+        trail: Option<&'a Trail>,
     ) -> impl Future<Output = Result<Replaced, StoreError>> + Send + 'a {
         async move {
             let began = Instant::now();
             let result = self.store.replace(id, expect, record).await;
-            self.took(Operation::Replace, began);
+            self.took(Operation::Replace, began, trail);
             if record.state != State::InFlight && result != Ok(Replaced::Stale) {
                 self.waiters.wake(id);
             }
@@ -122,10 +127,14 @@ impl<S: Store> Records<S> {
         }
     }
 
-    pub(super) async fn look(&self, id: RecordId) -> Result<Option<Seen>, StoreError> {
+    pub(super) async fn look(
+        &self,
+        id: RecordId,
+        trail: Option<&Trail>,
+    ) -> Result<Option<Seen>, StoreError> {
         let began = Instant::now();
         let result = self.store.look(id).await;
-        self.took(Operation::Get, began);
+        self.took(Operation::Get, began, trail);
         result
     }
 
@@ -133,7 +142,7 @@ impl<S: Store> Records<S> {
     pub(super) async fn renew(&self, id: RecordId, token: Token) -> Result<bool, StoreError> {
         let began = Instant::now();
         let result = self.store.renew(id, token).await;
-        self.took(Operation::Renew, began);
+        self.took(Operation::Renew, began, None);
         let renewed = result?;
         if renewed == Replaced::Stale {
             // Counted where the claim is settled: the store may only have lost the record, and gets it back then.
@@ -167,10 +176,11 @@ impl<S: Store> Records<S> {
         retention: Option<Duration>,
         fingerprint: Option<Fingerprint>,
         held: Buffered,
+        trail: &Trail,
     ) -> impl Future<Output = (Settled, Option<Buffered>)> + Send {
-        let (id, record, policy, slot) = claim.into_parts();
+        let (id, mut settled, policy, slot) = claim.into_parts();
         let terms = policy.terms().keeping(&outcome, retention);
-        let settled = settle(record, terms, outcome, fingerprint, self.now());
+        settled.settle(terms, outcome, fingerprint, self.now());
         async move {
             let ended = if seeded(Seeded::AnswerBeforeStore) {
                 let (records, record) = (self.clone(), settled.clone());
@@ -178,7 +188,7 @@ impl<S: Store> Records<S> {
                     .spawn(async move { records.end_until_acknowledged(id, &record).await });
                 Ok(settled_as(&settled))
             } else {
-                self.end_alive(id, &settled).await
+                self.end_alive(id, &settled, Some(trail)).await
             };
             match ended {
                 Ok(ended) => (ended, Some(held)),
@@ -200,7 +210,7 @@ impl<S: Store> Records<S> {
     pub(super) fn give_up(self: &Arc<Self>, lost: LostClaim, terms: Terms, outcome: Outcome) {
         let LostClaim {
             id,
-            record: claim,
+            record: mut claim,
             expect,
             slot,
         } = lost;
@@ -214,15 +224,17 @@ impl<S: Store> Records<S> {
                     continue;
                 }
                 let asked = match expect {
-                    None => records
-                        .insert(id, &claim, Instant::now())
-                        .await
-                        .map(|inserted| match inserted {
-                            Inserted::Created => true,
-                            Inserted::Occupied(seen) => seen.record.token == claim.token,
-                        }),
+                    None => {
+                        records
+                            .insert(id, &claim, Instant::now(), None)
+                            .await
+                            .map(|inserted| match inserted {
+                                Inserted::Created => true,
+                                Inserted::Occupied(seen) => seen.record.token == claim.token,
+                            })
+                    }
                     Some(expect) => records
-                        .replace(id, expect, &claim)
+                        .replace(id, expect, &claim, None)
                         .await
                         .map(|replaced| replaced != Replaced::Stale),
                 };
@@ -234,8 +246,8 @@ impl<S: Store> Records<S> {
                 }
             };
             if ours {
-                let settled = settle(claim, terms, outcome, None, records.now());
-                records.end_until_acknowledged(id, &settled).await;
+                claim.settle(terms, outcome, None, records.now());
+                records.end_until_acknowledged(id, &claim).await;
             }
             drop(slot);
         });
@@ -245,7 +257,7 @@ impl<S: Store> Records<S> {
         let mut wait = Backoff::new(settled.lease);
         loop {
             wait.pause().await;
-            if self.end_alive(id, settled).await.is_ok() {
+            if self.end_alive(id, settled, None).await.is_ok() {
                 return;
             }
             // A store that refuses the end may still take a heartbeat: nobody shall take over what is known to be over.
@@ -254,17 +266,28 @@ impl<S: Store> Records<S> {
     }
 
     /// One try to write the end of a claim, which is renewed meanwhile: a large answer may take longer than a lease.
-    async fn end_alive(&self, id: RecordId, settled: &Record) -> Result<Settled, StoreError> {
+    async fn end_alive(
+        &self,
+        id: RecordId,
+        settled: &Record,
+        trail: Option<&Trail>,
+    ) -> Result<Settled, StoreError> {
         tokio::select! {
             biased;
-            ended = self.end(id, settled) => ended,
+            ended = self.end(id, settled, trail) => ended,
             never = self.keep_alive(id, settled.token, settled.lease / 3) => match never {},
         }
     }
 
     /// One try to write the end of a claim. Never [`Settled::Later`].
-    async fn end(&self, id: RecordId, settled: &Record) -> Result<Settled, StoreError> {
-        match self.replace(id, Expect::Held(settled.token), settled).await {
+    async fn end(
+        &self,
+        id: RecordId,
+        settled: &Record,
+        trail: Option<&Trail>,
+    ) -> Result<Settled, StoreError> {
+        let expect = Expect::Held(settled.token);
+        match self.replace(id, expect, settled, trail).await {
             Ok(Replaced::Applied) => {
                 self.count(settled);
                 Ok(settled_as(settled))
@@ -275,7 +298,7 @@ impl<S: Store> Records<S> {
                 tracing::warn!(%id, "the store had lost a record that was in flight; it has it back");
                 Ok(settled_as(settled))
             }
-            Ok(Replaced::Stale) => Ok(Box::pin(self.lost(id, settled)).await),
+            Ok(Replaced::Stale) => Ok(Box::pin(self.lost(id, settled, trail)).await),
             Err(StoreError::Unreadable(what)) => {
                 tracing::error!(%id, what, "the end of a claim cannot be written over an unreadable record");
                 Ok(Settled::Lost(State::Unknown))
@@ -285,8 +308,8 @@ impl<S: Store> Records<S> {
     }
 
     /// Whose the record is now, for which it looks once.
-    async fn lost(&self, id: RecordId, settled: &Record) -> Settled {
-        let seen = self.look(id).await.ok().flatten();
+    async fn lost(&self, id: RecordId, settled: &Record, trail: Option<&Trail>) -> Settled {
+        let seen = self.look(id, trail).await.ok().flatten();
         let came_to = settled.state;
         if let Some(seen) = seen
             .as_ref()
@@ -313,8 +336,12 @@ impl<S: Store> Records<S> {
         }
     }
 
-    fn took(&self, operation: Operation, began: Instant) {
-        self.metrics.store_took(operation, began.elapsed());
+    fn took(&self, operation: Operation, began: Instant, trail: Option<&Trail>) {
+        let took = began.elapsed();
+        self.metrics.store_took(operation, took);
+        if let Some(trail) = trail {
+            trail.stored(took);
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::fault::{Seeded, seeded};
-use crate::idempotency::{Record, RecordId, State, StoredResponse, UnixMillis};
+use crate::idempotency::{Fields, Record, RecordId, State, StoredResponse, UnixMillis};
 use crate::telemetry::Outcome;
 use crate::wire::names::{EXPIRES, HeaderNames, ID, STATE};
 use crate::wire::{self, Body, Code, Problem};
@@ -93,7 +93,7 @@ pub(super) fn replay<T: Send + Unpin + 'static>(
     }
 }
 
-/// What is kept of an answer.
+/// What is kept of an answer. Its fields are copied: an answer would hold on to the whole buffer that it was read into.
 pub(super) fn keep(
     names: &HeaderNames,
     status: StatusCode,
@@ -108,9 +108,9 @@ pub(super) fn keep(
     };
     StoredResponse {
         status: status.as_u16(),
-        headers: fields(headers.iter().filter(|(name, _)| kept(name))),
+        headers: headers.iter().filter(|(name, _)| kept(name)).collect(),
         body,
-        trailers: fields(trailers.iter()),
+        trailers: trailers.iter().collect(),
     }
 }
 
@@ -127,43 +127,25 @@ fn identify(headers: &mut HeaderMap, id: RecordId, state: State, expires: Option
     }
 }
 
-/// Copied into memory of their own, one piece for all: an answer would hold on to the whole buffer that it was read into.
-fn fields<'a>(
-    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-) -> Vec<(Bytes, Bytes)> {
-    let fields: Vec<_> = fields.collect();
-    let size = |(name, value): &(&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    let mut text = BytesMut::with_capacity(fields.iter().map(size).sum());
-    for (name, value) in &fields {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(value.as_bytes());
-    }
-    let mut text = text.freeze();
-    let mut next = |size| text.split_to(size);
-    let pieces = fields.iter();
-    let pieces = pieces.map(|(name, value)| (next(name.as_str().len()), next(value.len())));
-    pieces.collect()
-}
-
 /// Checks names, values and length again: a store that others can write to must not split an answer.
 pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
-    let map = |fields: Vec<(Bytes, Bytes)>, more: usize| {
+    let map = |fields: &Fields, more: usize| {
         let mut headers = HeaderMap::try_with_capacity(fields.len() + more).ok()?;
-        for (name, value) in fields {
-            let name = HeaderName::from_bytes(&name).ok()?;
+        for (name, value) in fields.shared() {
+            let name = HeaderName::from_bytes(name).ok()?;
             let value = HeaderValue::from_maybe_shared(value).ok()?;
             headers.try_append(name, value).ok()?;
         }
         Some(headers)
     };
-    let headers = map(stored.headers, ADDED)?;
+    let headers = map(&stored.headers, ADDED)?;
     // An answer to HEAD tells a length and has no body.
     let length = stored.body.len().to_string();
     let told = headers.get_all(CONTENT_LENGTH);
     if !stored.body.is_empty() && told.iter().any(|told| *told != *length) {
         return None;
     }
-    let mut response = Response::new(wire::with_trailers(stored.body, map(stored.trailers, 0)?));
+    let mut response = Response::new(wire::with_trailers(stored.body, map(&stored.trailers, 0)?));
     *response.status_mut() = StatusCode::from_u16(stored.status)
         .ok()
         .filter(|status| status.as_u16() >= 200)?;
@@ -207,12 +189,9 @@ mod tests {
     fn record(headers: Vec<(&'static str, &'static [u8])>, status: u16) -> Record {
         let stored = StoredResponse {
             status,
-            headers: headers
-                .into_iter()
-                .map(|(n, v)| (n.into(), Bytes::from_static(v)))
-                .collect(),
+            headers: headers.into_iter().collect(),
             body: Bytes::from_static(b"\0\xff"),
-            trailers: Vec::new(),
+            trailers: Default::default(),
         };
         let mut record = crate::idempotency::sample::in_flight(1);
         record.state = State::Completed;

@@ -30,7 +30,7 @@ pub(super) fn send<F: Forward, S: Store>(
     claim: &Claim,
     trail: &Trail,
     taken: Taken,
-) -> impl Future<Output = Result<Response<F::Body>, Failed>> + Send {
+) -> impl Future<Output = Result<Box<Response<F::Body>>, Failed>> + Send {
     let policy = &*claim.policy;
     let Taken { mut head, received } = taken;
     head.extensions.insert(Target {
@@ -58,7 +58,8 @@ pub(super) fn send<F: Forward, S: Store>(
             let answer = proxy
                 .attempt(request, trail, tries - 1)
                 .await
-                .map(|mut response| {
+                .map(|response| {
+                    let mut response = Box::new(response);
                     proxy.prepare_answer(&mut response);
                     response
                 });

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::idempotency::Trace;
 use crate::telemetry::Span;
 
@@ -49,17 +47,9 @@ impl Trail {
         }
     }
 
-    /// The store is waited for, as long as this is held.
-    pub(super) fn at_store(&self) -> AtStore<'_> {
-        self.at_store_since(Instant::now())
-    }
-
-    /// The store is waited for since then, which was just now, and as long as this is held.
-    pub(super) fn at_store_since(&self, began: Instant) -> AtStore<'_> {
-        AtStore {
-            notes: &self.0,
-            began,
-        }
+    /// The store was waited for so long, once more.
+    pub(super) fn stored(&self, took: Duration) {
+        add(&self.0.store, took);
     }
 
     /// The upstream was asked for so long.
@@ -75,18 +65,6 @@ impl Trail {
     /// For how long the upstream was asked, if it was.
     pub(super) fn upstream(&self) -> Option<Duration> {
         read(&self.0.upstream)
-    }
-}
-
-/// A wait for the store, which is noted when this is dropped.
-pub(super) struct AtStore<'a> {
-    notes: &'a Notes,
-    began: Instant,
-}
-
-impl Drop for AtStore<'_> {
-    fn drop(&mut self) {
-        add(&self.notes.store, self.began.elapsed());
     }
 }
 

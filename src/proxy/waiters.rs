@@ -149,7 +149,7 @@ impl Waiters {
         tell: watch::Sender<Looked>,
     ) {
         loop {
-            let look = Look::new(records.look(id).await, &self.limits);
+            let look = Look::new(records.look(id, None).await, &self.limits);
             let over = match &look.seen {
                 Ok(seen) => !seen.as_ref().is_some_and(Seen::is_running),
                 Err(error) => error.is_unreadable(),
@@ -334,7 +334,7 @@ mod tests {
             assert_eq!(state(&mut watch), State::InFlight);
             let began = Instant::now();
             let (expect, end) = (Expect::Held(claim(1).token), ended(1, end));
-            world.records.replace(ID, expect, &end).await.unwrap();
+            world.records.replace(ID, expect, &end, None).await.unwrap();
             assert!(watch.changed().await);
             assert_eq!(state(&mut watch), end.state);
             assert_eq!(began.elapsed(), Duration::ZERO);
@@ -380,17 +380,21 @@ mod tests {
         let mut early = world.watch();
         assert!(early.changed().await);
         let (expect, end) = (Expect::Held(claim(1).token), ended(1, State::Released));
-        world.records.replace(ID, expect, &end).await.unwrap();
+        world.records.replace(ID, expect, &end, None).await.unwrap();
         assert!(early.changed().await);
         let expect = Expect::Released(claim(1).token);
-        world.records.replace(ID, expect, &claim(2)).await.unwrap();
+        world
+            .records
+            .replace(ID, expect, &claim(2), None)
+            .await
+            .unwrap();
         let mut late = world.watch();
         assert!(late.changed().await);
         assert_eq!(state(&mut late), State::InFlight);
         assert_eq!(state(&mut early), State::Released);
         drop(early);
         let (expect, end) = (Expect::Held(claim(2).token), ended(2, State::Completed));
-        world.records.replace(ID, expect, &end).await.unwrap();
+        world.records.replace(ID, expect, &end, None).await.unwrap();
         assert!(late.changed().await);
         assert_eq!(state(&mut late), State::Completed);
     }
@@ -404,12 +408,12 @@ mod tests {
             let mut end = ended(1, State::Completed);
             end.response = Some(StoredResponse {
                 status: 201,
-                headers: Vec::new(),
+                headers: Default::default(),
                 body: vec![b'x'; size].into(),
-                trailers: Vec::new(),
+                trailers: Default::default(),
             });
             let expect = Expect::Held(claim(1).token);
-            world.records.replace(ID, expect, &end).await.unwrap();
+            world.records.replace(ID, expect, &end, None).await.unwrap();
             for watch in &mut watches {
                 while state(watch) == State::InFlight {
                     assert!(watch.changed().await);

@@ -27,7 +27,9 @@ impl HeaderNames {
     /// Whether the upstream's headers of this name are replaced. Those of the default names are in any case: records and clients
     /// may be older than the operator's choice.
     pub fn is_ours(&self, name: &HeaderName) -> bool {
-        [&self.replay, &self.stored].contains(&name) || FIXED.contains(name)
+        // Most names are told by their beginning.
+        let fixed = name.as_str().starts_with(PREFIX) && FIXED.contains(name);
+        fixed || [&self.replay, &self.stored].contains(&name)
     }
 
     /// Takes whatever has one of these names out.
@@ -66,4 +68,5 @@ impl Default for HeaderNames {
 
 const REPLAY: HeaderName = HeaderName::from_static("x-idempotency-replay");
 const STORED: HeaderName = HeaderName::from_static("x-idempotency-stored");
-const FIXED: [HeaderName; 6] = [REPLAY, STORED, ID, STATE, EXPIRES, ERROR];
+const PREFIX: &str = "x-idempotency-";
+static FIXED: [HeaderName; 6] = [REPLAY, STORED, ID, STATE, EXPIRES, ERROR];

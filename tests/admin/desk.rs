@@ -148,9 +148,9 @@ pub fn record(state: State) -> Record {
         error: None,
         response: (state == State::Completed).then(|| StoredResponse {
             status: 201,
-            headers: vec![("x-secret".into(), "of the header".into())],
+            headers: [("x-secret", "of the header")].into_iter().collect(),
             body: "of the body".into(),
-            trailers: Vec::new(),
+            trailers: Default::default(),
         }),
     }
 }

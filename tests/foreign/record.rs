@@ -61,7 +61,7 @@ fn opens(input: &[u8]) {
 
 /// What is replayed is what is stored, but for hop-by-hop headers; what no answer can hold is not replayed at all.
 fn replays(stored: &StoredResponse) {
-    let is_field = |(name, value): &(Bytes, Bytes)| {
+    let is_field = |(name, value): (&[u8], &[u8])| {
         HeaderName::from_bytes(name).is_ok() && HeaderValue::from_bytes(value).is_ok()
     };
     let possible = (200..=999).contains(&stored.status)
@@ -80,7 +80,7 @@ fn replays(stored: &StoredResponse) {
         assert!(stored.body.is_empty() || length == Some(stored.body.len()));
     }
     for (name, value) in rebuilt.headers() {
-        let is_stored = |(stored, bytes): &(Bytes, Bytes)| {
+        let is_stored = |(stored, bytes): (&[u8], &[u8])| {
             stored.eq_ignore_ascii_case(name.as_str().as_bytes()) && bytes == value.as_bytes()
         };
         assert!(
@@ -101,7 +101,7 @@ fn held(record: &Record) -> usize {
     let response = record.response.iter();
     let fields = response
         .clone()
-        .flat_map(|r| r.headers.iter().chain(&r.trailers));
+        .flat_map(|r| r.headers.iter().chain(r.trailers.iter()));
     texts
         .into_iter()
         .chain(record.error.as_deref())

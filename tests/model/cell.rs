@@ -190,9 +190,9 @@ pub fn outcome(state: State, who: Who) -> Outcome {
             status: 200,
             response: Some(StoredResponse {
                 status: 200,
-                headers: Vec::new(),
+                headers: Default::default(),
                 body: vec![who].into(),
-                trailers: Vec::new(),
+                trailers: Default::default(),
             }),
         },
         State::Released => Outcome::Released {

@@ -152,7 +152,7 @@ impl Exchange {
                     }
                 }
                 match self.store().look(id(self.key)).await {
-                    Ok(Some(found)) => seen = found,
+                    Ok(Some(found)) => *seen = found,
                     Ok(None) => continue 'insert,
                     Err(_) => return None,
                 }
@@ -297,9 +297,9 @@ impl Exchange {
             status: 200,
             response: Some(StoredResponse {
                 status: 200,
-                headers: Vec::new(),
+                headers: Default::default(),
                 body: self.who.to_be_bytes().to_vec().into(),
-                trailers: Vec::new(),
+                trailers: Default::default(),
             }),
         }
     }

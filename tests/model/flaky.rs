@@ -120,10 +120,10 @@ impl Store for Flaky {
             .await??;
         Ok(match inserted {
             // One command of Redis does not tell the lease.
-            Inserted::Occupied(seen) if self.chance.percent(50) => Inserted::Occupied(Seen {
-                lapse: Lapse::Untold,
-                ..seen
-            }),
+            Inserted::Occupied(mut seen) if self.chance.percent(50) => {
+                seen.lapse = Lapse::Untold;
+                Inserted::Occupied(seen)
+            }
             inserted => inserted,
         })
     }

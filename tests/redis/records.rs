@@ -97,12 +97,11 @@ pub(crate) fn completed(claim: &Record, length: usize) -> Record {
         status: Some(201),
         response: Some(StoredResponse {
             status: 201,
-            headers: vec![
-                ("a".into(), b"\xff\0\r\n".to_vec().into()),
-                ("a".into(), "2".into()),
-            ],
+            headers: [("a", &b"\xff\0\r\n"[..]), ("a", b"2")]
+                .into_iter()
+                .collect(),
             body: body.into(),
-            trailers: Vec::new(),
+            trailers: Default::default(),
         }),
         ..claim.clone()
     }

@@ -172,8 +172,8 @@ pub(crate) async fn a_listing_tells_all_but_the_answer(store: Arc<impl Store>) {
     large.origin.path = "/long".repeat(10_000).into();
     create(&*store, id, &large).await;
     let mut end = completed(&large, vec![b'#'; 100_000]);
-    let field = ("x-long".into(), vec![b'+'; 50_000].into());
-    end.response.as_mut().unwrap().headers.push(field);
+    let fields = [("x-long", vec![b'+'; 50_000])];
+    end.response.as_mut().unwrap().headers = fields.into_iter().collect();
     let settled = store.replace(id, Expect::Held(large.token), &end).await;
     assert_eq!(settled, Ok(Replaced::Applied));
     expected.push((id, end, Some(100_000)));

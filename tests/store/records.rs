@@ -72,14 +72,16 @@ pub(crate) fn completed(claim: &Record, body: impl Into<Bytes>) -> Record {
         expires: Some(UnixMillis(1_790_000_009_000)),
         response: Some(StoredResponse {
             status: 201,
-            headers: vec![
-                ("content-type".into(), "application/octet-stream".into()),
-                ("x-twice".into(), "one".into()),
-                ("x-twice".into(), Bytes::from_static(b"tw\xf6")),
-                ("x-empty".into(), Bytes::new()),
-            ],
+            headers: [
+                ("content-type", &b"application/octet-stream"[..]),
+                ("x-twice", b"one"),
+                ("x-twice", b"tw\xf6"),
+                ("x-empty", b""),
+            ]
+            .into_iter()
+            .collect(),
             body: body.into(),
-            trailers: vec![("x-sum".into(), "1".into())],
+            trailers: [("x-sum", "1")].into_iter().collect(),
         }),
         ..settled(claim, State::Completed)
     }

@@ -44,14 +44,14 @@ pub(super) fn given(mut fields: Fields, max: u64) -> Result<StoredResponse, Refu
     fields.end("status, headers, body, body_base64")?;
     Ok(StoredResponse {
         status,
-        headers,
+        headers: headers.into_iter().collect(),
         body,
-        trailers: Vec::new(),
+        trailers: Default::default(),
     })
 }
 
 /// The lines of a header; each member has one, or several.
-fn lines_of(members: Vec<(String, Json)>) -> Result<Vec<(Bytes, Bytes)>, Refusal> {
+fn lines_of(members: Vec<(String, Json)>) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
     let mut lines = Vec::new();
     for (name, values) in members {
         let header = HeaderName::from_bytes(name.as_bytes())
@@ -74,8 +74,7 @@ fn lines_of(members: Vec<(String, Json)>) -> Result<Vec<(Bytes, Bytes)>, Refusal
             };
             let value = HeaderValue::from_str(&value)
                 .map_err(|_| bad(&format!("{header}: expected a header's value")))?;
-            let name = Bytes::copy_from_slice(header.as_str().as_bytes());
-            lines.push((name, Bytes::copy_from_slice(value.as_bytes())));
+            lines.push((header.clone(), value));
         }
     }
     if lines.len() > HEADERS_MAX {
@@ -134,15 +133,12 @@ mod tests {
         .unwrap();
         assert_eq!(stored.status, 201);
         assert_eq!(stored.body, "{\"ä");
-        let line = |name: &'static str, value: &'static str| (name.into(), value.into());
-        assert_eq!(
-            stored.headers,
-            [
-                line("content-type", "application/json"),
-                line("link", "<a>"),
-                line("link", "<b>")
-            ]
-        );
+        let lines = [
+            ("content-type", "application/json"),
+            ("link", "<a>"),
+            ("link", "<b>"),
+        ];
+        assert_eq!(stored.headers, lines.into_iter().collect());
         let stored = read(serde_json::json!({"status": 200, "body_base64": "AP8="})).unwrap();
         assert_eq!(stored.body, &[0, 255][..]);
         assert_eq!(read(serde_json::json!({"status": 204})).unwrap().body, "");

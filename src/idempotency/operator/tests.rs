@@ -31,9 +31,9 @@ fn terms() -> Terms {
 fn answer() -> StoredResponse {
     StoredResponse {
         status: 202,
-        headers: vec![("a".into(), "b".into())],
+        headers: [("a", "b")].into_iter().collect(),
         body: "by hand".into(),
-        trailers: Vec::new(),
+        trailers: Default::default(),
     }
 }
 

@@ -53,9 +53,9 @@ fn end(claim: &Record, state: State) -> Record {
 fn answer() -> StoredResponse {
     StoredResponse {
         status: 201,
-        headers: Vec::new(),
+        headers: Default::default(),
         body: bytes::Bytes::from_static(b"\0\xffone"),
-        trailers: Vec::new(),
+        trailers: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::{CodecError, header};
 use crate::idempotency::{
-    Fingerprint, Origin, Part, Record, State, StoredResponse, Token, Trace, UnixMillis,
+    Fields, Fingerprint, Origin, Part, Record, State, StoredResponse, Token, Trace, UnixMillis,
 };
 
 /// What comes before the answer.
@@ -34,20 +34,24 @@ pub(super) enum Answer {
 /// Writes all but seal and answer.
 pub(super) fn put_start(frame: &mut Vec<u8>, record: &Record, answer: Answer) {
     let more = more_flags(record, answer);
-    frame.put_slice(header::MAGIC);
-    frame.put_u8(if more == 0 { 1 } else { 2 });
-    frame.put_u8(record.state as u8);
-    frame.put_u8(flags(record, answer));
-    frame.put_u16(record.status.unwrap_or_default());
-    frame.put_slice(record.token.as_bytes());
-    frame.put_u64(millis(record.ttl));
-    frame.put_u64(millis(record.lease));
-    frame.put_u32(record.attempts);
-    frame.put_u64(record.created.0);
-    frame.put_u64(record.settled.unwrap_or_default().0);
-    frame.put_u64(record.expires.unwrap_or_default().0);
-    frame.put_slice(&record.origin.key);
-    frame.put_slice(&record.credentials.unwrap_or_default());
+    // All of a fixed size at once: the frame is asked for room once, and not for each.
+    let mut fixed = [0; FIXED];
+    let mut rest = &mut fixed[..];
+    rest.put_slice(header::MAGIC);
+    rest.put_u8(if more == 0 { 1 } else { 2 });
+    rest.put_u8(record.state as u8);
+    rest.put_u8(flags(record, answer));
+    rest.put_u16(record.status.unwrap_or_default());
+    rest.put_slice(record.token.as_bytes());
+    rest.put_u64(millis(record.ttl));
+    rest.put_u64(millis(record.lease));
+    rest.put_u32(record.attempts);
+    rest.put_u64(record.created.0);
+    rest.put_u64(record.settled.unwrap_or_default().0);
+    rest.put_u64(record.expires.unwrap_or_default().0);
+    rest.put_slice(&record.origin.key);
+    rest.put_slice(&record.credentials.unwrap_or_default());
+    frame.put_slice(&fixed);
     if more != 0 {
         frame.put_u8(more);
     }
@@ -72,8 +76,8 @@ pub(super) fn put_start(frame: &mut Vec<u8>, record: &Record, answer: Answer) {
 /// Writes an answer in clear.
 pub(super) fn put_response(frame: &mut Vec<u8>, response: &StoredResponse) {
     frame.put_u16(response.status);
-    put_fields(frame, &response.headers);
-    put_fields(frame, &response.trailers);
+    frame.put_slice(response.headers.as_bytes());
+    frame.put_slice(response.trailers.as_bytes());
     frame.put_slice(&response.body);
 }
 
@@ -101,8 +105,7 @@ pub(super) fn start_bytes(record: &Record, answer: Answer) -> usize {
 
 /// Bytes that [`put_response`] writes.
 pub(super) fn response_bytes(response: &StoredResponse) -> usize {
-    let field = |(name, value): &(Bytes, Bytes)| 2 + name.len() + 4 + value.len();
-    let fields = |fields: &[_]| 2 + fields.iter().map(field).sum::<usize>();
+    let fields = |fields: &Fields| fields.as_bytes().len();
     2 + fields(&response.headers) + fields(&response.trailers) + response.body.len()
 }
 
@@ -128,8 +131,8 @@ pub(super) fn read_start(frame: &[u8]) -> Result<Start, CodecError> {
 pub(super) fn read_response(mut bytes: Bytes) -> Option<StoredResponse> {
     Some(StoredResponse {
         status: bytes.try_get_u16().ok()?,
-        headers: fields(&mut bytes)?,
-        trailers: fields(&mut bytes)?,
+        headers: Fields::split_from(&mut bytes)?,
+        trailers: Fields::split_from(&mut bytes)?,
         body: bytes,
     })
 }
@@ -235,16 +238,6 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(usize::from(u16::MAX))]
 }
 
-fn put_fields(frame: &mut Vec<u8>, fields: &[(Bytes, Bytes)]) {
-    frame.put_u16(fields.len() as u16);
-    for (name, value) in fields {
-        frame.put_u16(name.len() as u16);
-        frame.put_slice(name);
-        frame.put_u32(value.len() as u32);
-        frame.put_slice(value);
-    }
-}
-
 fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     rest.split_off(..N)?.try_into().ok()
 }
@@ -273,21 +266,6 @@ fn fingerprint(rest: &mut &[u8]) -> Option<Fingerprint> {
         })
     };
     (0..count).map(part).collect()
-}
-
-fn fields(bytes: &mut Bytes) -> Option<Vec<(Bytes, Bytes)>> {
-    let count = bytes.try_get_u16().ok()?;
-    let field = |_| {
-        let length = bytes.try_get_u16().ok()?;
-        let name = slice(bytes, length.into())?;
-        let length = bytes.try_get_u32().ok()?;
-        Some((name, slice(bytes, usize::try_from(length).ok()?)?))
-    };
-    (0..count).map(field).collect()
-}
-
-fn slice(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
-    (bytes.len() >= length).then(|| bytes.split_to(length))
 }
 
 /// Bytes that every record takes before its texts.

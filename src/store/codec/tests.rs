@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::frame::millis;
 use super::*;
 use crate::idempotency::{
-    Fingerprint, Origin, Part, State, StoredResponse, Token, Trace, UnixMillis,
+    Fields, Fingerprint, Origin, Part, State, StoredResponse, Token, Trace, UnixMillis,
 };
 
 /// Reads a frame in clear.
@@ -14,8 +14,8 @@ fn decode(frame: Bytes) -> Result<Record, CodecError> {
 }
 
 prop_compose! {
-    fn fields_of_any_kind()(fields in prop::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..4)) -> Vec<(Bytes, Bytes)> {
-        fields.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+    fn fields_of_any_kind()(fields in prop::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..4)) -> Fields {
+        fields.into_iter().collect()
     }
 }
 
@@ -186,7 +186,6 @@ fn sealing(keys: &[u8]) -> Codec {
 }
 
 fn example(trace: Option<Trace>) -> Record {
-    let field = |name: &'static str, value: &'static str| (name.into(), value.into());
     Record {
         token: Token::from_bytes(std::array::from_fn(|at| at as u8)),
         state: State::Completed,
@@ -213,9 +212,9 @@ fn example(trace: Option<Trace>) -> Record {
         trace,
         response: Some(StoredResponse {
             status: 201,
-            headers: vec![field("content-type", "text/plain")],
+            headers: [("content-type", "text/plain")].into_iter().collect(),
             body: "paid".into(),
-            trailers: vec![field("sum", "1")],
+            trailers: [("sum", "1")].into_iter().collect(),
         }),
     }
 }
@@ -323,9 +322,9 @@ fn a_key_shows_nothing_of_itself() {
 fn a_head_is_told_without_the_answers_body() {
     let response = StoredResponse {
         status: 200,
-        headers: vec![("a".into(), vec![1; 3000].into())],
+        headers: [("a", vec![1; 3000])].into_iter().collect(),
         body: vec![2; 5 << 20].into(),
-        trailers: Vec::new(),
+        trailers: Default::default(),
     };
     let record = Record {
         response: Some(response),

@@ -336,9 +336,9 @@ mod tests {
                 state,
                 response: body.map(|body| StoredResponse {
                     status: 201,
-                    headers: Vec::new(),
+                    headers: Default::default(),
                     body: body.into(),
-                    trailers: Vec::new(),
+                    trailers: Default::default(),
                 }),
                 ..in_flight(token)
             };

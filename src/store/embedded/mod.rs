@@ -289,11 +289,11 @@ impl Store for Embedded {
             .in_time(async {
                 // A duplicate is answered from here, whatever the writer is doing.
                 if let Some(seen) = self.read(id).await? {
-                    return Ok(Inserted::Occupied(seen));
+                    return Ok(Inserted::Occupied(Box::new(seen)));
                 }
                 queued = true;
                 Ok(match self.write(id, None, record).await? {
-                    Written::Occupied(seen) => Inserted::Occupied(*seen),
+                    Written::Occupied(seen) => Inserted::Occupied(seen),
                     Written::Created | Written::Replaced(_) => Inserted::Created,
                 })
             })

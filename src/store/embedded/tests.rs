@@ -283,9 +283,9 @@ impl Write {
             record.state = [State::Completed, State::Released][usize::from(self.choice / 4 % 2)];
             record.response = (record.state == State::Completed).then(|| StoredResponse {
                 status: 201,
-                headers: Vec::new(),
+                headers: Default::default(),
                 body: Bytes::from(vec![self.choice; self.body]),
-                trailers: Vec::new(),
+                trailers: Default::default(),
             });
         }
         // So that some claims lapse at once.
@@ -503,12 +503,9 @@ async fn large_answers_wait_their_turn_beside_a_disk_that_hangs() {
         state: State::Completed,
         response: Some(StoredResponse {
             status: 201,
-            headers: vec![(
-                Bytes::from_static(b"x-pad"),
-                Bytes::from(vec![0; 64 * 1024]),
-            )],
+            headers: [("x-pad", vec![0; 64 * 1024])].into_iter().collect(),
             body: Bytes::from(vec![0; bytes]),
-            trailers: Vec::new(),
+            trailers: Default::default(),
         }),
         ..in_flight(1)
     };

@@ -144,7 +144,11 @@ impl Store for Memory {
                 }
             }
         };
-        Ok(Inserted::Occupied(found.seen(&self.codec, id, now)?))
+        Ok(Inserted::Occupied(Box::new(found.seen(
+            &self.codec,
+            id,
+            now,
+        )?)))
     }
 
     async fn replace(

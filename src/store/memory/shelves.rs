@@ -14,8 +14,8 @@ use crate::idempotency::RecordId;
 #[derive(Debug)]
 pub(super) struct Shelves<T>(Vec<Mutex<Shelf<T>>>);
 
-/// What is kept of some ids.
-pub(super) type Shelf<T> = HashMap<RecordId, T>;
+/// What is kept of some ids. Those are hashes of what clients choose: which of them meet in one place, a seed of the process decides.
+pub(super) type Shelf<T> = HashMap<RecordId, T, foldhash::fast::RandomState>;
 
 impl<T> Default for Shelves<T> {
     fn default() -> Self {

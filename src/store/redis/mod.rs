@@ -249,7 +249,7 @@ impl Store for Redis {
             .await;
         let refusal = match claimed {
             Ok(None) => return Ok(Inserted::Created),
-            Ok(Some(seen)) => return Ok(Inserted::Occupied(seen)),
+            Ok(Some(seen)) => return Ok(Inserted::Occupied(Box::new(seen))),
             // What became of a lost claim is not known, and what is there may be brought back all the same.
             Err(failure) if failure.forbids_writes() || failure == Failure::Dropped => {
                 failure.into()
@@ -261,7 +261,7 @@ impl Store for Redis {
             Ok(Some(seen)) if seen.record.token == record.token => Err(StoreError::Unanswered(
                 "redis has the claim, and could not confirm it".to_owned(),
             )),
-            Ok(Some(seen)) => Ok(Inserted::Occupied(seen)),
+            Ok(Some(seen)) => Ok(Inserted::Occupied(Box::new(seen))),
             Err(Failure::Unreadable(why)) => Err(StoreError::Unreadable(why)),
             Ok(None) | Err(_) => Err(refusal),
         }
