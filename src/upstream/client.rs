@@ -37,7 +37,7 @@ pub enum Reuse {
     /// Every one within `idle_timeout`.
     Any,
     /// Only one idle for so short a time that this upstream is not known to close it: for requests that must not end in
-    /// doubt. Without one, a fresh connection is opened.
+    /// doubt. Without one, a fresh connection is opened, and takes the place of an idle one of its lane if that has several.
     OnlyYoung,
 }
 
@@ -116,7 +116,7 @@ impl Upstream {
                         Loan::new(connection, Some(age), pool)
                     }
                     // Put aside, since most requests come not here.
-                    None => match Box::pin(pool.connect(permit)).await {
+                    None => match Box::pin(pool.connect(permit, mode)).await {
                         Ok(connection) => Loan::new(connection, None, pool),
                         Err(reason) => return Err(SendError::not_sent(request, reason)),
                     },

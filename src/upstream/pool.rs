@@ -88,10 +88,11 @@ impl Pool {
         Box::pin(waiting).await.ok()?.ok()
     }
 
-    /// Opens a connection, to which `permit` belongs from now on.
+    /// Opens a connection for a request that found none to reuse, to which `permit` belongs from now on.
     pub(super) async fn connect(
         self: &Arc<Self>,
         permit: SemaphorePermit<'_>,
+        reuse: Reuse,
     ) -> Result<Connection, NotSentReason> {
         self.make_room();
         let deadline = Instant::now() + self.connect_timeout;
@@ -101,6 +102,9 @@ impl Pool {
             Err(_) => Contact::Failed,
         };
         self.contact.store(came_of_it as u8, Ordering::Relaxed);
+        if connected.is_ok() {
+            self.make_way(reuse);
+        }
         connected
     }
 
@@ -136,25 +140,15 @@ impl Pool {
         }
         while let Some(mut connection) = idle.pop_back() {
             let age = connection.age(now);
-            let young_until = learnt.min(connection.lifetime / 2);
-            let until = match reuse {
-                Reuse::Any => self.idle_timeout.min(connection.lifetime),
-                Reuse::OnlyYoung => young_until.min(self.idle_timeout),
-            };
-            if age >= until {
-                // The one that will be opened instead takes its place, so that there are no more than were in use at once. The oldest
-                // stays: by that is learnt how long they last.
-                if reuse == Reuse::OnlyYoung && !idle.is_empty() {
-                    self.retire(&connection);
-                } else {
-                    idle.push_back(connection);
-                }
+            if age >= self.fit_until(&connection, reuse, learnt) {
+                idle.push_back(connection);
                 return None;
             }
             self.idles.fetch_sub(1, Ordering::Relaxed);
             // One so young is hardly ever closed, and what need not end in doubt may meet that. Bytes that nobody asked for, which the
             // next client would get, come after answers that were to have none.
-            connection.untried = reuse == Reuse::Any && age < young_until && !connection.bare;
+            let is_young = age < learnt.min(connection.lifetime / 2);
+            connection.untried = reuse == Reuse::Any && is_young && !connection.bare;
             if connection.is_alive() {
                 return Some((connection, age));
             }
@@ -162,6 +156,28 @@ impl Pool {
             learnt = limit();
         }
         None
+    }
+
+    /// The age from which on an idle connection is not for such a request.
+    fn fit_until(&self, connection: &Connection, reuse: Reuse, learnt: Duration) -> Duration {
+        let until = match reuse {
+            Reuse::Any => connection.lifetime,
+            Reuse::OnlyYoung => learnt.min(connection.lifetime / 2),
+        };
+        until.min(self.idle_timeout)
+    }
+
+    /// Closes the youngest idle connection of this lane if not even that is fit for such a request: another one was opened instead, so
+    /// that a lane has no more than it had in use at once, and the oldest. That stays: by it is learnt how long they last.
+    fn make_way(&self, reuse: Reuse) {
+        let now = Instant::now();
+        let learnt = lock(&self.patience).limit(now);
+        let mut idle = lock(self.idle.mine());
+        if reuse == Reuse::OnlyYoung && idle.len() > 1 {
+            let is_unfit = |it: &mut Connection| it.age(now) >= self.fit_until(it, reuse, learnt);
+            let youngest = idle.pop_back_if(is_unfit);
+            youngest.inspect(|youngest| self.retire(youngest));
+        }
     }
 
     /// Whether one more connection needs the place of an idle one. The caller holds a permit for it.
@@ -242,11 +258,19 @@ impl Pool {
         self.idles.load(Ordering::Relaxed) > 0
     }
 
-    /// Gives up the oldest of the lane that has most: the others keep theirs.
+    /// Gives up one of the lane that has most, the others keep theirs: the oldest, or but one, as that tells how long they last.
     fn retire_one(&self) {
         let longest = self.idle.iter().max_by_key(|lane| lock(lane).len());
-        if let Some(lane) = longest {
-            self.retire_oldest(&mut lock(lane));
+        let Some(lane) = longest else { return };
+        let mut idle = lock(lane);
+        match idle.len() {
+            0..=2 => {
+                self.retire_oldest(&mut idle);
+            }
+            _ => {
+                let next = idle.remove(1);
+                next.inspect(|next| self.retire(next));
+            }
         }
     }
 
