@@ -50,7 +50,10 @@ impl HeadScan {
         let Some(at) = self.matched else { return };
         let wanted = &LENGTH[at..];
         let compared = wanted.len().min(more.len());
-        let same = more[..compared].eq_ignore_ascii_case(&wanted[..compared]);
+        let (more, expected) = (&more[..compared], &wanted[..compared]);
+        // Most lines differ in their first byte.
+        let begins = more.first().map(u8::to_ascii_lowercase) == expected.first().copied();
+        let same = begins && more.eq_ignore_ascii_case(expected);
         let whole = same && compared == wanted.len();
         self.matched = (same && !whole).then_some(at + compared);
         self.lengths += usize::from(whole);

@@ -182,10 +182,8 @@ fn is_host(host: &[u8]) -> bool {
         port.is_empty()
             || (port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok())
     });
-    let name_fits = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let name_fits = !name.is_empty() && name.bytes().all(fits);
     name_fits && port_fits
 }
 

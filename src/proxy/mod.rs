@@ -87,7 +87,7 @@ use tower::Service;
 use self::account::Account;
 use self::client_ip::is_trusted;
 use self::limits::InFlight;
-use self::pass::Passing;
+use self::pass::{Passing, Sending};
 use self::payload::Taken;
 use self::policy::Mode;
 use self::receive::{Asked, Named};
@@ -223,12 +223,12 @@ impl<F: Forward, S: Store> Shared<F, S> {
             }
             Ok((permit, Named::Nothing)) => {
                 let passing = Passing::unread(&self, head, body, policy, permit);
-                let answer = pass::pass(&self, passing, policy, account.trail().clone());
-                Box::pin(async move {
-                    let answer = answer.await;
+                let sending = Sending::new(&self, passing, policy, account.trail().clone());
+                let said = move |proxy: &Self, answer: Answer| {
                     account.close(&answer);
-                    Ok(self.voice.say(answer.response, false, page.as_ref()))
-                })
+                    Ok(proxy.voice.say(answer.response, false, page.as_ref()))
+                };
+                Box::pin(sending.answer(self, said))
             }
             Ok((permit, named)) => {
                 let (taken, policy) = (Taken::head_alone(head), policy.clone());

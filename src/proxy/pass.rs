@@ -1,6 +1,7 @@
 //! Requests that no policy covers: passed on as through any proxy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -14,7 +15,7 @@ use super::payload::{self, Received};
 use super::policy::Policy;
 use super::respond::Answer;
 use super::trail::Trail;
-use super::upload::{Stage, Upload};
+use super::upload::{Progress, Stage, Upload};
 use super::{Forward, Shared, Target};
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
@@ -57,62 +58,107 @@ pub(super) fn pass<F: Forward, S: Store>(
     policy: &Policy,
     trail: Trail,
 ) -> impl Future<Output = Answer> + Send + use<F, S> {
-    let Passing {
-        mut head,
-        received,
-        permit,
-    } = passing;
-    let proxy = proxy.clone();
-    // Elsewhere it is the service's own matter.
-    let upgrade = headers::is_upgrade(&head.headers).filter(|_| F::HOP);
-    let from_client = upgrade
-        .is_some()
-        .then(|| head.extensions.remove::<OnUpgrade>())
-        .flatten();
-    proxy.prepare(&mut head, policy, &trail);
-    if let (Some(protocols), Some(_)) = (upgrade, &from_client) {
-        headers::set_upgrade(&mut head.headers, protocols);
+    let sending = Sending::new(proxy, passing, policy, trail);
+    sending.answer(proxy.clone(), |_, answer| answer)
+}
+
+/// A request that is ready for the upstream.
+pub(super) struct Sending {
+    /// Nothing where it is too large.
+    request: Option<Request<Body>>,
+    from_client: Option<OnUpgrade>,
+    progress: Progress,
+    patience: Duration,
+    trail: Trail,
+    permit: InFlight,
+}
+
+impl Sending {
+    /// Makes it ready.
+    pub(super) fn new<F: Forward, S: Store>(
+        proxy: &Shared<F, S>,
+        passing: Passing,
+        policy: &Policy,
+        trail: Trail,
+    ) -> Self {
+        let Passing {
+            mut head,
+            received,
+            permit,
+        } = passing;
+        // Elsewhere it is the service's own matter.
+        let upgrade = headers::is_upgrade(&head.headers).filter(|_| F::HOP);
+        let from_client = upgrade
+            .is_some()
+            .then(|| head.extensions.remove::<OnUpgrade>())
+            .flatten();
+        proxy.prepare(&mut head, policy, &trail);
+        if let (Some(protocols), Some(_)) = (upgrade, &from_client) {
+            headers::set_upgrade(&mut head.headers, protocols);
+        }
+        head.extensions.insert(Target {
+            upstream: policy.upstream,
+            reuse: Reuse::Any,
+        });
+        let progress = received.progress();
+        let body = match received {
+            Received::Whole { bytes, trailers } => Some(wire::with_trailers(bytes, trailers)),
+            Received::Gone => Some(wire::empty()),
+            Received::Streamed(upload) => (!upload.is_too_large()).then(|| upload.boxed_unsync()),
+        };
+        Self {
+            request: body.map(|body| Request::from_parts(head, body)),
+            from_client,
+            progress,
+            patience: proxy.patience_to_pass(policy.upstream_timeout),
+            trail,
+            permit,
+        }
     }
-    head.extensions.insert(Target {
-        upstream: policy.upstream,
-        reuse: Reuse::Any,
-    });
-    let progress = received.progress();
-    let patience = proxy.patience_to_pass(policy.upstream_timeout);
-    let request = match received {
-        Received::Whole { bytes, trailers } => Some(wire::with_trailers(bytes, trailers)),
-        Received::Gone => Some(wire::empty()),
-        Received::Streamed(upload) => (!upload.is_too_large()).then(|| upload.boxed_unsync()),
-    }
-    .map(|body| Request::from_parts(head, body));
-    async move {
+
+    /// What `then` makes of the answer. That is done here and not around this: a future in another one is moved with it.
+    pub(super) async fn answer<F: Forward, S: Store, T>(
+        self,
+        proxy: Arc<Shared<F, S>>,
+        then: impl FnOnce(&Shared<F, S>, Answer) -> T,
+    ) -> T {
+        let Self {
+            request,
+            from_client,
+            progress,
+            patience,
+            trail,
+            permit,
+        } = self;
         let Some(request) = request else {
             proxy.metrics.limit_reached(Limit::MaxRequestBody);
-            return Answer::problem(payload::too_large());
+            return then(&proxy, Answer::problem(payload::too_large()));
         };
         let began = Instant::now();
         let sent = tokio::select! {
             biased;
-            sent = proxy.attempt(request, &trail, 0) => sent,
-            () = progress.stalled_for(patience) => {
-                trail.asked(began.elapsed());
-                return Answer::problem(Problem::new(Code::UpstreamTimeout, "The upstream did not answer in time."));
-            }
+            sent = proxy.attempt(request, &trail, 0) => Some(sent),
+            () = progress.stalled_for(patience) => None,
         };
         let took = began.elapsed();
         trail.asked(took);
-        match sent {
-            Ok(response) => {
+        let answer = match sent {
+            Some(Ok(response)) => {
                 proxy.metrics.upstream_took(took);
                 passed(&proxy, response, from_client, permit)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 if progress.stage() == Stage::TooLarge {
                     proxy.metrics.limit_reached(Limit::MaxRequestBody);
                 }
                 Answer::problem(failed(&error, progress.stage()))
             }
-        }
+            None => Answer::problem(Problem::new(
+                Code::UpstreamTimeout,
+                "The upstream did not answer in time.",
+            )),
+        };
+        then(&proxy, answer)
     }
 }
 

@@ -153,26 +153,26 @@ pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterat
 fn plain_length(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     match (lines.next(), lines.next()) {
-        (Some(line), None) if !line.as_bytes().starts_with(b"0") => number(line),
+        (Some(line), None) if !line.as_bytes().starts_with(b"0") => digits(line.as_bytes()),
         _ => None,
     }
 }
 
 /// The number that every element of `Content-Length` is.
 fn one_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lengths = list(headers, &CONTENT_LENGTH).map(digits);
+    let elements = list(headers, &CONTENT_LENGTH);
+    let mut lengths = elements.map(|element| digits(element.as_bytes()));
     let first = lengths.next()??;
     lengths.all(|other| other == Some(first)).then_some(first)
 }
 
-fn number(line: &HeaderValue) -> Option<u64> {
-    digits(std::str::from_utf8(line.as_bytes()).ok()?)
-}
-
 /// A number without a sign.
-fn digits(text: &str) -> Option<u64> {
-    let plain = text.bytes().all(|digit| digit.is_ascii_digit());
-    text.parse().ok().filter(|_| plain)
+fn digits(text: &[u8]) -> Option<u64> {
+    let number = text.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.filter(|_| !text.is_empty())
 }
 
 /// The authority the client asked for: of an absolute target, else `Host` (RFC 9112, 3.2.2).
