@@ -7,42 +7,39 @@ use bytes::{Buf, BufMut, Bytes};
 /// Header or trailer fields, in order, a repeated one each time. They are one piece of memory, laid out as in a stored record (`store::codec`):
 /// most of their life they are copied, and not looked at.
 ///
-/// Each is a name of 65,535 bytes and a value of 4 GiB at most, and there are no more than 65,535: of what is longer the end is lost.
+/// Each is a name of 65,535 bytes and a value of 4 GiB less one byte at most, and there are no more than 65,535: of what is longer the end is
+/// lost.
+///
+/// Their count is always there, also of none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fields(Bytes);
 
 impl Fields {
     /// Each name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.0.get(COUNT..).unwrap_or_default();
+        let mut rest = &self.0[COUNT..];
         std::iter::from_fn(move || next(&mut rest))
     }
 
     /// Each name and value; the values share the memory of all.
-    pub fn shared(&self) -> impl Iterator<Item = (&[u8], Bytes)> {
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (&[u8], Bytes)> {
         self.iter()
             .map(|(name, value)| (name, self.0.slice_ref(value)))
     }
 
     /// How many.
-    pub fn len(&self) -> usize {
-        self.0
-            .first_chunk()
-            .map_or(0, |count| u16::from_be_bytes(*count).into())
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[allow(clippy::len_without_is_empty)]
+    pub(crate) fn len(&self) -> usize {
+        (&self.0[..COUNT]).get_u16().into()
     }
 
     /// As they are laid out: u16 count, then each as u16 length, name, u32 length, value.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Takes fields that are laid out so from the beginning of `bytes`; nothing if it is too short for them.
-    pub fn split_from(bytes: &mut Bytes) -> Option<Self> {
+    pub(crate) fn split_from(bytes: &mut Bytes) -> Option<Self> {
         let mut rest = &**bytes;
         for _ in 0..rest.try_get_u16().ok()? {
             next(&mut rest)?;
@@ -143,10 +140,8 @@ mod tests {
         assert_eq!(lengths, [(65_535, b"1".to_vec()), (65_535, b"2".to_vec())]);
         let many: Fields = (0..70_000).map(|_| ("", "")).collect();
         assert_eq!((many.len(), many.iter().count()), (65_535, 65_535));
-        assert!(
-            Fields::default().is_empty()
-                && [("", ""); 0].into_iter().collect::<Fields>().is_empty()
-        );
+        let none: Fields = [("", ""); 0].into_iter().collect();
+        assert_eq!((none.len(), &none), (0, &Fields::default()));
     }
 
     #[test]

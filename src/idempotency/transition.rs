@@ -408,8 +408,8 @@ pub fn settle(
 }
 
 impl Record {
-    /// Makes of a claim the record that ends it, as [`settle`] does.
-    pub fn settle(
+    /// Makes of a claim the record that ends it, as [`settle`] does, in its place.
+    pub(crate) fn settle(
         &mut self,
         terms: Terms,
         outcome: Outcome,

@@ -277,9 +277,7 @@ async fn look_into<F: Forward, S: Store>(
         && let Some(asker) = asker
     {
         match asker.fetch(proxy, policy, from, held).await {
-            Some((response, trailers)) => {
-                verdict.answer = Read::Whole(Box::new(Whole { response, trailers }));
-            }
+            Some(whole) => verdict.answer = Read::Whole(Box::new(whole)),
             None => {
                 (verdict.finality, verdict.rule) = (Finality::Release, None);
                 verdict.error = "a response rule found nothing to reply with";
@@ -292,7 +290,7 @@ async fn look_into<F: Forward, S: Store>(
 /// What follows from a verdict: an answer to be kept, or the end.
 #[expect(
     clippy::result_large_err,
-    reason = "either is as large, and common enough"
+    reason = "it goes up one floor, and is made in its place"
 )]
 fn conclude<F: Forward, S: Store>(
     proxy: &Shared<F, S>,

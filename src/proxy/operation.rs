@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
+use tracing::Instrument;
 
 use super::account::{Account, Tell, Told, Untold};
 use super::acquire::{Acquired, Denied, acquire};
@@ -60,12 +61,11 @@ impl Operation {
         let claimed = Arc::new(AtomicBool::new(false));
         // In a box before anything else: whatever has it for a part would be moved as one.
         let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
-        let work = proxy.tasks.track_future(work);
         // Whoever calls a service of this program may hold its answer without asking for it.
         let mut work = if F::HOP {
-            Outliving::new(work)
+            Outliving::new(proxy.tasks.track_future(work))
         } else {
-            Outliving::left(work)
+            Outliving::left(proxy.tasks.track_future(work.in_current_span()))
         };
         async move {
             let mut patience = pin!(progress.stalled_for(client_timeout));

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 /// Work that whoever waits for it does by polling it, and that goes on by itself when they leave: dropped, it becomes a task. Most work
-/// is never left, and costs no task and no waking. As a task it has the span in which it was left.
+/// is never left, and costs no task and no waking. As a task it has the span in which it is dropped.
 pub(super) struct Outliving<W>(Work<W>)
 where
     W: Future<Output = ()> + Unpin + Send + 'static;
@@ -40,8 +40,8 @@ where
     }
 
     /// Work that goes on by itself from its beginning.
-    pub(super) fn left(work: W) -> Self {
-        tokio::spawn(work.in_current_span());
+    pub(super) fn left(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        tokio::spawn(work);
         Self(Work::Over(Done::Elsewhere))
     }
 
@@ -79,7 +79,7 @@ where
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use std::future::poll_fn;
+    use std::future::{Ready, poll_fn};
 
     use tokio::sync::oneshot;
 
@@ -114,7 +114,8 @@ mod tests {
         )));
         told.await.unwrap();
         let (done, told) = oneshot::channel();
-        let mut work = Outliving::left(Box::pin(async move { done.send(()).unwrap() }));
+        let mut work =
+            Outliving::<Pin<Box<Ready<()>>>>::left(async move { done.send(()).unwrap() });
         told.await.unwrap();
         assert_eq!(polled(&mut work).await, Done::Elsewhere);
     }

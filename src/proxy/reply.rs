@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::ask::{Asking, Question, Told, ask};
+use super::judge::Whole;
 use super::limits::Buffered;
 use super::policy::Policy;
 use super::{Forward, Shared};
@@ -40,7 +41,7 @@ impl Asker {
         policy: &Policy,
         from: &Template,
         held: &mut Buffered,
-    ) -> Option<(Response<Bytes>, HeaderMap)> {
+    ) -> Option<Whole> {
         let target = from.fill(&self.key)?;
         let question = Question::about(&self.asking, policy, target);
         let Some(told) = ask(proxy, policy, question, held).await else {
@@ -50,7 +51,9 @@ impl Asker {
             return None;
         };
         match told {
-            Told::Whole(response, trailers) if is_a_thing(&response) => Some((response, trailers)),
+            Told::Whole(response, trailers) if is_a_thing(&response) => {
+                Some(Whole { response, trailers })
+            }
             told => {
                 tracing::warn!(
                     route = policy.route,

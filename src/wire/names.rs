@@ -70,3 +70,17 @@ const REPLAY: HeaderName = HeaderName::from_static("x-idempotency-replay");
 const STORED: HeaderName = HeaderName::from_static("x-idempotency-stored");
 const PREFIX: &str = "x-idempotency-";
 static FIXED: [HeaderName; 6] = [REPLAY, STORED, ID, STATE, EXPIRES, ERROR];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ours_are_told_by_their_beginning() {
+        let names = HeaderNames::default();
+        for name in &FIXED {
+            assert!(name.as_str().starts_with(PREFIX) && names.is_ours(name));
+        }
+        assert!(!names.is_ours(&ATTEMPT) && !names.is_ours(&RETRY_AFTER));
+    }
+}

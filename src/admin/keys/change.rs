@@ -13,7 +13,7 @@ use crate::admin::answer::Refusal;
 use crate::admin::body::Fields;
 use crate::idempotency::json::Json;
 use crate::idempotency::operator::{Order, Refused, ordered};
-use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token};
+use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State};
 use crate::store::{Replaced, Store, StoreError};
 use crate::telemetry::{AdminOrder, plain};
 
@@ -130,7 +130,7 @@ impl Change {
         let (name, before) = (name(&self.order), seen.state());
         let route = &seen.record.origin.route;
         let (steady, terms, now) = (store.steady(id), operated.terms(route), entry::now());
-        let token = Token::from_bytes(uuid::Uuid::now_v7().into_bytes());
+        let token = store.fresh_token(now);
         let order = |force| {
             let order = self.order.clone();
             ordered(Some(&seen), steady, order, force, token, terms, now)

@@ -22,8 +22,9 @@ use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token, Un
 /// Records in memory, gone with the process: for trying it out, and the model of the other stores.
 #[derive(Debug)]
 pub struct Memory {
-    cells: Shelves<Cell>,
-    /// What the records take, about: changed beside the shelves, and not with them.
+    /// In boxes, so that the places are small: of a large store few are in the processor's cache, and what is new is.
+    cells: Shelves<Box<Cell>>,
+    /// What the records take, about. Changed under the lock of the record's shelf: it never becomes less than nothing.
     bytes: AtomicU64,
     /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
     sweep_at: AtomicU64,
@@ -52,7 +53,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// An empty store that takes no claims beyond `max_bytes` of records: dropping one would let its key run again.
+    /// An empty store that takes no claims beyond `max_bytes` of records: dropping one would let its key run again. Of claims that come at
+    /// once, each may be the last for which there is room.
     pub fn new(max_bytes: u64) -> Self {
         Self::with_codec(max_bytes, Codec::clear())
     }
@@ -71,18 +73,18 @@ impl Memory {
 
     /// Writes the record on its shelf, and gives back the one before: a large one takes a while to drop, for which nobody should have to
     /// wait.
-    fn write(&self, entry: Entry<'_, RecordId, Cell>, cell: Cell) -> Option<Cell> {
+    fn write(&self, entry: Entry<'_, RecordId, Box<Cell>>, cell: Cell) -> Option<Cell> {
         let bytes = cell.bytes();
         match entry {
             Entry::Occupied(mut there) => {
-                let before = there.insert(cell);
+                let before = std::mem::replace(&mut **there.get_mut(), cell);
                 // Around zero, if it becomes less.
                 let more = bytes.wrapping_sub(before.bytes());
                 self.bytes.fetch_add(more, Ordering::Relaxed);
                 Some(before)
             }
             Entry::Vacant(free) => {
-                free.insert(cell);
+                free.insert(Box::new(cell));
                 self.bytes.fetch_add(bytes, Ordering::Relaxed);
                 None
             }
@@ -95,8 +97,7 @@ impl Memory {
         self.bytes.load(Ordering::Relaxed) >= sweep_at.min(self.max_bytes)
     }
 
-    /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much. The caller holds no shelf. Of claims that
-    /// come at once, each may be the last for which there is room.
+    /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much. The caller holds no shelf.
     fn make_room(&self, now: Instant) -> Result<(), StoreError> {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         // A full store of live records shall not be searched through for each claim that it refuses.
@@ -159,7 +160,7 @@ impl Store for Memory {
     ) -> Result<Replaced, StoreError> {
         let now = Instant::now();
         let cell = Cell::new(&self.codec, id, record, now)?;
-        let ruling = |shelf: &mut Shelf<Cell>| {
+        let ruling = |shelf: &mut Shelf<Box<Cell>>| {
             let standing = live(shelf, id, now).map(|cell| cell.standing(now));
             expect.rule(standing, record)
         };
@@ -246,8 +247,9 @@ impl Store for Memory {
     }
 }
 
-fn live(shelf: &mut Shelf<Cell>, id: RecordId, now: Instant) -> Option<&mut Cell> {
-    shelf.get_mut(&id).filter(|cell| !cell.expired(now))
+fn live(shelf: &mut Shelf<Box<Cell>>, id: RecordId, now: Instant) -> Option<&mut Cell> {
+    let cell = shelf.get_mut(&id)?;
+    (!cell.expired(now)).then_some(&mut **cell)
 }
 
 impl Cell {

@@ -80,7 +80,7 @@ fn shelf_of(id: RecordId) -> usize {
     usize::from(u16::from_be_bytes([first, second])) * SHELVES / (1 << 16)
 }
 
-/// A thousand of a million on each. Empty they take 56 KiB.
+/// A thousand of a million on each. Empty they take 48 KiB.
 const SHELVES: usize = 1024;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::admin::Handling;
 use crate::idempotency::sample;
-use crate::idempotency::{Key, Terms, digest::Digest};
+use crate::idempotency::{Key, Terms, Token, digest::Digest};
 use crate::store::{AnyStore, Health, Inserted, Listing, Wanted};
 
 fn parse(act: Act, body: &str) -> Result<Change, String> {
