@@ -28,7 +28,6 @@ impl Fields {
     }
 
     /// How many.
-    #[allow(clippy::len_without_is_empty)]
     pub(crate) fn len(&self) -> usize {
         (&self.0[..COUNT]).get_u16().into()
     }

@@ -15,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::client::Reuse;
 use super::connection::Connection;
 use super::error::{NotSentReason, UpstreamSetupError};
 use super::pool::Pool;
@@ -60,19 +61,20 @@ impl Connector {
         })
     }
 
-    /// Opens a connection that holds `permit`, and spawns its driver.
+    /// Opens a connection that holds `permit` for such a request, and spawns its driver.
     pub(super) async fn connect(
         &self,
         permit: SemaphorePermit<'_>,
         deadline: Instant,
         pool: &Arc<Pool>,
+        reuse: Reuse,
     ) -> Result<Connection, NotSentReason> {
         fault::reach(Place::BeforeConnection);
         let tcp = self.dial(deadline).await?;
         let socket = Socket::new(tcp, Arc::clone(pool.permits()), permit);
         let io = SocketIo(Arc::clone(&socket));
         let connected = match &self.tls {
-            None => self.handshake(io, socket, pool).await,
+            None => self.handshake(io, socket, pool, reuse).await,
             Some((tls, name)) => {
                 let begun = Instant::now();
                 let connector = TlsConnector::from(tls.config());
@@ -84,7 +86,7 @@ impl Connector {
                     let verdict = verdict(&mut io, begun, deadline).await;
                     verdict.map_err(NotSentReason::Tls)?;
                 }
-                self.handshake(io, socket, pool).await
+                self.handshake(io, socket, pool, reuse).await
             }
         };
         fault::reach(Place::AfterConnection);
@@ -121,10 +123,13 @@ impl Connector {
         io: T,
         socket: Arc<Socket>,
         pool: &Arc<Pool>,
+        reuse: Reuse,
     ) -> Result<Connection, NotSentReason>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        // The upstream has taken it, and its buffers come next: those of another one can go.
+        pool.make_way(reuse);
         let (sender, driver) = self
             .http
             .handshake(TokioIo::new(io))

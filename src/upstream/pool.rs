@@ -96,15 +96,13 @@ impl Pool {
     ) -> Result<Connection, NotSentReason> {
         self.make_room();
         let deadline = Instant::now() + self.connect_timeout;
-        let connected = self.connector.connect(permit, deadline, self).await;
+        let connected = self.connector.connect(permit, deadline, self, reuse);
+        let connected = connected.await;
         let came_of_it = match connected {
             Ok(_) => Contact::Made,
             Err(_) => Contact::Failed,
         };
         self.contact.store(came_of_it as u8, Ordering::Relaxed);
-        if connected.is_ok() {
-            self.make_way(reuse);
-        }
         connected
     }
 
@@ -167,17 +165,16 @@ impl Pool {
         until.min(self.idle_timeout)
     }
 
-    /// Closes the youngest idle connection of this lane if not even that is fit for such a request: another one was opened instead, so
-    /// that a lane has no more than it had in use at once, and the oldest. That stays: by it is learnt how long they last.
-    fn make_way(&self, reuse: Reuse) {
+    /// Closes the youngest idle connection of this lane that is not fit for such a request: another one was opened instead, so that a lane
+    /// has no more than it had in use at once, and the oldest. That stays: by it is learnt how long they last.
+    pub(super) fn make_way(&self, reuse: Reuse) {
         let now = Instant::now();
         let learnt = lock(&self.patience).limit(now);
         let mut idle = lock(self.idle.mine());
-        if reuse == Reuse::OnlyYoung && idle.len() > 1 {
-            let is_unfit = |it: &mut Connection| it.age(now) >= self.fit_until(it, reuse, learnt);
-            let youngest = idle.pop_back_if(is_unfit);
-            youngest.inspect(|youngest| self.retire(youngest));
-        }
+        let is_unfit = |it: &Connection| it.age(now) >= self.fit_until(it, reuse, learnt);
+        let youngest = idle.iter().rposition(is_unfit).filter(|at| *at > 0);
+        let youngest = youngest.and_then(|at| idle.remove(at));
+        youngest.inspect(|youngest| self.retire(youngest));
     }
 
     /// Whether one more connection needs the place of an idle one. The caller holds a permit for it.
@@ -191,7 +188,7 @@ impl Pool {
         // All of them, always in this order: one that went to another lane meanwhile would be missed, and one that was taken miscounted.
         let mut lanes: Vec<_> = self.idle.iter().map(lock).collect();
         for idle in &mut lanes {
-            while self.is_full() && self.retire_oldest(idle) {}
+            while self.is_full() && self.retire_spare(idle) {}
         }
     }
 
@@ -258,20 +255,18 @@ impl Pool {
         self.idles.load(Ordering::Relaxed) > 0
     }
 
-    /// Gives up one of the lane that has most, the others keep theirs: the oldest, or but one, as that tells how long they last.
+    /// Gives up one of the lane that has most: the others keep theirs.
     fn retire_one(&self) {
         let longest = self.idle.iter().max_by_key(|lane| lock(lane).len());
-        let Some(lane) = longest else { return };
-        let mut idle = lock(lane);
-        match idle.len() {
-            0..=2 => {
-                self.retire_oldest(&mut idle);
-            }
-            _ => {
-                let next = idle.remove(1);
-                next.inspect(|next| self.retire(next));
-            }
+        if let Some(lane) = longest {
+            self.retire_spare(&mut lock(lane));
         }
+    }
+
+    /// Gives up the oldest of a lane but one, which tells how long they last; of two, or one, the oldest.
+    fn retire_spare(&self, idle: &mut VecDeque<Connection>) -> bool {
+        let spare = idle.remove(usize::from(idle.len() > 2));
+        spare.inspect(|spare| self.retire(spare)).is_some()
     }
 
     /// Gives up the oldest of a lane, if it has one.

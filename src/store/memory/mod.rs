@@ -135,7 +135,7 @@ impl Store for Memory {
         let found = {
             let mut shelf = self.cells.of(id);
             match shelf.entry(id) {
-                Entry::Occupied(there) if !there.get().expired(now) => there.get().clone(),
+                Entry::Occupied(there) if !there.get().expired(now) => Cell::clone(there.get()),
                 free => {
                     // Encoded only here: a duplicate has no use for it. A claim has no answer, so the lock is not held for long.
                     let before = self.write(free, Cell::new(&self.codec, id, record, now)?);
