@@ -246,10 +246,8 @@ impl Pool {
         let now = Instant::now();
         for lane in self.idle.iter() {
             let mut idle = lock(lane);
-            while let Some(oldest) = idle.front()
-                && oldest.age(now) >= self.idle_timeout
-            {
-                self.retire_oldest(&mut idle);
+            while let Some(oldest) = idle.pop_front_if(|it| it.age(now) >= self.idle_timeout) {
+                self.retire(&oldest);
             }
         }
         self.idles.load(Ordering::Relaxed) > 0
@@ -267,12 +265,6 @@ impl Pool {
     fn retire_spare(&self, idle: &mut VecDeque<Connection>) -> bool {
         let spare = idle.remove(usize::from(idle.len() > 2));
         spare.inspect(|spare| self.retire(spare)).is_some()
-    }
-
-    /// Gives up the oldest of a lane, if it has one.
-    fn retire_oldest(&self, idle: &mut VecDeque<Connection>) -> bool {
-        let oldest = idle.pop_front();
-        oldest.inspect(|oldest| self.retire(oldest)).is_some()
     }
 
     /// Gives up one that is no longer among the idle ones of its lane, which is still locked.
