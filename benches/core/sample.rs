@@ -30,12 +30,7 @@ pub(crate) fn attempt(token: u8) -> Attempt {
         credentials: Some([7; 16]),
         named: true,
         verified: Verified::Untold,
-        origin: Origin {
-            route: "/payments".into(),
-            method: "POST".into(),
-            path: "/payments".into(),
-            key: [3; 16],
-        },
+        origin: Origin::new("/payments", "POST", "/payments", [3; 16]),
         trace: None,
     }
 }

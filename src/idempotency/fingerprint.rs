@@ -1,41 +1,40 @@
 //! What must not change between duplicates.
 
-use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use super::digest::{Digest, Hasher, Pieces};
 use super::json_body::shown;
 use crate::fault::{Seeded, seeded};
 
-/// Hashes of the parts of a request that must not change between duplicates, each under the name of how it was made.
+/// Hashes of the parts of a request that must not change between duplicates, each under the name of how it was made. They are one piece of
+/// memory, laid out as in a stored record (`store::codec`).
 ///
 /// Two fingerprints are compared by the parts that both have: what was made another way is believed, so a
 /// change of policy or an upgrade never turns an honest retry into a refusal. A part that is made
 /// differently in a later release gets another name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fingerprint(Vec<Part>);
+///
+/// There are no more than 255 parts, and a name has 255 bytes at most: what is beyond that is left out.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fingerprint(Vec<u8>);
 
 /// One part of a request, hashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'n> {
     /// How it was made: `method`, `path`, `query`, `body`, `json-body`, `header:NAME`.
-    pub name: Cow<'static, str>,
+    pub name: &'n str,
     /// The hash.
     pub digest: Digest,
 }
 
 impl Fingerprint {
     /// Adds a part of which all bytes are at hand.
-    pub fn add(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
+    pub fn add(&mut self, name: &str, value: &[u8]) {
         self.add_digest(name, Self::digest(value));
     }
 
     /// Adds a part that is a list: where one value ends and the next begins matters.
-    pub fn add_list<'a>(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        values: impl Iterator<Item = &'a [u8]>,
-    ) {
+    pub fn add_list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
         let mut hasher = Hasher::new("fingerprint list");
         for value in values {
             hasher.part(value);
@@ -54,45 +53,95 @@ impl Fingerprint {
     }
 
     /// Adds a part that was hashed on its way.
-    pub fn add_digest(&mut self, name: impl Into<Cow<'static, str>>, digest: Digest) {
-        let name = name.into();
-        self.0.push(Part { name, digest });
+    pub fn add_digest(&mut self, name: &str, digest: Digest) {
+        let Ok(length) = u8::try_from(name.len()) else {
+            return;
+        };
+        if self.0.is_empty() {
+            self.0.reserve(COMMON);
+            self.0.push(0);
+        }
+        let Some(count) = self.0[0].checked_add(1) else {
+            return;
+        };
+        self.0[0] = count;
+        self.0.push(length);
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(&digest);
     }
 
     /// The parts, in the order of the policy.
-    pub fn parts(&self) -> &[Part] {
-        &self.0
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut rest = self.0.get(1..).unwrap_or_default();
+        let parts = std::iter::from_fn(move || next(&mut rest));
+        parts.map(|(name, digest)| Part {
+            name: str::from_utf8(name).expect("only texts are taken for names"),
+            digest: *digest,
+        })
     }
 
-    /// The parts, to be hashed under a secret.
-    pub(super) fn parts_mut(&mut self) -> &mut [Part] {
-        &mut self.0
+    /// As they are laid out: u8 count, then each as u8 length, name, digest.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        if self.0.is_empty() { &[0] } else { &self.0 }
+    }
+
+    /// Takes one that is laid out so from the beginning of `bytes`; nothing if it is too short for it, or a name is no text.
+    pub(crate) fn split_from(bytes: &mut &[u8]) -> Option<Self> {
+        let (count, mut rest) = bytes.split_first()?;
+        for _ in 0..*count {
+            let (name, _) = next(&mut rest)?;
+            // Nearly every name is in ASCII, and that takes less to find out.
+            if !name.is_ascii() {
+                str::from_utf8(name).ok()?;
+            }
+        }
+        let own = bytes.split_off(..bytes.len() - rest.len())?;
+        Some(if *count == 0 {
+            Self::default()
+        } else {
+            Self(own.to_vec())
+        })
     }
 
     /// Names of the parts that both have and that differ, as clients know them.
     pub fn differences<'a>(&'a self, other: &Self) -> Vec<&'a str> {
-        let differs = |mine: &&Part| {
-            other
-                .0
-                .iter()
-                .any(|part| part.name == mine.name && part.digest != mine.digest)
-                && !seeded(Seeded::FingerprintOff)
+        if self == other || seeded(Seeded::FingerprintOff) {
+            return Vec::new();
+        }
+        let differs = |mine: &Part<'_>| {
+            let mut theirs = other.parts();
+            theirs.any(|theirs| theirs.name == mine.name && theirs.digest != mine.digest)
         };
-        let mut names: Vec<&str> = self
-            .0
-            .iter()
-            .filter(differs)
-            .map(|part| shown(&part.name))
-            .collect();
+        let parts = self.parts().filter(differs);
+        let mut names: Vec<&str> = parts.map(|part| shown(part.name)).collect();
         names.dedup();
         names
     }
 }
 
-impl FromIterator<Part> for Fingerprint {
-    fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
-        Self(parts.into_iter().collect())
+impl<'n> FromIterator<Part<'n>> for Fingerprint {
+    fn from_iter<I: IntoIterator<Item = Part<'n>>>(parts: I) -> Self {
+        let mut fingerprint = Self::default();
+        for Part { name, digest } in parts {
+            fingerprint.add_digest(name, digest);
+        }
+        fingerprint
     }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.parts()).finish()
+    }
+}
+
+/// The next part's name and digest.
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a Digest)> {
+    let length = *rest.split_off_first()?;
+    let name = rest.split_off(..length.into())?;
+    let (digest, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some((name, digest))
 }
 
 /// Hashes a part that comes in pieces. It is put aside, as it is two kilobytes large.
@@ -122,15 +171,71 @@ impl Default for PartHasher {
 }
 
 const PART: &str = "fingerprint part";
+/// Bytes that most fingerprints have.
+const COMMON: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_put_in_comes_out_again(
+            given in prop::collection::vec((".{0,8}", any::<Digest>()), 0..5),
+            after in any::<Vec<u8>>(),
+        ) {
+            let given: Vec<_> = given.iter().map(|(name, digest)| Part { name, digest: *digest }).collect();
+            let made: Fingerprint = given.iter().copied().collect();
+            prop_assert_eq!(made.parts().collect::<Vec<_>>(), given);
+            let bytes = [made.as_bytes(), &after].concat();
+            let mut rest = &*bytes;
+            prop_assert_eq!(Fingerprint::split_from(&mut rest), Some(made.clone()));
+            prop_assert_eq!(rest, &*after);
+            for end in 0..made.as_bytes().len() {
+                prop_assert_eq!(Fingerprint::split_from(&mut &bytes[..end]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_bounds_is_left_out() {
+        let names = ["a".repeat(255), "b".repeat(256)];
+        let long = names.iter().map(|name| Part {
+            name,
+            digest: [1; 16],
+        });
+        let long: Fingerprint = long.collect();
+        assert_eq!(
+            long.parts().map(|part| part.name.len()).collect::<Vec<_>>(),
+            [255]
+        );
+        let many: Fingerprint = (0..300)
+            .map(|_| Part {
+                name: "a",
+                digest: [1; 16],
+            })
+            .collect();
+        assert_eq!(many.parts().count(), 255);
+        assert_eq!(
+            Fingerprint::split_from(&mut many.as_bytes()),
+            Some(many.clone())
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_not_taken() {
+        let mut bytes = of(&[("a", "1"), ("b", "2")]).as_bytes().to_vec();
+        assert!(Fingerprint::split_from(&mut &*bytes).is_some());
+        bytes[2] = 0xff;
+        assert_eq!(Fingerprint::split_from(&mut &*bytes), None);
+    }
 
     fn of(parts: &[(&'static str, &str)]) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();
         for (name, value) in parts {
-            fingerprint.add(*name, value.as_bytes());
+            fingerprint.add(name, value.as_bytes());
         }
         fingerprint
     }

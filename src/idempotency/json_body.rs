@@ -45,11 +45,11 @@ impl JsonBody {
                 for pointer in &self.ignored {
                     json.remove(pointer);
                 }
-                fingerprint.add(self.name.clone(), &json.canonical());
+                fingerprint.add(&self.name, &json.canonical());
             }
             Err(_) => {
                 fingerprint.add("body", body);
-                fingerprint.add_list(self.name.clone(), std::iter::once(body));
+                fingerprint.add_list(&self.name, std::iter::once(body));
             }
         }
     }
@@ -121,7 +121,7 @@ mod tests {
         let body = r#"{"a":1,"b":2}"#;
         let names = [&[][..], &["/a"], &["/b"], &["/a", "/b"]].map(|pointers| {
             let fingerprint = of(&ignoring(pointers), body);
-            fingerprint.parts()[0].name.clone()
+            fingerprint.parts().next().unwrap().name.to_owned()
         });
         for (place, name) in names.iter().enumerate() {
             assert!(!names[..place].contains(name), "{names:?}");

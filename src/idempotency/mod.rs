@@ -39,6 +39,7 @@ mod key_format;
 mod lookup;
 pub mod observation;
 pub mod operator;
+mod origin;
 mod record;
 pub mod response_rule;
 #[cfg(test)]
@@ -60,7 +61,9 @@ pub use json_body::JsonBody;
 pub use key::{Key, KeyError};
 pub use key_format::{BadPattern, FormatError, KeyFormat, KeyPattern, Uuid7Bounds};
 pub use lookup::{BadEscape, in_cookies, in_query};
-pub use record::{Origin, Record, State, StoredResponse, UnixMillis};
+pub use origin::Origin;
+pub(crate) use origin::cut;
+pub use record::{Record, State, StoredResponse, UnixMillis};
 pub use response_rule::{Finality, ResponseRule, built_in};
 pub use secret::Secret;
 pub use statuses::{BadStatuses, Statuses};

@@ -17,11 +17,11 @@
 //! Release is for what is stuck, and a completed record is not: most likely it was settled since the operator looked, and to let it run
 //! again takes force. Delete says itself that the record goes, settled or not. What a resolution contradicts, it needs force for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::expect::Expect;
-use super::record::{Origin, Record, State, StoredResponse, UnixMillis};
+use super::origin::Origin;
+use super::record::{Record, State, StoredResponse, UnixMillis};
 use super::token::Token;
 use super::transition::{Lapse, Seen, Terms};
 
@@ -147,11 +147,12 @@ fn written(seen: &Record, order: Order, token: Token, terms: Terms, now: UnixMil
             credentials: None,
             status: None,
             trace: None,
-            origin: Origin {
-                path: Arc::default(),
-                key: Default::default(),
-                ..seen.origin.clone()
-            },
+            origin: Origin::new(
+                seen.origin.route(),
+                seen.origin.method(),
+                "",
+                Default::default(),
+            ),
             ..released(DELETED)
         },
         Order::Executed(response) => Record {

@@ -1,6 +1,5 @@
 //! What the store holds for a record id.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use bytes::Bytes;
 use super::digest::Digest;
 use super::fields::Fields;
 use super::fingerprint::Fingerprint;
+use super::origin::Origin;
 use super::token::Token;
 use super::trace::Trace;
 
@@ -67,19 +67,6 @@ pub enum State {
 /// Milliseconds since 1970 by a wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct UnixMillis(pub u64);
-
-/// Where a request came in, for operators.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Origin {
-    /// Name of the route.
-    pub route: Arc<str>,
-    /// Request method.
-    pub method: Arc<str>,
-    /// Path, as forwarded.
-    pub path: Arc<str>,
-    /// Digest of the key alone, by which an operator who knows the key finds its records.
-    pub key: Digest,
-}
 
 /// The answer that duplicates get.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,11 +76,15 @@ impl Secret {
 
     /// What is stored of a fingerprint.
     #[must_use]
-    pub fn fingerprint(&self, mut fingerprint: Fingerprint) -> Fingerprint {
-        for Part { digest, .. } in fingerprint.parts_mut() {
-            *digest = self.part(*digest);
+    pub fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {
+        if !self.is_set() {
+            return fingerprint;
         }
-        fingerprint
+        let parts = fingerprint.parts().map(|Part { name, digest }| Part {
+            name,
+            digest: self.part(digest),
+        });
+        parts.collect()
     }
 
     fn under(&self, key: impl Fn(&Keys) -> &hmac::Key, plain: Digest) -> Digest {

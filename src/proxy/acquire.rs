@@ -48,24 +48,26 @@ pub(super) enum Denied {
 const ROUNDS: usize = 4;
 
 /// Claims the key, or finds out what became of it.
-pub(super) async fn acquire<F: Forward, S: Store>(
-    proxy: &Arc<Shared<F, S>>,
-    keyed: &Keyed,
-    taken: &mut Taken,
-    policy: &Arc<Policy>,
+pub(super) fn acquire<'a, F: Forward, S: Store>(
+    proxy: &'a Arc<Shared<F, S>>,
+    keyed: &'a Keyed,
+    taken: &'a mut Taken,
+    policy: &'a Arc<Policy>,
     slot: ClaimSlot,
-    trail: &Trail,
-) -> Result<Acquired, Denied> {
+    trail: &'a Trail,
+) -> impl Future<Output = Result<Acquired, Denied>> + Send + 'a {
     let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot, trail);
-    let (record, since) = (Box::new(claimant.attempt.claim()), Instant::now());
-    match claimant.insert(&record, since).await {
-        Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
-        Ok(Inserted::Occupied(met)) => match claimant.meet(&met) {
-            Verdict::Replay => Ok(Acquired::Replay(met, None)),
-            // Apart, since most duplicates find an answer.
-            verdict => Box::pin(claimant.contend(met, verdict, since)).await,
-        },
-        Err(error) => Err(claimant.give_up(record, None, false, error)),
+    async move {
+        let (record, since) = (Box::new(claimant.attempt.claim()), Instant::now());
+        match claimant.insert(&record, since).await {
+            Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
+            Ok(Inserted::Occupied(met)) => match claimant.meet(&met) {
+                Verdict::Replay => Ok(Acquired::Replay(met, None)),
+                // Apart, since most duplicates find an answer.
+                verdict => Box::pin(claimant.contend(met, verdict, since)).await,
+            },
+            Err(error) => Err(claimant.give_up(record, None, false, error)),
+        }
     }
 }
 
@@ -104,12 +106,12 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
             credentials: keyed.credentials,
             named: keyed.named,
             verified: keyed.verified,
-            origin: Origin {
-                route: policy.route.as_str().into(),
-                method: head.method.as_str().into(),
-                path: head.uri.path().into(),
-                key: keyed.key,
-            },
+            origin: Origin::new(
+                &policy.route,
+                head.method.as_str(),
+                head.uri.path(),
+                keyed.key,
+            ),
             trace: trail.trace(),
         };
         Self {

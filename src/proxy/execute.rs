@@ -135,7 +135,7 @@ pub(super) fn execute<F: Forward, S: Store>(
                 let Whole { response, trailers } = *whole;
                 let (mut head, body) = response.into_parts();
                 respond::mark(&proxy.voice.names, &mut head.headers, id, state, expires);
-                let body = wire::holding(wire::with_trailers(body, trailers), (permit, held));
+                let body = wire::whole_holding(body, trailers, (permit, held));
                 Answer {
                     response: Response::from_parts(head, body),
                     outcome: counted,

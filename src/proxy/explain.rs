@@ -286,7 +286,7 @@ impl Display for Explained {
                 body,
                 ..
             } => {
-                for (index, part) in fingerprint.parts().iter().enumerate() {
+                for (index, part) in fingerprint.parts().enumerate() {
                     let title = if index == 0 { "fingerprint" } else { "" };
                     line(
                         f,

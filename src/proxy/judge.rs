@@ -273,8 +273,7 @@ where
             })),
             Self::Whole(whole) => {
                 let Whole { response, trailers } = *whole;
-                let passed = |bytes| wire::with_trailers(bytes, trailers);
-                Then::Pass(response.map(|bytes| wire::holding(passed(bytes), held)))
+                Then::Pass(response.map(|bytes| wire::whole_holding(bytes, trailers, held)))
             }
         }
     }

@@ -111,22 +111,25 @@ pub(super) fn check_connection(headers: &HeaderMap, policy: &Policy) -> Result<(
 
 /// Whether a segment is `.` or `..`, plain or percent-encoded (RFC 3986 5.2.4, 6.2.2.2).
 pub(crate) fn has_dot_segment(path: &str) -> bool {
-    path.split('/').any(|segment| {
-        let mut rest = segment;
-        let mut dots = 0;
-        while !rest.is_empty() {
-            let dot = rest
-                .strip_prefix('.')
-                .or_else(|| rest.strip_prefix("%2e"))
-                .or_else(|| rest.strip_prefix("%2E"));
-            match dot {
-                Some(after) => rest = after,
-                None => return false,
-            }
-            dots += 1;
+    // Most paths have nothing that would be one.
+    memchr::memchr2(b'.', b'%', path.as_bytes()).is_some() && path.split('/').any(is_dot_segment)
+}
+
+fn is_dot_segment(segment: &str) -> bool {
+    let mut rest = segment;
+    let mut dots = 0;
+    while !rest.is_empty() {
+        let dot = rest
+            .strip_prefix('.')
+            .or_else(|| rest.strip_prefix("%2e"))
+            .or_else(|| rest.strip_prefix("%2E"));
+        match dot {
+            Some(after) => rest = after,
+            None => return false,
         }
-        dots == 1 || dots == 2
-    })
+        dots += 1;
+    }
+    dots == 1 || dots == 2
 }
 
 #[cfg(test)]

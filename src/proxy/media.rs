@@ -37,7 +37,10 @@ impl Kind {
 
 /// Whether an answer is a stream of events, which has no end to wait for.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    essences(headers).any(|essence| essence.eq_ignore_ascii_case(b"text/event-stream"))
+    let lines = || headers.get_all(CONTENT_TYPE).iter();
+    // Most types are shorter.
+    lines().any(|line| line.len() >= EVENT_STREAM.len())
+        && essences(headers).any(|essence| essence.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 /// The media types that are said, without their parameters.
@@ -52,6 +55,8 @@ fn essences(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         })
         .filter(|essence| !essence.is_empty())
 }
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 #[cfg(test)]
 mod tests {

@@ -239,7 +239,11 @@ impl<F: Forward, S: Store> Shared<F, S> {
 
     /// The rest of the path of a request that is keyed, or may be by its body.
     #[allow(clippy::too_many_arguments)]
-    async fn keyed(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` keeps what it is given twice"
+    )]
+    fn keyed(
         self: Arc<Self>,
         named: Named,
         taken: Box<Taken>,
@@ -248,23 +252,26 @@ impl<F: Forward, S: Store> Shared<F, S> {
         permit: InFlight,
         mut account: Account,
         page: Option<Page>,
-    ) -> Result<Response<Body>, Infallible> {
-        let received = self.receive(named, taken, body, policy, permit, &mut account);
-        let answer = match received.await {
-            Ok(Asked::Keyed(operation)) => {
-                let response = operation.start(&self, account).await;
-                return Ok(self.voice.say(response, true, page.as_ref()));
-            }
-            Ok(Asked::Unkeyed(passing, policy, held)) => {
-                let trail = account.trail().clone();
-                let answer = pass::pass(&self, *passing, &policy, trail).await;
-                drop(held);
-                answer
-            }
-            Err(problem) => Answer::problem(problem),
-        };
-        account.close(&answer);
-        Ok(self.voice.say(answer.response, false, page.as_ref()))
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
+        async move {
+            let received = self.receive(named, taken, body, policy, permit, &mut account);
+            let answer = match received.await {
+                Ok(Asked::Keyed(operation)) => {
+                    let response = operation.start(&self, account).await;
+                    return Ok(self.voice.say(response, true, page.as_ref()));
+                }
+                Ok(Asked::Unkeyed(passing, policy, held)) => {
+                    let trail = account.trail().clone();
+                    // Apart, since most have a key.
+                    let answer = Box::pin(pass::pass(&self, *passing, &policy, trail)).await;
+                    drop(held);
+                    answer
+                }
+                Err(problem) => Answer::problem(problem),
+            };
+            account.close(&answer);
+            Ok(self.voice.say(answer.response, false, page.as_ref()))
+        }
     }
 
     /// What of a request is known by its head: whether there is room for it, and what names it if it is keyed.

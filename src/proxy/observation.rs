@@ -246,12 +246,12 @@ impl<F: Forward, S: Store> Observation<F, S> {
             credentials: keyed.credentials,
             named: keyed.named,
             verified: keyed.verified,
-            origin: Origin {
-                route: policy.route.as_str().into(),
-                method: self.head.method.as_str().into(),
-                path: self.head.uri.path().into(),
-                key: keyed.key,
-            },
+            origin: Origin::new(
+                &policy.route,
+                self.head.method.as_str(),
+                self.head.uri.path(),
+                keyed.key,
+            ),
             trace: trail.trace(),
         };
         let failed = |error: StoreError| {

@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Response;
 use tracing::Instrument;
@@ -58,9 +57,9 @@ impl Operation {
         let progress = self.taken.received.progress();
         let place = self.policy.place;
         let (tell, mut told) = Tell::new(account);
-        let claimed = Arc::new(AtomicBool::new(false));
+        let trail = tell.trail().clone();
         // In a box before anything else: whatever has it for a part would be moved as one.
-        let work = Box::pin(self.run(proxy.clone(), tell, Arc::clone(&claimed)));
+        let work = Box::pin(self.run(proxy.clone(), tell));
         // Whoever calls a service of this program may hold its answer without asking for it.
         let mut work = if F::HOP {
             Outliving::new(proxy.tasks.track_future(work))
@@ -95,7 +94,7 @@ impl Operation {
                     );
                     let problem = problem.with_id(id.to_string());
                     // Before the store answered nobody knows: another instance may have settled it.
-                    Answer::problem(if claimed.load(Ordering::Acquire) {
+                    Answer::problem(if trail.has_claimed() {
                         problem.with_state(State::InFlight.name())
                     } else {
                         problem
@@ -110,7 +109,6 @@ impl Operation {
         self,
         proxy: Arc<Shared<F, S>>,
         tell: Tell,
-        claimed: Arc<AtomicBool>,
     ) -> impl Future<Output = ()> + Send {
         let Self {
             keyed,
@@ -127,7 +125,7 @@ impl Operation {
             let answer = match acquired {
                 Ok(Acquired::Execute(claim)) => {
                     fault::reach(Place::AfterClaim);
-                    claimed.store(true, Ordering::Release);
+                    trail.claimed();
                     let Taken { head, received } = &mut *taken;
                     let fingerprint = match received {
                         Received::Streamed(_) => {

@@ -201,7 +201,7 @@ fn passed<F: Forward, S: Store>(
         };
     }
     Answer {
-        response: response.map(|body| wire::holding(body.boxed_unsync(), permit)),
+        response: response.map(|body| wire::holding(body, permit)),
         outcome: Outcome::Bypassed,
     }
 }

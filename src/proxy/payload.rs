@@ -51,61 +51,65 @@ pub(super) enum Received {
 }
 
 /// Reads a body as far as it has to be held; what is too large for that, or need not be, is left to be streamed.
-pub(super) async fn read(
+pub(super) fn read<'a>(
     mut body: Body,
     mut holding: Holding,
-    policy: &Policy,
-    buffered: &mut Buffered,
+    policy: &'a Policy,
+    buffered: &'a mut Buffered,
     idle: Duration,
-) -> Result<Received, Unheld> {
+) -> impl Future<Output = Result<Received, Unheld>> + Send + 'a {
     let hint = body.size_hint().lower();
-    let too_large = |length| policy.max_request_body.is_some_and(|max| length > max);
-    let over = |length| length > policy.max_buffered_request;
-    if too_large(hint) {
-        return Err(Unheld::TooLarge);
-    }
-    let stream = |hold, ahead, rest| {
-        let upload = Upload::new(ahead, rest, policy.max_request_body, idle);
-        let hashed = hold != Hold::Nothing && hashes_body(policy);
-        Received::Streamed(Box::new(if hashed { upload.hashed() } else { upload }))
-    };
-    let mut pieces = Pieces::default();
-    let mut trailers = HeaderMap::new();
-    loop {
-        match holding.hold() {
-            Some(Hold::All) if over(hint.max(pieces.len())) => return Err(Unheld::TooLargeToHold),
-            // So much blank space, and it may still be something of which all is needed.
-            None if over(pieces.len()) => return Err(Unheld::TooLargeToHold),
-            Some(hold) if hold == Hold::Nothing || over(hint.max(pieces.len())) => {
-                let ahead = (pieces.len() > 0).then(|| pieces.join());
-                return Ok(stream(hold, ahead, body));
-            }
-            _ => {}
+    async move {
+        let too_large = |length| policy.max_request_body.is_some_and(|max| length > max);
+        let over = |length| length > policy.max_buffered_request;
+        if too_large(hint) {
+            return Err(Unheld::TooLarge);
         }
-        let frame = match in_time(idle, body.frame()).await {
-            Some(Some(Ok(frame))) => frame,
-            Some(None) => break,
-            Some(Some(Err(_))) => return Err(Unheld::Cut),
-            None => return Err(Unheld::Idle),
+        let stream = |hold, ahead, rest| {
+            let upload = Upload::new(ahead, rest, policy.max_request_body, idle);
+            let hashed = hold != Hold::Nothing && hashes_body(policy);
+            Received::Streamed(Box::new(if hashed { upload.hashed() } else { upload }))
         };
-        match frame.into_data() {
-            Ok(data) => {
-                if !buffered.grow(data.len()) {
-                    return Err(Unheld::NoRoom);
+        let mut pieces = Pieces::default();
+        let mut trailers = HeaderMap::new();
+        loop {
+            match holding.hold() {
+                Some(Hold::All) if over(hint.max(pieces.len())) => {
+                    return Err(Unheld::TooLargeToHold);
                 }
-                holding.look(&data);
-                pieces.push(data);
-                if too_large(pieces.len()) {
-                    return Err(Unheld::TooLarge);
+                // So much blank space, and it may still be something of which all is needed.
+                None if over(pieces.len()) => return Err(Unheld::TooLargeToHold),
+                Some(hold) if hold == Hold::Nothing || over(hint.max(pieces.len())) => {
+                    let ahead = (pieces.len() > 0).then(|| pieces.join());
+                    return Ok(stream(hold, ahead, body));
                 }
+                _ => {}
             }
-            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
+            let frame = match in_time(idle, body.frame()).await {
+                Some(Some(Ok(frame))) => frame,
+                Some(None) => break,
+                Some(Some(Err(_))) => return Err(Unheld::Cut),
+                None => return Err(Unheld::Idle),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    if !buffered.grow(data.len()) {
+                        return Err(Unheld::NoRoom);
+                    }
+                    holding.look(&data);
+                    pieces.push(data);
+                    if too_large(pieces.len()) {
+                        return Err(Unheld::TooLarge);
+                    }
+                }
+                Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
+            }
         }
+        Ok(Received::Whole {
+            bytes: pieces.join(),
+            trailers,
+        })
     }
-    Ok(Received::Whole {
-        bytes: pieces.join(),
-        trailers,
-    })
 }
 
 /// Why a body is not there.
@@ -201,7 +205,7 @@ fn parts(request: &Parts, policy: &Policy, body: Option<Digest>) -> Fingerprint 
                     .get_all(name)
                     .iter()
                     .map(|value| value.as_bytes());
-                fingerprint.add_list(format!("header:{name}"), values);
+                fingerprint.add_list(&format!("header:{name}"), values);
             }
         }
     }

@@ -73,15 +73,15 @@ impl<F: Forward, S: Store> Shared<F, S> {
 
     /// Reads the body of a request, as far as it is held, and makes an operation of it if it is keyed. Up to here nothing is
     /// claimed, and a client that leaves leaves nothing behind.
-    pub(super) async fn receive(
-        &self,
+    pub(super) fn receive<'a>(
+        &'a self,
         named: Named,
         mut taken: Box<Taken>,
         body: Body,
         policy: Arc<Policy>,
         permit: InFlight,
-        account: &mut Account,
-    ) -> Result<Asked, Problem> {
+        account: &'a mut Account,
+    ) -> impl Future<Output = Result<Asked, Problem>> + Send + 'a {
         let (known, holding) = match named {
             Named::Keyed(keyed) => (Some(keyed), Holding::keyed(&policy)),
             Named::InBody | Named::Nothing => (
@@ -94,71 +94,74 @@ impl<F: Forward, S: Store> Shared<F, S> {
             account.name(keyed.id, &keyed.text);
         }
         let mut held = self.limits.buffer();
-        taken.received = payload::read(body, holding, &policy, &mut held, self.body_idle_timeout)
-            .await
-            .map_err(|unheld| {
-                if let Some(limit) = unheld.limit() {
-                    self.metrics.limit_reached(limit);
-                }
-                match id {
-                    Some(id) => unheld.problem().with_id(id.to_string()),
-                    None => unheld.problem(),
-                }
-            })?;
-        let keyed = match known {
-            Some(keyed) => keyed,
-            None => {
-                let so_far = BodySoFar::of(&taken.received);
-                let sought = source::find(&taken.head, so_far, &policy, || self.records.now());
-                let sought = sought.inspect_err(|problem| {
-                    if problem.code == Code::BodyTooLarge {
-                        self.metrics.limit_reached(Limit::MaxBufferedRequest);
+        async move {
+            taken.received =
+                payload::read(body, holding, &policy, &mut held, self.body_idle_timeout)
+                    .await
+                    .map_err(|unheld| {
+                        if let Some(limit) = unheld.limit() {
+                            self.metrics.limit_reached(limit);
+                        }
+                        match id {
+                            Some(id) => unheld.problem().with_id(id.to_string()),
+                            None => unheld.problem(),
+                        }
+                    })?;
+            let keyed = match known {
+                Some(keyed) => keyed,
+                None => {
+                    let so_far = BodySoFar::of(&taken.received);
+                    let sought = source::find(&taken.head, so_far, &policy, || self.records.now());
+                    let sought = sought.inspect_err(|problem| {
+                        if problem.code == Code::BodyTooLarge {
+                            self.metrics.limit_reached(Limit::MaxBufferedRequest);
+                        }
+                    })?;
+                    let key = match sought {
+                        Sought::Key(key, _) => Some(key),
+                        Sought::Nothing => None,
+                        // No source says so of a body that was read; and if one did, it may have a key.
+                        Sought::InBody => {
+                            return Err(Problem::new(
+                                Code::BadRequest,
+                                "the key may be in the body, where nobody could look for it",
+                            ));
+                        }
+                    };
+                    match self.name(key, &taken.head, &policy)? {
+                        Some(keyed) => keyed,
+                        None => {
+                            let Taken { head, received } = *taken;
+                            let passing = Passing {
+                                head,
+                                received,
+                                permit,
+                            };
+                            return Ok(Asked::Unkeyed(Box::new(passing), policy, held));
+                        }
                     }
-                })?;
-                let key = match sought {
-                    Sought::Key(key, _) => Some(key),
-                    Sought::Nothing => None,
-                    // No source says so of a body that was read; and if one did, it may have a key.
-                    Sought::InBody => {
-                        return Err(Problem::new(
-                            Code::BadRequest,
-                            "the key may be in the body, where nobody could look for it",
-                        ));
-                    }
-                };
-                match self.name(key, &taken.head, &policy)? {
-                    Some(keyed) => keyed,
-                    None => {
-                        let Taken { head, received } = *taken;
-                        let passing = Passing {
-                            head,
-                            received,
-                            permit,
-                        };
-                        return Ok(Asked::Unkeyed(Box::new(passing), policy, held));
-                    }
                 }
+            };
+            account.name(keyed.id, &keyed.text);
+            let refuse = |code, why| Err(Problem::new(code, why).with_id(keyed.id.to_string()));
+            if self.stop.draining.is_cancelled() {
+                return refuse(Code::Draining, "The proxy is stopping.");
             }
-        };
-        account.name(keyed.id, &keyed.text);
-        let refuse = |code, why| Err(Problem::new(code, why).with_id(keyed.id.to_string()));
-        if self.stop.draining.is_cancelled() {
-            return refuse(Code::Draining, "The proxy is stopping.");
+            let Some(slot) = self.limits.claim() else {
+                self.metrics.limit_reached(Limit::MaxInFlight);
+                return refuse(
+                    Code::StoreUnavailable,
+                    "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
+                );
+            };
+            Ok(Asked::Keyed(Operation {
+                keyed,
+                policy,
+                taken,
+                held,
+                slot,
+                permit,
+            }))
         }
-        let Some(slot) = self.limits.claim() else {
-            self.metrics.limit_reached(Limit::MaxInFlight);
-            return refuse(
-                Code::StoreUnavailable,
-                "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
-            );
-        };
-        Ok(Asked::Keyed(Operation {
-            keyed,
-            policy,
-            taken,
-            held,
-            slot,
-            permit,
-        }))
     }
 }

@@ -89,22 +89,28 @@ impl<S: Store> Records<S> {
     }
 
     /// Writes a claim; `since` is just before that.
-    pub(super) async fn insert(
-        &self,
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` keeps what it is given twice"
+    )]
+    pub(super) fn insert<'a>(
+        &'a self,
         id: RecordId,
-        record: &Record,
+        record: &'a Record,
         since: Instant,
-        trail: Option<&Trail>,
-    ) -> Result<Inserted, StoreError> {
-        if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await?.is_none() {
-            let (store, record) = (self.store.clone(), record.clone());
-            self.tasks
-                .spawn(async move { store.insert(id, &record).await });
-            return Ok(Inserted::Created);
+        trail: Option<&'a Trail>,
+    ) -> impl Future<Output = Result<Inserted, StoreError>> + Send + 'a {
+        async move {
+            if seeded(Seeded::ForwardBeforeClaim) && self.store.look(id).await?.is_none() {
+                let (store, record) = (self.store.clone(), record.clone());
+                self.tasks
+                    .spawn(async move { store.insert(id, &record).await });
+                return Ok(Inserted::Created);
+            }
+            let result = self.store.insert(id, record).await;
+            self.took(Operation::Insert, since, trail);
+            result
         }
-        let result = self.store.insert(id, record).await;
-        self.took(Operation::Insert, since, trail);
-        result
     }
 
     // Written out, since of an `async fn` with these lifetimes the compiler cannot tell that it is `Send` (rust-lang/rust#100013).

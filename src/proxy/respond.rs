@@ -1,7 +1,5 @@
 //! Step six: what the client gets.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -69,7 +67,7 @@ pub(super) fn replay<T: Send + Unpin + 'static>(
     record: Record,
     held: T,
 ) -> Answer {
-    match record.response.map(rebuild) {
+    match record.response.map(|stored| rebuild(stored, held)) {
         Some(Some(mut response)) => {
             // Kept while other names were configured, or by somebody else.
             names.strip(response.headers_mut());
@@ -78,7 +76,7 @@ pub(super) fn replay<T: Send + Unpin + 'static>(
                 .insert(&names.replay, HeaderValue::from_static("true"));
             identify(response.headers_mut(), id, State::Completed, record.expires);
             Answer {
-                response: response.map(|body| wire::holding(body, held)),
+                response,
                 outcome: Outcome::Replayed,
             }
         }
@@ -119,16 +117,16 @@ fn identify(headers: &mut HeaderMap, id: RecordId, state: State, expires: Option
         headers.insert(ID, id);
     }
     headers.insert(STATE, HeaderValue::from_static(state.name()));
-    if let Some(UnixMillis(millis)) = expires
-        && let Some(at) = UNIX_EPOCH.checked_add(Duration::from_millis(millis.min(LAST_HTTP_DATE)))
-        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(at))
-    {
-        headers.insert(EXPIRES, date);
+    if let Some(UnixMillis(millis)) = expires {
+        headers.insert(EXPIRES, wire::http_date(millis / 1000));
     }
 }
 
-/// Checks names, values and length again: a store that others can write to must not split an answer.
-pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
+/// Checks names, values and length again: a store that others can write to must not split an answer. Its body keeps what is `held`.
+pub fn rebuild<T: Send + Unpin + 'static>(
+    stored: StoredResponse,
+    held: T,
+) -> Option<Response<Body>> {
     let map = |fields: &Fields, more: usize| {
         let mut headers = HeaderMap::try_with_capacity(fields.len() + more).ok()?;
         for (name, value) in fields.shared() {
@@ -145,7 +143,8 @@ pub fn rebuild(stored: StoredResponse) -> Option<Response<Body>> {
     if !stored.body.is_empty() && told.iter().any(|told| *told != *length) {
         return None;
     }
-    let mut response = Response::new(wire::with_trailers(stored.body, map(&stored.trailers, 0)?));
+    let trailers = map(&stored.trailers, 0)?;
+    let mut response = Response::new(wire::whole_holding(stored.body, trailers, held));
     *response.status_mut() = StatusCode::from_u16(stored.status)
         .ok()
         .filter(|status| status.as_u16() >= 200)?;
@@ -179,8 +178,6 @@ pub(super) fn outcome_of(code: Code) -> Outcome {
 
 /// Header lines that a replay gets of ours, and `Date`.
 const ADDED: usize = 5;
-/// 9999-12-31T23:59:59Z, the last moment that an HTTP date can name.
-const LAST_HTTP_DATE: u64 = 253_402_300_799_000;
 
 #[cfg(test)]
 mod tests {

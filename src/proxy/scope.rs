@@ -1,5 +1,7 @@
 //! Step one, second half: within what a key is unique, and under which credentials.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
@@ -66,11 +68,12 @@ pub(super) fn scope<'a>(
     let mut told_apart = caller.credentials.is_some();
     let mut scope = Scope::telling(around.service, around.told);
     // In a fixed order, so that the order in the configuration names no other record.
-    let mut parts: Vec<&ScopePart> = policy.scope.iter().collect();
+    let mut parts = Cow::Borrowed(&*policy.scope);
     if !parts.is_sorted_by(|one, other| one.place() <= other.place()) {
-        parts.sort_by(|one, other| one.place().cmp(&other.place()));
+        let order = |one: &ScopePart, other: &ScopePart| one.place().cmp(&other.place());
+        parts.to_mut().sort_by(order);
     }
-    for part in parts {
+    for part in &*parts {
         match part {
             ScopePart::Method => scope.with("method", request.method.as_str().as_bytes()),
             ScopePart::Path => scope.with("path", request.uri.path().as_bytes()),

@@ -1,13 +1,13 @@
-//! What is noted of a request on its way, for its log event and its span.
+//! What is noted of a request on its way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::idempotency::Trace;
 use crate::telemetry::Span;
 
-/// What is noted of a request on its way. A copy notes the same.
+/// What is noted of a request on its way, for its log event, its span, and its client. A copy notes the same.
 #[derive(Clone, Debug)]
 pub(super) struct Trail(Arc<Notes>);
 
@@ -17,6 +17,7 @@ struct Notes {
     /// Nanoseconds; none of which is nothing.
     upstream: AtomicU64,
     store: AtomicU64,
+    claimed: AtomicBool,
 }
 
 impl Trail {
@@ -45,6 +46,16 @@ impl Trail {
         if let (Some(span), Some(first)) = (self.span(), first) {
             span.link(first.trace_id, first.span_id);
         }
+    }
+
+    /// It has its claim.
+    pub(super) fn claimed(&self) {
+        self.0.claimed.store(true, Ordering::Release);
+    }
+
+    /// Whether it has its claim, as far as is known.
+    pub(super) fn has_claimed(&self) -> bool {
+        self.0.claimed.load(Ordering::Acquire)
     }
 
     /// The store was waited for so long, once more.

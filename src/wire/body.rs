@@ -1,7 +1,7 @@
 //! Bodies in memory and on their way.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -51,17 +51,38 @@ pub fn after(ahead: Bytes, rest: Body) -> Body {
     StreamBody::new(ahead.chain(BodyStream::new(rest))).boxed_unsync()
 }
 
+/// A body that is all there, with its trailers, and holds something until it is dropped.
+pub fn whole_holding<T: Send + Unpin + 'static>(
+    bytes: Bytes,
+    trailers: HeaderMap,
+    held: T,
+) -> Body {
+    if trailers.is_empty() {
+        // In one box: most have none.
+        return holding(Full::new(bytes), held);
+    }
+    holding(with_trailers(bytes, trailers), held)
+}
+
 /// A body that holds something until it is dropped.
-pub fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
+pub fn holding<B, T>(body: B, held: T) -> Body
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    T: Send + Unpin + 'static,
+{
     Holding { body, _held: held }.boxed_unsync()
 }
 
-struct Holding<T> {
-    body: Body,
+struct Holding<B, T> {
+    body: B,
     _held: T,
 }
 
-impl<T: Unpin> HttpBody for Holding<T> {
+impl<B, T> HttpBody for Holding<B, T>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    T: Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -69,7 +90,8 @@ impl<T: Unpin> HttpBody for Holding<T> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -134,16 +134,11 @@ pub fn record(state: State) -> Record {
         settled: settled.then_some(UnixMillis(1_790_000_001_500)),
         expires: (state == State::Completed).then_some(UnixMillis(1_790_086_401_500)),
         fingerprint: Some(Fingerprint::from_iter([Part {
-            name: "body".into(),
+            name: "body",
             digest: [7; 16],
         }])),
         credentials: Some([9; 16]),
-        origin: Origin {
-            route: "orders".into(),
-            method: "POST".into(),
-            path: "/orders".into(),
-            key: digest_of("k-1"),
-        },
+        origin: Origin::new("orders", "POST", "/orders", digest_of("k-1")),
         status: settled.then_some(201),
         error: None,
         response: (state == State::Completed).then(|| StoredResponse {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use idemproxy::idempotency::{Record, State, UnixMillis};
+use idemproxy::idempotency::{Origin, Record, State, UnixMillis};
 use serde_json::{Value, json};
 
 use super::STORE;
@@ -150,8 +150,8 @@ async fn pages_of_any_size_hold_each_record_once_and_the_last_has_no_cursor() {
 async fn records_are_found_by_route_key_and_age() {
     let desk = Desk::open(STORE).await;
     let mut other = record(State::Unknown);
-    other.origin.route = "a route & more".into();
-    other.origin.key = crate::desk::digest_of("k 2");
+    let key = crate::desk::digest_of("k 2");
+    other.origin = Origin::new("a route & more", "POST", "/orders", key);
     other.created = UnixMillis(4_000_000_000_000);
     let (one, other) = (
         desk.put(&record(State::Unknown)).await,

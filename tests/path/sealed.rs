@@ -234,7 +234,7 @@ async fn a_dump_of_redis_tells_no_key_no_credentials_and_no_answer() {
         Secret::none().key(&key).to_vec(),
         caller.credentials.unwrap().to_vec(),
     ];
-    hashes.extend(whole.parts().iter().map(|part| part.digest.to_vec()));
+    hashes.extend(whole.parts().map(|part| part.digest.to_vec()));
     let answer = ["paid by card 4242", "x-receipt", "r-99"].map(|text| text.as_bytes().to_vec());
     let said = [&b"order-4711"[..], b"hunter2", b"alice", b"pin=1234"];
     let request = post("/orders", "order-4711", "pin=1234").field("Authorization", authorization);

@@ -59,12 +59,7 @@ pub(crate) fn claim() -> Record {
         expires: None,
         fingerprint: None,
         credentials: None,
-        origin: Origin {
-            route: "r".into(),
-            method: "POST".into(),
-            path: "/a".into(),
-            key: [7; 16],
-        },
+        origin: Origin::new("r", "POST", "/a", [7; 16]),
         status: None,
         error: None,
         trace: None,

@@ -11,7 +11,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use idemproxy::idempotency::operator::{Order, ordered};
-use idemproxy::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Terms, UnixMillis};
+use idemproxy::idempotency::{
+    Expect, Lapse, Origin, Record, RecordId, Seen, State, Terms, UnixMillis,
+};
 use idemproxy::store::{Listed, Listing, Replaced, Store};
 
 use crate::records::*;
@@ -19,7 +21,8 @@ use crate::records::*;
 /// A claim under a route that no other test has.
 fn of_this_test() -> Record {
     let mut claim = claim();
-    claim.origin.route = uuid::Uuid::now_v7().to_string().into();
+    let route = uuid::Uuid::now_v7().to_string();
+    claim.origin = Origin::new(&route, "POST", "/orders", [3; 16]);
     claim
 }
 
@@ -101,7 +104,7 @@ fn scattered_id() -> RecordId {
 pub(crate) async fn a_page_holds_its_limit_and_no_id_is_told_twice(store: Arc<impl Store>) {
     let record = of_this_test();
     let ids = create_all(&store, &record, 25).await;
-    let own = |listed: &Listed| listed.record.origin.route == record.origin.route;
+    let own = |listed: &Listed| listed.record.origin.route() == record.origin.route();
     for limit in [1, 7, 24, 25, 26, 1000] {
         let pages = pages(&*store, limit, own).await;
         let (last, full) = pages.split_last().unwrap();
@@ -131,7 +134,7 @@ pub(crate) async fn a_page_whose_time_is_up_tells_where_to_go_on(store: Arc<impl
             // Longer than a page takes.
             std::thread::sleep(Duration::from_millis(2_100));
         }
-        listed.record.origin.route == record.origin.route
+        listed.record.origin.route() == record.origin.route()
     };
     let first = store.list(None, 100, &slow).await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 1);
@@ -169,7 +172,12 @@ pub(crate) async fn a_listing_tells_all_but_the_answer(store: Arc<impl Store>) {
     }
     // Much before the answer's body: more than is read at first.
     let (id, mut large) = (scattered_id(), like(&claim));
-    large.origin.path = "/long".repeat(10_000).into();
+    large.origin = Origin::new(
+        large.origin.route(),
+        "POST",
+        &"/long".repeat(10_000),
+        [3; 16],
+    );
     create(&*store, id, &large).await;
     let mut end = completed(&large, vec![b'#'; 100_000]);
     let fields = [("x-long", vec![b'+'; 50_000])];
@@ -179,7 +187,7 @@ pub(crate) async fn a_listing_tells_all_but_the_answer(store: Arc<impl Store>) {
     expected.push((id, end, Some(100_000)));
     expected.sort_by_key(|(id, ..)| *id);
 
-    let own = |listed: &Listed| listed.record.origin.route == claim.origin.route;
+    let own = |listed: &Listed| listed.record.origin.route() == claim.origin.route();
     let listing = page(&*store, None, 100, &own).await;
     assert_eq!(listing.records.len(), expected.len());
     for (listed, (id, record, body)) in listing.records.iter().zip(expected) {
@@ -212,9 +220,9 @@ pub(crate) async fn a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not(
     let (first, second) = (scattered_id(), scattered_id());
     create(&*store, first, &live).await;
     create(&*store, second, &short).await;
-    let route = &*live.origin.route;
+    let route = live.origin.route();
     let wants = |state| {
-        move |listed: &Listed| *listed.record.origin.route == *route && listed.state() == state
+        move |listed: &Listed| listed.record.origin.route() == route && listed.state() == state
     };
     eventually("its lease lapses", || async {
         let listing = page(&*store, None, 9, &wants(State::Unknown)).await;
@@ -233,7 +241,7 @@ pub(crate) async fn a_lapsed_claim_is_listed_as_unknown_and_a_live_one_is_not(
         store.renew(second, short.token).await,
         Ok(Replaced::Applied)
     );
-    let own = |listed: &Listed| *listed.record.origin.route == *route;
+    let own = |listed: &Listed| listed.record.origin.route() == route;
     let listing = page(&*store, None, 9, &own).await;
     let seen = store.look(second).await.unwrap().unwrap();
     let listed = listing.records.iter().find(|it| it.id == second).unwrap();
@@ -271,7 +279,7 @@ pub(crate) async fn what_stands_is_found_once_while_others_come_and_go(store: Ar
         written.load(Ordering::Relaxed) > 3
     })
     .await;
-    let own = |listed: &Listed| listed.record.origin.route == record.origin.route;
+    let own = |listed: &Listed| listed.record.origin.route() == record.origin.route();
     let pages = loop {
         let before = written.load(Ordering::Relaxed);
         let pages = pages(&*store, 700, own).await;
@@ -300,7 +308,7 @@ pub(crate) async fn what_stands_is_found_once_while_others_come_and_go(store: Ar
 pub(crate) async fn a_listing_that_stands_still_holds_up_no_claim(store: Arc<impl Store>) {
     let record = of_this_test();
     create_all(&store, &record, 1000).await;
-    let own = |listed: &Listed| listed.record.origin.route == record.origin.route;
+    let own = |listed: &Listed| listed.record.origin.route() == record.origin.route();
     let mut listing = pin!(page(&*store, None, usize::MAX, &own));
     let mut claims = 0;
     let listing = loop {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idemproxy::idempotency::{Expect, Record, State};
+use idemproxy::idempotency::{Expect, Origin, Record, State};
 use idemproxy::store::{Inserted, Memory, Replaced, Store, StoreError};
 
 use crate::contract::contract;
@@ -78,8 +78,8 @@ async fn a_full_store_looks_for_expired_records_at_most_once_a_second() {
 #[tokio::test]
 async fn a_long_path_and_the_name_of_a_route_take_their_room() {
     for member in [
-        |record: &mut Record| record.origin.path = "p".repeat(10_000).into(),
-        |record: &mut Record| record.origin.route = "r".repeat(10_000).into(),
+        |record: &mut Record| record.origin = Origin::new("", "", &"p".repeat(10_000), [0; 16]),
+        |record: &mut Record| record.origin = Origin::new(&"r".repeat(10_000), "", "", [0; 16]),
     ] {
         let store = Memory::new(10_000);
         let mut long = claim();

@@ -31,16 +31,11 @@ pub(crate) fn claim() -> Record {
         settled: None,
         expires: None,
         fingerprint: Some(Fingerprint::from_iter([Part {
-            name: "body".into(),
+            name: "body",
             digest: [7; 16],
         }])),
         credentials: Some([9; 16]),
-        origin: Origin {
-            route: "orders".into(),
-            method: "POST".into(),
-            path: "/orders".into(),
-            key: [3; 16],
-        },
+        origin: Origin::new("orders", "POST", "/orders", [3; 16]),
         status: None,
         error: None,
         trace: None,

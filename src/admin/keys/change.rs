@@ -128,7 +128,7 @@ impl Change {
         let seen = seen.ok_or_else(nothing_there)?;
         self.check_version(&seen.record, if_match)?;
         let (name, before) = (name(&self.order), seen.state());
-        let route = &seen.record.origin.route;
+        let route = seen.record.origin.route();
         let (steady, terms, now) = (store.steady(id), operated.terms(route), entry::now());
         let token = store.fresh_token(now);
         let order = |force| {
@@ -154,7 +154,7 @@ impl Change {
             forced,
             reason = self.reason.as_deref().unwrap_or("none given"),
             %peer,
-            route = &*record.origin.route,
+            route = record.origin.route(),
             before = before.name(),
             after = record.state.name(),
             "{outcome}"

@@ -48,9 +48,9 @@ impl Entry {
             version: version(record),
             state: listed.state().name(),
             lapsed: listed.lapsed,
-            route: record.origin.route.to_string(),
-            method: record.origin.method.to_string(),
-            path: record.origin.path.to_string(),
+            route: record.origin.route().to_owned(),
+            method: record.origin.method().to_owned(),
+            path: record.origin.path().to_owned(),
             created: time(record.created),
             settled: record.settled.and_then(time),
             expires: match (record.expires, listed.expires_in) {

@@ -73,7 +73,7 @@ impl Query {
     pub(super) fn wants(&self, listed: &Listed) -> bool {
         let record = &listed.record;
         self.state.is_none_or(|wanted| wanted == listed.state())
-            && (self.route.as_ref()).is_none_or(|route| **route == *record.origin.route)
+            && (self.route.as_ref()).is_none_or(|route| **route == *record.origin.route())
             && self.key.is_none_or(|key| key.contains(&record.origin.key))
             && self.until.is_none_or(|until| record.created <= until)
             && self.since.is_none_or(|since| record.created > since)

@@ -67,8 +67,7 @@ fn any_seen() -> impl Strategy<Value = Seen> {
         seen.record.attempts = attempts;
         seen.record.in_doubt = in_doubt;
         seen.record.ttl = Duration::from_millis(ttl);
-        seen.record.origin.path = "/people/ada".into();
-        seen.record.origin.key = [5; 16];
+        seen.record.origin = Origin::new("people", "POST", "/people/ada", [5; 16]);
         seen.record.trace = Some(TRACE);
         seen
     })
@@ -198,9 +197,7 @@ fn an_answer_of_the_operators_comes_with_its_status_and_its_end() {
 #[test]
 fn what_is_deleted_is_forgotten_and_what_is_released_is_not() {
     let mut shown = seen(State::Completed, Lapse::Live);
-    shown.record.origin.path = "/people/ada".into();
-    shown.record.origin.key = [5; 16];
-    shown.record.origin.route = "people".into();
+    shown.record.origin = Origin::new("people", "POST", "/people/ada", [5; 16]);
     shown.record.trace = Some(TRACE);
     let (_, released) = order(&shown, Duration::MAX, Order::Release, true).unwrap();
     assert_eq!(released.origin, shown.record.origin);
@@ -208,10 +205,7 @@ fn what_is_deleted_is_forgotten_and_what_is_released_is_not() {
     assert_eq!(released.status, shown.record.status);
     assert_eq!(released.response, None);
     let (_, deleted) = order(&shown, Duration::MAX, Order::Delete, false).unwrap();
-    let forgotten = Origin {
-        route: "people".into(),
-        ..Origin::default()
-    };
+    let forgotten = Origin::new("people", "POST", "", [0; 16]);
     assert_eq!(deleted.origin, forgotten);
     assert_eq!((deleted.fingerprint, deleted.credentials), (None, None));
     assert_eq!(deleted.trace, None);
@@ -283,7 +277,7 @@ proptest! {
             prop_assert_eq!((record.attempts, record.created, record.lease), (before.attempts, before.created, before.lease));
             prop_assert_eq!((record.token, record.settled), (NEW, Some(NOW)));
             prop_assert!(record.error.as_ref().is_some_and(|error| error.ends_with("by an operator")));
-            prop_assert_eq!(&record.origin.route, &before.origin.route);
+            prop_assert_eq!(record.origin.route(), before.origin.route());
             if !deletes {
                 prop_assert_eq!((&record.origin, &record.fingerprint), (&before.origin, &before.fingerprint));
                 prop_assert_eq!((record.credentials, record.trace), (before.credentials, before.trace));

@@ -1,13 +1,12 @@
 //! Where what stands in a frame.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::{CodecError, header};
 use crate::idempotency::{
-    Fields, Fingerprint, Origin, Part, Record, State, StoredResponse, Token, Trace, UnixMillis,
+    Fields, Fingerprint, Origin, Record, State, StoredResponse, Token, Trace, UnixMillis, cut,
 };
 
 /// What comes before the answer.
@@ -59,17 +58,12 @@ pub(super) fn put_start(frame: &mut Vec<u8>, record: &Record, answer: Answer) {
         frame.put_slice(&trace.trace_id);
         frame.put_slice(&trace.span_id);
     }
-    put_text(frame, &record.origin.route);
-    put_text(frame, &record.origin.method);
-    put_text(frame, &record.origin.path);
+    put_text(frame, record.origin.route());
+    put_text(frame, record.origin.method());
+    put_text(frame, record.origin.path());
     put_text(frame, record.error.as_deref().unwrap_or_default());
     if let Some(fingerprint) = &record.fingerprint {
-        frame.put_u8(fingerprint.parts().len() as u8);
-        for part in fingerprint.parts() {
-            frame.put_u8(part.name.len() as u8);
-            frame.put_slice(part.name.as_bytes());
-            frame.put_slice(&part.digest);
-        }
+        frame.put_slice(fingerprint.as_bytes());
     }
 }
 
@@ -85,22 +79,14 @@ pub(super) fn put_response(frame: &mut Vec<u8>, response: &StoredResponse) {
 pub(super) fn start_bytes(record: &Record, answer: Answer) -> usize {
     let more = usize::from(more_flags(record, answer) != 0);
     let trace = if record.trace.is_some() { 16 + 8 } else { 0 };
-    let Origin {
-        route,
-        method,
-        path,
-        ..
-    } = &record.origin;
+    let origin = &record.origin;
     let error = record.error.as_deref().unwrap_or_default();
-    let texts: usize = [route, method, path, error]
+    let texts: usize = [origin.route(), origin.method(), origin.path(), error]
         .map(|text| 2 + cut(text).len())
         .iter()
         .sum();
-    let parts = record.fingerprint.as_ref().map_or(0, |fingerprint| {
-        let part = |part: &Part| 1 + part.name.len() + part.digest.len();
-        1 + fingerprint.parts().iter().map(part).sum::<usize>()
-    });
-    FIXED + more + trace + texts + parts
+    let fingerprint = (record.fingerprint.as_ref()).map_or(0, |it| it.as_bytes().len());
+    FIXED + more + trace + texts + fingerprint
 }
 
 /// Bytes that [`put_response`] writes.
@@ -169,15 +155,11 @@ fn read(rest: &mut &[u8], version: u8) -> Option<(Record, Answer)> {
         }),
         _ => return None,
     };
-    let origin = Origin {
-        route: text(rest)?.into(),
-        method: text(rest)?.into(),
-        path: text(rest)?.into(),
-        key,
-    };
+    let (route, method, path) = (text(rest)?, text(rest)?, text(rest)?);
+    let origin = Origin::new(route, method, path, key);
     let error = text(rest)?;
     let fingerprint = if has(FINGERPRINT) {
-        Some(fingerprint(rest)?)
+        Some(Fingerprint::split_from(rest)?)
     } else {
         None
     };
@@ -234,10 +216,6 @@ fn put_text(frame: &mut Vec<u8>, text: &str) {
     frame.put_slice(text.as_bytes());
 }
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(usize::from(u16::MAX))]
-}
-
 fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     rest.split_off(..N)?.try_into().ok()
 }
@@ -245,27 +223,6 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let length = rest.try_get_u16().ok()?;
     std::str::from_utf8(rest.split_off(..length.into())?).ok()
-}
-
-/// Those that nearly every record has take no memory.
-fn part_name(name: &[u8]) -> Option<Cow<'static, str>> {
-    let mut common = ["method", "path", "query", "body"].into_iter();
-    match common.find(|common| common.as_bytes() == name) {
-        Some(common) => Some(Cow::Borrowed(common)),
-        None => Some(Cow::Owned(std::str::from_utf8(name).ok()?.to_owned())),
-    }
-}
-
-fn fingerprint(rest: &mut &[u8]) -> Option<Fingerprint> {
-    let count = rest.try_get_u8().ok()?;
-    let part = |_| {
-        let length = rest.try_get_u8().ok()?;
-        Some(Part {
-            name: part_name(rest.split_off(..length.into())?)?,
-            digest: array(rest)?,
-        })
-    };
-    (0..count).map(part).collect()
 }
 
 /// Bytes that every record takes before its texts.

@@ -48,10 +48,10 @@ prop_compose! {
             settled: settled.map(UnixMillis),
             expires: expires.map(UnixMillis),
             fingerprint: names.map(|names| {
-                names.into_iter().filter(|(name, _)| name.len() < 256).map(|(name, digest)| Part { name: name.into(), digest }).collect()
+                names.iter().map(|(name, digest)| Part { name, digest: *digest }).collect()
             }),
             credentials,
-            origin: Origin { route: route.into(), method: method.into(), path: path.into(), key },
+            origin: Origin::new(&route, &method, &path, key),
             status,
             error,
             trace: trace.map(|(trace_id, span_id)| Trace { trace_id, span_id }),
@@ -197,16 +197,11 @@ fn example(trace: Option<Trace>) -> Record {
         settled: Some(UnixMillis(1_790_000_001_000)),
         expires: Some(UnixMillis(1_790_086_401_000)),
         fingerprint: Some(Fingerprint::from_iter([Part {
-            name: "body".into(),
+            name: "body",
             digest: [7; 16],
         }])),
         credentials: Some([9; 16]),
-        origin: Origin {
-            route: "orders".into(),
-            method: "POST".into(),
-            path: "/orders".into(),
-            key: [3; 16],
-        },
+        origin: Origin::new("orders", "POST", "/orders", [3; 16]),
         status: Some(201),
         error: None,
         trace,

@@ -330,7 +330,12 @@ impl Store for Redis {
 pub(super) fn record_key(prefix: &str, id: RecordId) -> String {
     let hex = id.hex();
     let id = str::from_utf8(&hex).expect("hex digits are ASCII");
-    [prefix, ":", id].concat()
+    // By hand, as this takes half of what `concat` does.
+    let mut key = String::with_capacity(prefix.len() + 1 + id.len());
+    for text in [prefix, ":", id] {
+        key.push_str(text);
+    }
+    key
 }
 
 /// How an operation may be carried out.
