@@ -4,6 +4,9 @@
 //! lane's own. Nothing of it is handed from thread to thread, and no thread wakes another for it, which costs more than the rest.
 //! Where there are no lanes, in tests and in programs of others, all runs on the runtime where it is begun.
 
+mod sleep;
+mod spread;
+
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +18,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use sleep::sleep_until;
+pub(crate) use spread::{PARTS, Spread};
 
 /// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]
@@ -72,8 +78,7 @@ impl<T> PerLane<T> {
 
     /// That of the lane where this is called; elsewhere the first.
     pub fn mine(&self) -> &T {
-        let mine = LANE.get();
-        self.0.get(mine).unwrap_or(&self.0[0])
+        self.0.get(here()).unwrap_or(&self.0[0])
     }
 
     /// Each of them.
@@ -91,6 +96,11 @@ impl<T> Clone for PerLane<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
+}
+
+/// The number of the lane where this is called; elsewhere that of the first.
+fn here() -> usize {
+    LANE.get()
 }
 
 thread_local! {
@@ -124,6 +134,7 @@ impl Threads {
             let thread = std::thread::Builder::new().name(format!("lane-{lane}"));
             thread.spawn(move || {
                 LANE.set(lane);
+                sleep::begin();
                 runtime.block_on(stop.cancelled());
                 runtime.shutdown_timeout(last_words);
                 // Nobody waits any more: then it is late.

@@ -17,6 +17,7 @@ use crate::idempotency::operator::overruled;
 use crate::idempotency::{
     Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis,
 };
+use crate::lanes::sleep_until;
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::telemetry::{Metrics, Operation};
 
@@ -165,7 +166,7 @@ impl<S: Store> Records<S> {
         every: Duration,
     ) -> std::convert::Infallible {
         loop {
-            tokio::time::sleep(every).await;
+            sleep_until(Instant::now() + every).await;
             // Apart, since most claims are settled before.
             if let Ok(false) = Box::pin(self.renew(id, token)).await {
                 return std::future::pending().await;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::PartHasher;
 use crate::idempotency::digest::Digest;
+use crate::lanes::sleep_until;
 use crate::wire::{Body, BoxError};
 
 /// A request body on its way to the upstream.
@@ -254,7 +255,7 @@ impl Progress {
         let mut moved = self.moved();
         loop {
             let until = self.began + Duration::from_millis(moved) + patience;
-            tokio::time::sleep_until(until).await;
+            sleep_until(until).await;
             let before = std::mem::replace(&mut moved, self.moved());
             if moved == before {
                 return;

@@ -10,36 +10,31 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
+use crate::lanes::Spread;
+
 /// A histogram of durations. A copy is the same one.
 ///
-/// That of `prometheus_client` takes a lock for each observation, for which requests on several threads would wait.
+/// That of `prometheus_client` takes a lock for each observation, for which requests on several threads would wait. Here each lane counts
+/// for itself.
 #[derive(Clone, Debug)]
 pub(super) struct Durations {
-    /// The upper bound of each bucket, which belongs to it, in nanoseconds. Apart from what is counted: who looks for a bucket does not
-    /// wait for who counts in one.
+    /// The upper bound of each bucket, which belongs to it, in nanoseconds.
     bounds: Arc<[u64]>,
-    counts: Arc<Counts>,
+    counts: Spread<Counts>,
 }
 
-#[derive(Debug)]
-struct Counts {
-    /// How many are in each bucket, and in none before; the last are longer than any bound.
-    buckets: Box<[AtomicU64]>,
-    /// Of all durations together, in nanoseconds. Past 584 years it begins anew, which is taken for a restart.
-    sum: AtomicU64,
-}
+/// All durations together, in nanoseconds, and then how many are in each bucket and in none before; the last bucket is of those that are
+/// longer than any bound. Past 584 years the sum begins anew, which is taken for a restart.
+type Counts = [AtomicU64; 1 + MOST_BUCKETS];
 
 impl Durations {
-    /// Without any yet, with these upper bounds, seconds, in order.
+    /// Without any yet, with these upper bounds, seconds, in order; one less than [`MOST_BUCKETS`] at most.
     pub(super) fn new(bounds: &[f64]) -> Self {
+        assert!(bounds.len() < MOST_BUCKETS, "the bounds are constants");
         let nanos = |bound: &f64| nanos(Duration::from_secs_f64(*bound));
-        let counts = Counts {
-            buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
-        };
         Self {
             bounds: bounds.iter().map(nanos).collect(),
-            counts: Arc::new(counts),
+            counts: Spread::default(),
         }
     }
 
@@ -47,21 +42,28 @@ impl Durations {
     pub(super) fn observe(&self, duration: Duration) {
         let nanos = nanos(duration);
         let bucket = self.bounds.partition_point(|bound| *bound < nanos);
-        self.counts.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.counts.sum.fetch_add(nanos, Ordering::Relaxed);
+        let counts = self.counts.mine();
+        counts[0].fetch_add(nanos, Ordering::Relaxed);
+        counts[1 + bucket].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What all lanes have together of one number.
+    fn total(&self, number: usize) -> u64 {
+        let each = self.counts.iter().map(|counts| &counts[number]);
+        each.map(|count| count.load(Ordering::Relaxed))
+            .fold(0, u64::wrapping_add)
     }
 }
 
 impl EncodeMetric for Durations {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
-        let Counts { buckets, sum } = &*self.counts;
         let bounds = self.bounds.iter().map(|bound| seconds(*bound));
-        let counts = buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
+        let counted = (0..=self.bounds.len()).map(|bucket| self.total(1 + bucket));
+        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counted).collect();
         // By what is shown, so that the page agrees with itself while more are added.
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = seconds(sum.load(Ordering::Relaxed));
+        let sum = seconds(self.total(0));
         let exemplars = None::<&HashMap<usize, Exemplar<NoLabelSet, f64>>>;
         encoder.encode_histogram(sum, count, &buckets, exemplars)
     }
@@ -79,6 +81,9 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// As many as find room, with the sum, in four lines of memory.
+const MOST_BUCKETS: usize = 31;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -88,6 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lanes::{PARTS, Threads};
 
     const BOUNDS: [f64; 3] = [0.00025, 0.1, 1.0];
 
@@ -119,6 +125,28 @@ mod tests {
             let ((ours, sum), (theirs, their_sum)) = (sums(page(ours)), sums(page(theirs)));
             prop_assert_eq!(ours, theirs);
             prop_assert!((sum - their_sum).abs() < 1e-6);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lanes_count_is_shown_together() {
+        let threads = Threads::start(PARTS + 1, Duration::from_secs(1)).unwrap();
+        let (lanes, durations) = (threads.lanes(), Durations::new(&BOUNDS));
+        for lane in 0..lanes.count() {
+            let durations = durations.clone();
+            let observe = async move { durations.observe(Duration::from_secs(1)) };
+            lanes.runtime(lane).unwrap().spawn(observe).await.unwrap();
+        }
+        tokio::task::spawn_blocking(|| threads.stop())
+            .await
+            .unwrap();
+        let page = page(durations);
+        let count = PARTS + 1;
+        for line in [
+            format!("took_sum {count}.0\n"),
+            format!("took_count {count}\n"),
+        ] {
+            assert!(page.contains(&line), "{page}");
         }
     }
 
