@@ -1,5 +1,6 @@
 //! What must not change between duplicates.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -14,7 +15,7 @@ use crate::fault::{Seeded, seeded};
 /// change of policy or an upgrade never turns an honest retry into a refusal. A part that is made
 /// differently in a later release gets another name.
 ///
-/// There are no more than 255 parts, and a name has 255 bytes at most: what is beyond that is left out.
+/// There are no more than 255 parts, and a name has 255 bytes at most: what is beyond that is left out. No configuration asks for so much.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint(Vec<u8>);
 
@@ -42,6 +43,11 @@ impl Fingerprint {
         self.add_digest(name, hasher.finish());
     }
 
+    /// Adds a part that is seldom new, such as a path: it is not hashed each time.
+    pub fn add_recurring(&mut self, name: &str, value: &[u8]) {
+        self.add_digest(name, recurring(value));
+    }
+
     /// The hash of a part of which all bytes are at hand. What most requests have in common is hashed once for all of them.
     pub fn digest(value: &[u8]) -> Digest {
         static COMMON: LazyLock<[(&[u8], Digest); 5]> = LazyLock::new(|| {
@@ -58,7 +64,7 @@ impl Fingerprint {
             return;
         };
         if self.0.is_empty() {
-            self.0.reserve(COMMON);
+            self.0.reserve(USUAL_BYTES);
             self.0.push(0);
         }
         let Some(count) = self.0[0].checked_add(1) else {
@@ -144,6 +150,27 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a Digest)> {
     Some((name, digest))
 }
 
+/// The hash of a value that may have been hashed on this thread not long ago.
+fn recurring(value: &[u8]) -> Digest {
+    thread_local! {
+        /// Values with their hashes, each in the place that is found by its length and its last byte.
+        static HASHED: RefCell<[(Vec<u8>, Digest); PLACES]> = RefCell::new(std::array::from_fn(|_| (vec![], Fingerprint::digest(b""))));
+    }
+    if value.len() > LONGEST {
+        return Fingerprint::digest(value);
+    }
+    HASHED.with_borrow_mut(|hashed| {
+        let last = value.last().copied().unwrap_or_default();
+        let (before, digest) = &mut hashed[(value.len() + usize::from(last)) % PLACES];
+        if before != value {
+            *digest = Fingerprint::digest(value);
+            before.clear();
+            before.extend_from_slice(value);
+        }
+        *digest
+    })
+}
+
 /// Hashes a part that comes in pieces. It is put aside, as it is two kilobytes large.
 pub struct PartHasher(Box<Pieces>);
 
@@ -171,8 +198,11 @@ impl Default for PartHasher {
 }
 
 const PART: &str = "fingerprint part";
+/// How many values are kept on each thread, and of how many bytes at most.
+const PLACES: usize = 32;
+const LONGEST: usize = 64;
 /// Bytes that most fingerprints have.
-const COMMON: usize = 128;
+const USUAL_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -251,13 +281,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_beforehand_hashes_as_all_else() {
-        for value in ["", "POST", "PUT", "PATCH", "DELETE", "POS"] {
-            assert_eq!(
-                Fingerprint::digest(value.as_bytes()),
-                Pieces::whole(PART, value.as_bytes()),
-                "{value}"
-            );
+    fn what_was_hashed_before_hashes_as_all_else() {
+        let long = "/".repeat(LONGEST + 1);
+        // The two of the same length and last byte take each other's place.
+        let paths = ["", "/a/a", "/b/a", "/a/a", "/a/a", "", &long, &long[1..]];
+        for value in ["POST", "PUT", "PATCH", "DELETE", "POS"]
+            .iter()
+            .chain(&paths)
+        {
+            let value = value.as_bytes();
+            let hashed = Pieces::whole(PART, value);
+            assert_eq!([Fingerprint::digest(value), recurring(value)], [hashed; 2]);
         }
     }
 

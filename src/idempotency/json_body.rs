@@ -104,6 +104,17 @@ mod tests {
     }
 
     #[test]
+    fn two_parts_find_room_beside_all_others_that_may_be_configured() {
+        let mut fingerprint = Fingerprint::default();
+        let names: Vec<_> = (0..253).map(|n| format!("header:{n}")).collect();
+        for name in &names {
+            fingerprint.add(name, b"");
+        }
+        JsonBody::default().add(b"no JSON", &mut fingerprint);
+        assert_eq!(fingerprint.parts().count(), 255);
+    }
+
+    #[test]
     fn what_is_ignored_may_differ_and_the_rest_may_not() {
         let part = ignoring(&["/sent_at", "/client/clock"]);
         let first = of(&part, r#"{"sent_at":1,"client":{"clock":2,"id":3}}"#);

@@ -47,7 +47,7 @@ pub(super) enum Denied {
 /// How often a request looks again at a record that changes under its eyes, before it says that somebody else is at work.
 const ROUNDS: usize = 4;
 
-/// Claims the key, or finds out what became of it.
+/// Claims the key, or finds out what became of it. Written out, as an `async fn` keeps what it is given twice.
 pub(super) fn acquire<'a, F: Forward, S: Store>(
     proxy: &'a Arc<Shared<F, S>>,
     keyed: &'a Keyed,

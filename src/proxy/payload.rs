@@ -50,7 +50,8 @@ pub(super) enum Received {
     Gone,
 }
 
-/// Reads a body as far as it has to be held; what is too large for that, or need not be, is left to be streamed.
+/// Reads a body as far as it has to be held; what is too large for that, or need not be, is left to be streamed. Written out, as an
+/// `async fn` keeps what it is given twice.
 pub(super) fn read<'a>(
     mut body: Body,
     mut holding: Holding,
@@ -188,7 +189,9 @@ fn parts(request: &Parts, policy: &Policy, body: Option<Digest>) -> Fingerprint 
             FingerprintPart::Method => {
                 fingerprint.add("method", request.method.as_str().as_bytes())
             }
-            FingerprintPart::Path => fingerprint.add("path", request.uri.path().as_bytes()),
+            FingerprintPart::Path => {
+                fingerprint.add_recurring("path", request.uri.path().as_bytes())
+            }
             FingerprintPart::Query => {
                 fingerprint.add("query", request.uri.query().unwrap_or_default().as_bytes())
             }

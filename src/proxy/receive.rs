@@ -72,7 +72,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
     }
 
     /// Reads the body of a request, as far as it is held, and makes an operation of it if it is keyed. Up to here nothing is
-    /// claimed, and a client that leaves leaves nothing behind.
+    /// claimed, and a client that leaves leaves nothing behind. Written out, as an `async fn` keeps what it is given twice.
     pub(super) fn receive<'a>(
         &'a self,
         named: Named,

@@ -9,7 +9,7 @@ use http::HeaderValue;
 ///
 /// The last one made is kept on each thread: what is answered in the same second mostly tells the same, and to write it takes more than
 /// to write the rest of a head.
-pub fn http_date(second: u64) -> HeaderValue {
+pub(crate) fn http_date(second: u64) -> HeaderValue {
     thread_local! {
         static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
     }

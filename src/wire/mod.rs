@@ -23,7 +23,6 @@ pub use body::{Body, BoxError, after, empty, full, holding, whole_holding, with_
 pub use code::Code;
 pub use cors::{Origins, Page};
 pub use error_body::{ErrorBody, PLACEHOLDERS, Template, UnknownPlaceholder};
-pub use http_date::http_date;
 pub use names::HeaderNames;
 pub use peer::Peer;
 pub use problem::Problem;
@@ -31,6 +30,7 @@ pub use voice::Voice;
 
 pub(crate) use bell::Bell;
 pub(crate) use deadline::Deadline;
+pub(crate) use http_date::http_date;
 pub(crate) use in_time::in_time;
 pub(crate) use paced::Paced;
 pub(crate) use unaccepted::Unaccepted;

@@ -185,19 +185,15 @@ fn read(rest: &mut &[u8], version: u8) -> Option<(Record, Answer)> {
 }
 
 fn flags(record: &Record, answer: Answer) -> u8 {
-    [
-        (FINGERPRINT, record.fingerprint.is_some()),
-        (CREDENTIALS, record.credentials.is_some()),
-        (RESPONSE, answer != Answer::None),
-        (SETTLED, record.settled.is_some()),
-        (EXPIRES, record.expires.is_some()),
-        (STATUS, record.status.is_some()),
-        (ERROR, record.error.is_some()),
-        (IN_DOUBT, record.in_doubt),
-    ]
-    .into_iter()
-    .filter(|(_, set)| *set)
-    .fold(0, |flags, (flag, _)| flags | flag)
+    let flag = |flag: u8, set: bool| if set { flag } else { 0 };
+    flag(FINGERPRINT, record.fingerprint.is_some())
+        | flag(CREDENTIALS, record.credentials.is_some())
+        | flag(RESPONSE, answer != Answer::None)
+        | flag(SETTLED, record.settled.is_some())
+        | flag(EXPIRES, record.expires.is_some())
+        | flag(STATUS, record.status.is_some())
+        | flag(ERROR, record.error.is_some())
+        | flag(IN_DOUBT, record.in_doubt)
 }
 
 fn more_flags(record: &Record, answer: Answer) -> u8 {
