@@ -5,7 +5,6 @@
 //! Where there are no lanes, in tests and in programs of others, all runs on the runtime where it is begun.
 
 mod sleep;
-mod spread;
 
 use std::cell::Cell;
 use std::io;
@@ -20,7 +19,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use sleep::sleep_until;
-pub(crate) use spread::{PARTS, Spread};
 
 /// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]
@@ -66,19 +64,19 @@ impl Lanes {
     }
 }
 
-/// One of a thing for each lane. A copy shares them.
+/// One of a thing for each lane; of fewer than there are lanes, some have one together. A copy shares them.
 #[derive(Debug)]
 pub struct PerLane<T>(Arc<[T]>);
 
 impl<T> PerLane<T> {
-    /// One for each of so many.
+    /// One for each of so many, and one at least.
     pub fn new(lanes: usize, make: impl FnMut(usize) -> T) -> Self {
         Self((0..lanes.max(1)).map(make).collect())
     }
 
     /// That of the lane where this is called; elsewhere the first.
     pub fn mine(&self) -> &T {
-        self.0.get(here()).unwrap_or(&self.0[0])
+        &self.0[LANE.get() % self.0.len()]
     }
 
     /// Each of them.
@@ -96,11 +94,6 @@ impl<T> Clone for PerLane<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
-}
-
-/// The number of the lane where this is called; elsewhere that of the first.
-fn here() -> usize {
-    LANE.get()
 }
 
 thread_local! {

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-use crate::lanes::Spread;
+use crate::lanes::PerLane;
 
 /// A histogram of durations. A copy is the same one.
 ///
@@ -20,12 +20,16 @@ use crate::lanes::Spread;
 pub(super) struct Durations {
     /// The upper bound of each bucket, which belongs to it, in nanoseconds.
     bounds: Arc<[u64]>,
-    counts: Spread<Counts>,
+    counts: PerLane<Counts>,
 }
 
 /// All durations together, in nanoseconds, and then how many are in each bucket and in none before; the last bucket is of those that are
 /// longer than any bound. Past 584 years the sum begins anew, which is taken for a restart.
-type Counts = [AtomicU64; 1 + MOST_BUCKETS];
+///
+/// In lines of memory of its own, of which processors fetch two at a time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counts([AtomicU64; 1 + MOST_BUCKETS]);
 
 impl Durations {
     /// Without any yet, with these upper bounds, seconds, in order; one less than [`MOST_BUCKETS`] at most.
@@ -34,7 +38,7 @@ impl Durations {
         let nanos = |bound: &f64| nanos(Duration::from_secs_f64(*bound));
         Self {
             bounds: bounds.iter().map(nanos).collect(),
-            counts: Spread::default(),
+            counts: PerLane::new(PARTS, |_| Counts::default()),
         }
     }
 
@@ -42,14 +46,14 @@ impl Durations {
     pub(super) fn observe(&self, duration: Duration) {
         let nanos = nanos(duration);
         let bucket = self.bounds.partition_point(|bound| *bound < nanos);
-        let counts = self.counts.mine();
+        let Counts(counts) = self.counts.mine();
         counts[0].fetch_add(nanos, Ordering::Relaxed);
         counts[1 + bucket].fetch_add(1, Ordering::Relaxed);
     }
 
     /// What all lanes have together of one number.
     fn total(&self, number: usize) -> u64 {
-        let each = self.counts.iter().map(|counts| &counts[number]);
+        let each = self.counts.iter().map(|Counts(counts)| &counts[number]);
         each.map(|count| count.load(Ordering::Relaxed))
             .fold(0, u64::wrapping_add)
     }
@@ -81,6 +85,8 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// How many lanes count for themselves: how many there are is not known here, and each takes 256 bytes of every histogram.
+const PARTS: usize = 8;
 /// As many as find room, with the sum, in four lines of memory.
 const MOST_BUCKETS: usize = 31;
 
@@ -93,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lanes::{PARTS, Threads};
+    use crate::lanes::Threads;
 
     const BOUNDS: [f64; 3] = [0.00025, 0.1, 1.0];
 

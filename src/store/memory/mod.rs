@@ -1,7 +1,6 @@
 //! Records in memory, gone with the process.
 
 mod shelves;
-mod tally;
 
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +11,6 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::shelves::{Shelf, Shelves};
-use self::tally::Tally;
 use super::codec::head_of;
 use super::listing::{Listed, Page};
 use super::{
@@ -26,8 +24,8 @@ use crate::idempotency::{Expect, Lapse, Record, RecordId, Seen, State, Token, Un
 pub struct Memory {
     /// In boxes, so that the places are small: of a large store few are in the processor's cache, and what is new is.
     cells: Shelves<Box<Cell>>,
-    /// What the records take, about.
-    bytes: Tally,
+    /// What the records take, about. Changed under the lock of the record's shelf: it never becomes less than nothing.
+    bytes: AtomicU64,
     /// Bytes at which expired records are swept out; doubled with what is left, so that sweeping is cheap on average.
     sweep_at: AtomicU64,
     /// When that was done last. Held by whoever does it.
@@ -65,7 +63,7 @@ impl Memory {
     pub fn with_codec(max_bytes: u64, codec: Codec) -> Self {
         Self {
             cells: Shelves::default(),
-            bytes: Tally::new((max_bytes / 512).min(MOST_SLACK)),
+            bytes: AtomicU64::new(0),
             sweep_at: AtomicU64::new(0),
             swept: Mutex::default(),
             max_bytes,
@@ -80,12 +78,14 @@ impl Memory {
         match entry {
             Entry::Occupied(mut there) => {
                 let before = std::mem::replace(&mut **there.get_mut(), cell);
-                self.bytes.add(bytes - before.bytes());
+                // Around zero, if it becomes less.
+                let more = bytes.wrapping_sub(before.bytes());
+                self.bytes.fetch_add(more, Ordering::Relaxed);
                 Some(before)
             }
             Entry::Vacant(free) => {
                 free.insert(Box::new(cell));
-                self.bytes.add(bytes);
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
                 None
             }
         }
@@ -93,9 +93,8 @@ impl Memory {
 
     /// Whether there is anything to do to [make room](Self::make_room).
     fn tight(&self) -> bool {
-        let about = self.bytes.about();
-        about >= self.sweep_at.load(Ordering::Relaxed)
-            || about.saturating_add(self.bytes.slack()) >= self.max_bytes
+        let sweep_at = self.sweep_at.load(Ordering::Relaxed);
+        self.bytes.load(Ordering::Relaxed) >= sweep_at.min(self.max_bytes)
     }
 
     /// Sweeps out what expired if it is time, and refuses a claim if the rest takes too much. The caller holds no shelf.
@@ -103,14 +102,14 @@ impl Memory {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         // A full store of live records shall not be searched through for each claim that it refuses.
         let rested = swept.is_none_or(|at| now.duration_since(at) >= SWEEP_REST);
-        let bytes = || self.bytes.sum();
+        let bytes = || self.bytes.load(Ordering::Relaxed);
         if bytes() >= self.sweep_at.load(Ordering::Relaxed) || (bytes() >= self.max_bytes && rested)
         {
             *swept = Some(now);
             self.cells.retain(|cell| {
                 let stays = !cell.expired(now);
                 if !stays {
-                    self.bytes.add(-cell.bytes());
+                    self.bytes.fetch_sub(cell.bytes(), Ordering::Relaxed);
                 }
                 stays
             });
@@ -239,7 +238,7 @@ impl Store for Memory {
     }
 
     fn health(&self) -> Health {
-        let (records, bytes) = (self.cells.len(), self.bytes.sum());
+        let (records, bytes) = (self.cells.len(), self.bytes.load(Ordering::Relaxed));
         Health {
             up: bytes < self.max_bytes,
             notes: vec![format!("memory: {records} records, {bytes} bytes")],
@@ -307,16 +306,14 @@ impl Cell {
     }
 
     /// What it takes, about: its frame, and its place in the map.
-    fn bytes(&self) -> i64 {
-        (self.frame.len() + 256) as i64
+    fn bytes(&self) -> u64 {
+        (self.frame.len() + 256) as u64
     }
 }
 
 /// Records that a listing reads at a time.
 const SLICE: usize = 256;
 const SWEEP_REST: Duration = Duration::from_secs(1);
-/// By so many bytes may what the records take be misjudged, while they are far from the limit.
-const MOST_SLACK: u64 = 1 << 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -337,7 +334,7 @@ mod tests {
             };
             let count = (0..).take_while(|number| taken(*number)).count() as u64;
             let (_, cell) = memory.cells.after(None, 1).pop().unwrap();
-            assert_eq!(count, max_bytes.div_ceil(cell.bytes() as u64));
+            assert_eq!(count, max_bytes.div_ceil(cell.bytes()));
             assert!(!memory.health().up);
         }
     }
@@ -368,8 +365,8 @@ mod tests {
             }
         });
         let cells = memory.cells.after(None, usize::MAX).into_iter();
-        let taken: i64 = cells.map(|(_, cell)| cell.bytes()).sum();
-        assert_eq!(memory.bytes.sum(), taken as u64);
+        let taken: u64 = cells.map(|(_, cell)| cell.bytes()).sum();
+        assert_eq!(memory.bytes.load(Ordering::Relaxed), taken);
         assert!(memory.swept.lock().unwrap().is_some());
     }
 }
