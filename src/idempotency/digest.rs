@@ -1,5 +1,7 @@
 //! Hashes of several parts that cannot be mistaken for one another.
 
+use super::scratch::Scratch;
+
 /// The first half of a BLAKE3: 128 bits, so that a collision is not to be met by chance.
 ///
 /// For what is hashed of a request BLAKE3 takes a fourth of the instructions of SHA-256, where the processor has none for that one.
@@ -8,7 +10,7 @@ pub type Digest = [u8; 16];
 /// Hashes parts with their lengths, so that `["ab", "c"]` and `["a", "bc"]` differ.
 ///
 /// They are gathered first: to hash some hundred bytes at once takes less than to feed a hasher with each of them.
-pub struct Hasher(Vec<u8>);
+pub struct Hasher(Scratch);
 
 /// Hashes one value that comes in pieces, a body for one.
 pub struct Pieces(blake3::Hasher);
@@ -16,14 +18,15 @@ pub struct Pieces(blake3::Hasher);
 impl Hasher {
     /// A hash for one purpose; hashes of two purposes never meet.
     pub fn new(purpose: &str) -> Self {
-        let mut hasher = Self(Vec::with_capacity(GATHERED));
+        let mut hasher = Self(Scratch::take(GATHERED));
         hasher.part(purpose.as_bytes());
         hasher
     }
 
     /// Adds one whole part.
     pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend((bytes.len() as u64).to_be_bytes());
+        self.0
+            .extend_from_slice(&(bytes.len() as u64).to_be_bytes());
         self.0.extend_from_slice(bytes);
         self
     }
@@ -42,8 +45,8 @@ impl Pieces {
             pieces.add(value);
             return pieces.finish();
         }
-        let mut gathered = Vec::with_capacity(8 + purpose.len() + value.len());
-        gathered.extend((purpose.len() as u64).to_be_bytes());
+        let mut gathered = Scratch::take(8 + purpose.len() + value.len());
+        gathered.extend_from_slice(&(purpose.len() as u64).to_be_bytes());
         gathered.extend_from_slice(purpose.as_bytes());
         gathered.extend_from_slice(value);
         half(blake3::hash(&gathered))

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes};
 
+use super::scratch::Scratch;
+
 /// Header or trailer fields, in order, a repeated one each time. They are one piece of memory, laid out as in a stored record (`store::codec`):
 /// most of their life they are copied, and not looked at.
 ///
@@ -60,7 +62,8 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
         if fields.peek().is_none() {
             return Self::default();
         }
-        let mut bytes = Vec::with_capacity(COMMON);
+        // Their length is known in the end, and then they are copied once: what is kept has no room left over.
+        let mut bytes = Scratch::take(COMMON);
         bytes.put_u16(0);
         let mut count = 0;
         for (name, value) in fields.take(u16::MAX.into()) {
@@ -74,7 +77,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
             count += 1_u16;
         }
         bytes[..COUNT].copy_from_slice(&count.to_be_bytes());
-        Self(bytes.into())
+        Self(Bytes::copy_from_slice(&bytes))
     }
 }
 

@@ -44,6 +44,7 @@ mod record;
 pub mod response_rule;
 #[cfg(test)]
 pub(crate) mod sample;
+mod scratch;
 mod secret;
 mod statuses;
 mod template;

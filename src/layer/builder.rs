@@ -73,7 +73,7 @@ impl<S: Store> Builder<S> {
         B::Error: Into<BoxError>,
     {
         let ask = move |question| -> BoxFuture<'static, Result<Response<Body>, SendError>> {
-            Box::pin(serve(service.clone(), question))
+            Box::pin(serve(service.clone(), question, None))
         };
         self.advisor = Some(BoxCloneSyncService::new(tower::service_fn(ask)));
         self

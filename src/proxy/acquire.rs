@@ -136,9 +136,16 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
         records.insert(self.id(), record, since, trail).await
     }
 
-    async fn replace(&mut self, expect: Expect, record: &Record) -> Result<Replaced, StoreError> {
+    async fn replace(
+        &mut self,
+        expect: Expect,
+        record: &Record,
+        since: Instant,
+    ) -> Result<Replaced, StoreError> {
         let (records, trail) = (&self.proxy.records, Some(self.trail));
-        records.replace(self.id(), expect, record, trail).await
+        records
+            .replace(self.id(), expect, record, since, trail)
+            .await
     }
 
     async fn look(&mut self) -> Result<Option<Seen>, StoreError> {
@@ -196,7 +203,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                         Probed::Absent => Verdict::Claim(expect),
                         Probed::Refused(problem) => return Err(Denied::Refused(problem)),
                         Probed::Found(record, held) => {
-                            let replaced = self.replace(expect, &record).await;
+                            let replaced = self.replace(expect, &record, Instant::now()).await;
                             if replaced.map_err(Denied::NoStore)? == Replaced::Stale {
                                 Verdict::Look
                             } else {
@@ -232,7 +239,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                     let record = Box::new(self.attempt.claim_over(&met.record));
                     let taken_over = !matches!(expect, Expect::Released(_));
                     since = Instant::now();
-                    match self.replace(expect, &record).await {
+                    match self.replace(expect, &record, since).await {
                         Ok(Replaced::Applied | Replaced::Restored) => {
                             return Ok(self.claim(record, since, taken_over));
                         }

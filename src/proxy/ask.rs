@@ -16,7 +16,7 @@ use super::collect::{Collected, collect};
 use super::limits::Buffered;
 use super::media::is_event_stream;
 use super::policy::{KeySource, Policy};
-use super::{Forward, Shared, Target};
+use super::{Forward, Shared, Way};
 use crate::store::Store;
 use crate::telemetry::Limit;
 use crate::upstream::{Reuse, headers};
@@ -120,12 +120,13 @@ pub(super) async fn ask<F: Forward, S: Store>(
     *request.extensions_mut() = question.extensions;
     // It goes by no connection of the client's.
     headers::strip_hop_by_hop(request.headers_mut());
-    request.extensions_mut().insert(Target {
+    let way = Way {
         upstream: policy.upstream,
         reuse: Reuse::OnlyYoung,
-    });
+        gate: None,
+    };
     let answer = async {
-        let mut response = match proxy.inner.ask(request).await {
+        let mut response = match proxy.inner.ask(request, way).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::warn!(route = policy.route, %error, "the upstream could not be asked");

@@ -3,28 +3,28 @@
 use http::{Request, Response};
 
 use super::trail::Trail;
-use super::{Forward, Shared, Target};
+use super::{Forward, Shared, Way};
 use crate::telemetry::Limit;
 use crate::upstream::{NotSentReason, SendError};
 use crate::wire::Body;
 
 impl<F: Forward, S> Shared<F, S> {
     /// Takes a request to its upstream, after so many tries.
-    pub(super) fn attempt(
-        &self,
+    pub(super) fn attempt<'a>(
+        &'a self,
         mut request: Request<Body>,
+        way: Way<'a>,
         trail: &Trail,
         resends: u32,
-    ) -> impl Future<Output = Result<Response<F::Body>, SendError>> + Send + use<'_, F, S> {
+    ) -> impl Future<Output = Result<Response<F::Body>, SendError>> + Send + use<'a, F, S> {
         let span = trail.span().map(|span| {
-            let target = request.extensions().get::<Target>();
-            let authority = target.and_then(|target| self.authorities.get(target.upstream));
+            let authority = self.authorities.get(way.upstream);
             let method = request.method().clone();
             let authority = authority.and_then(|authority| authority.to_str().ok());
             let authority = authority.unwrap_or_default();
             span.attempt(&method, authority, resends, request.headers_mut())
         });
-        let answer = self.inner.forward(request);
+        let answer = self.inner.forward(request, way);
         let metrics = &self.metrics;
         async move {
             let answer = answer.await;

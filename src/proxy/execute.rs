@@ -70,7 +70,8 @@ pub(super) fn execute<F: Forward, S: Store>(
     } = exchange;
     let mut tell = Some(tell);
     async move {
-        let (id, token, every) = (claim.id, claim.record.token, claim.heartbeat());
+        let (id, token) = (claim.id, claim.record.token);
+        let (since, every) = (claim.since, claim.heartbeat());
         let streamed = matches!(taken.received, Received::Streamed(_));
         let progress = taken.received.progress();
         let Ended {
@@ -92,7 +93,7 @@ pub(super) fn execute<F: Forward, S: Store>(
                 // What is there is taken, though the deadline passed in the same moment.
                 biased;
                 ended = work => ended,
-                never = proxy.records.keep_alive(id, token, every) => match never {},
+                never = proxy.records.keep_alive(id, token, since, every) => match never {},
                 () = proxy.stop.deadline.cancelled() => Ended::unknown(
                     None,
                     "the proxy stopped before the answer came",
@@ -206,7 +207,7 @@ async fn ask<F: Forward, S: Store>(
         tokio::select! {
             biased;
             sent = sending => Some(sent),
-            () = progress.stalled_for(policy.upstream_timeout) => None,
+            () = progress.stalled_for(began, policy.upstream_timeout) => None,
         }
     };
     let took = began.elapsed();

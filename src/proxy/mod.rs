@@ -101,7 +101,7 @@ use crate::telemetry::trace::Asked as Incoming;
 use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
 use crate::wire::{Body, BoxError, Code, Page, Peer, Problem};
 
-pub use forward::{Forward, Target};
+pub use forward::{Forward, Way};
 pub(crate) use key::has_dot_segment;
 pub use policy::Policy;
 pub use renamed::{Because, Naming, renamed};
@@ -117,9 +117,8 @@ pub use within::{Advisor, ClientAddress, Within};
 /// Gives the requests of its routes one effect a key, round a service that forwards, or does the work itself ([`Within`]): what an
 /// [`IdempotencyLayer`](crate::IdempotencyLayer) makes. It is always ready and never fails: its errors are answers.
 ///
-/// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and takes from the request's extensions
-/// which upstream it is for ([`Target`]) and what to ask before the first byte ([`crate::upstream::Gate`]). Of the client's
-/// connection the extension [`Peer`] tells. Which way a request goes is decided in the call, and a place among those that may run is
+/// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and is told which
+/// [`Way`] the request goes. Of the client's connection the extension [`Peer`] tells. Which way a request goes is decided in the call, and a place among those that may run is
 /// taken there.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
 

@@ -113,7 +113,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         let (mut ended, mut retention) = tokio::select! {
             biased;
             ended = self.answer.ended(&policy) => ended,
-            never = proxy.records.keep_alive(id, token, every) => match never {},
+            never = proxy.records.keep_alive(id, token, Instant::now(), every) => match never {},
         };
         let (fingerprint, too_large) = self.uploaded();
         if too_large {
@@ -136,7 +136,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         };
         match proxy
             .records
-            .replace(id, Expect::Held(token), &settled, None)
+            .replace(id, Expect::Held(token), &settled, Instant::now(), None)
             .await
         {
             Ok(_) => Ok(outcome),
@@ -287,7 +287,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 Observed::Executes(Some(expect)) => {
                     let record = marked(attempt.claim_over(&met.record));
                     if records
-                        .replace(id, expect, &record, None)
+                        .replace(id, expect, &record, Instant::now(), None)
                         .await
                         .map_err(failed)?
                         != Replaced::Stale
@@ -375,7 +375,10 @@ async fn tell<F, S: Store>(proxy: &Shared<F, S>, id: RecordId, record: &Record) 
     loop {
         wait.pause().await;
         let expect = Expect::Held(record.token);
-        let told = proxy.records.replace(id, expect, record, None).await;
+        let told = proxy
+            .records
+            .replace(id, expect, record, Instant::now(), None)
+            .await;
         if matches!(told, Ok(_) | Err(StoreError::Unreadable(_))) {
             return;
         }

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::Response;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::account::{Account, Tell, Told, Untold};
@@ -54,7 +55,7 @@ impl Operation {
     ) -> impl Future<Output = Response<Body>> + Send {
         let id = self.keyed.id;
         let client_timeout = self.policy.client_timeout;
-        let progress = self.taken.received.progress();
+        let (progress, began) = (self.taken.received.progress(), Instant::now());
         let place = self.policy.place;
         let (tell, mut told) = Tell::new(account);
         let trail = tell.trail().clone();
@@ -67,7 +68,7 @@ impl Operation {
             Outliving::left(proxy.tasks.track_future(work.in_current_span()))
         };
         async move {
-            let mut patience = pin!(progress.stalled_for(client_timeout));
+            let mut patience = pin!(progress.stalled_for(began, client_timeout));
             let answer = tokio::select! {
                 biased;
                 told = poll_fn(|cx| told.poll(cx, |cx| work.poll(cx))) => match told {

@@ -16,7 +16,7 @@ use super::policy::Policy;
 use super::respond::Answer;
 use super::trail::Trail;
 use super::upload::{Progress, Stage, Upload};
-use super::{Forward, Shared, Target};
+use super::{Forward, Shared, Way};
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
 use crate::upstream::{Reuse, SendError, headers};
@@ -67,6 +67,7 @@ pub(super) struct Sending {
     /// Nothing where it is too large.
     request: Option<Request<Body>>,
     from_client: Option<OnUpgrade>,
+    upstream: usize,
     progress: Progress,
     patience: Duration,
     trail: Trail,
@@ -96,10 +97,6 @@ impl Sending {
         if let (Some(protocols), Some(_)) = (upgrade, &from_client) {
             headers::set_upgrade(&mut head.headers, protocols);
         }
-        head.extensions.insert(Target {
-            upstream: policy.upstream,
-            reuse: Reuse::Any,
-        });
         let progress = received.progress();
         let body = match received {
             Received::Whole { bytes, trailers } => Some(wire::with_trailers(bytes, trailers)),
@@ -109,6 +106,7 @@ impl Sending {
         Self {
             request: body.map(|body| Request::from_parts(head, body)),
             from_client,
+            upstream: policy.upstream,
             progress,
             patience: proxy.patience_to_pass(policy.upstream_timeout),
             trail,
@@ -125,6 +123,7 @@ impl Sending {
         let Self {
             request,
             from_client,
+            upstream,
             progress,
             patience,
             trail,
@@ -134,11 +133,16 @@ impl Sending {
             proxy.metrics.limit_reached(Limit::MaxRequestBody);
             return then(&proxy, Answer::problem(payload::too_large()));
         };
+        let way = Way {
+            upstream,
+            reuse: Reuse::Any,
+            gate: None,
+        };
         let began = Instant::now();
         let sent = tokio::select! {
             biased;
-            sent = proxy.attempt(request, &trail, 0) => Some(sent),
-            () = progress.stalled_for(patience) => None,
+            sent = proxy.attempt(request, way, &trail, 0) => Some(sent),
+            () = progress.stalled_for(began, patience) => None,
         };
         let took = began.elapsed();
         trail.asked(took);

@@ -86,6 +86,10 @@ pub(super) fn read<'a>(
                 }
                 _ => {}
             }
+            // That a piece was the last is mostly known with it: to ask for another takes as long as to take one.
+            if body.is_end_stream() {
+                break;
+            }
             let frame = match in_time(idle, body.frame()).await {
                 Some(Some(Ok(frame))) => frame,
                 Some(None) => break,

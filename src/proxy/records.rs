@@ -114,6 +114,7 @@ impl<S: Store> Records<S> {
         }
     }
 
+    /// Writes another record where one is as expected; `since` is just before that.
     // Written out, since of an `async fn` with these lifetimes the compiler cannot tell that it is `Send` (rust-lang/rust#100013).
     #[expect(clippy::manual_async_fn, reason = "see above")]
     pub(super) fn replace<'a>(
@@ -121,12 +122,12 @@ impl<S: Store> Records<S> {
         id: RecordId,
         expect: Expect,
         record: &'a Record,
+        since: Instant,
         trail: Option<&'a Trail>,
     ) -> impl Future<Output = Result<Replaced, StoreError>> + Send + 'a {
         async move {
-            let began = Instant::now();
             let result = self.store.replace(id, expect, record).await;
-            self.took(Operation::Replace, began, trail);
+            self.took(Operation::Replace, since, trail);
             if record.state != State::InFlight && result != Ok(Replaced::Stale) {
                 self.waiters.wake(id);
             }
@@ -158,19 +159,22 @@ impl<S: Store> Records<S> {
         Ok(renewed != Replaced::Stale)
     }
 
-    /// Renews a lease for as long as it is polled, and its claim is still there.
+    /// Renews a lease for as long as it is polled, and its claim is still there: `every` so often from `since`, when it was written.
     pub(super) async fn keep_alive(
         &self,
         id: RecordId,
         token: Token,
+        since: Instant,
         every: Duration,
     ) -> std::convert::Infallible {
+        let mut next = since + every;
         loop {
-            sleep_until(Instant::now() + every).await;
+            sleep_until(next).await;
             // Apart, since most claims are settled before.
             if let Ok(false) = Box::pin(self.renew(id, token)).await {
                 return std::future::pending().await;
             }
+            next = Instant::now() + every;
         }
     }
 
@@ -241,7 +245,7 @@ impl<S: Store> Records<S> {
                             })
                     }
                     Some(expect) => records
-                        .replace(id, expect, &claim, None)
+                        .replace(id, expect, &claim, Instant::now(), None)
                         .await
                         .map(|replaced| replaced != Replaced::Stale),
                 };
@@ -279,22 +283,24 @@ impl<S: Store> Records<S> {
         settled: &Record,
         trail: Option<&Trail>,
     ) -> Result<Settled, StoreError> {
+        let began = Instant::now();
         tokio::select! {
             biased;
-            ended = self.end(id, settled, trail) => ended,
-            never = self.keep_alive(id, settled.token, settled.lease / 3) => match never {},
+            ended = self.end(id, settled, began, trail) => ended,
+            never = self.keep_alive(id, settled.token, began, settled.lease / 3) => match never {},
         }
     }
 
-    /// One try to write the end of a claim. Never [`Settled::Later`].
+    /// One try to write the end of a claim; `since` is just before that. Never [`Settled::Later`].
     async fn end(
         &self,
         id: RecordId,
         settled: &Record,
+        since: Instant,
         trail: Option<&Trail>,
     ) -> Result<Settled, StoreError> {
         let expect = Expect::Held(settled.token);
-        match self.replace(id, expect, settled, trail).await {
+        match self.replace(id, expect, settled, since, trail).await {
             Ok(Replaced::Applied) => {
                 self.count(settled);
                 Ok(settled_as(settled))

@@ -1,7 +1,8 @@
 //! A request on its way to the upstream, sent again where that is safe.
 
-use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -10,8 +11,9 @@ use super::claim::Claim;
 use super::judge::may_be_sent_again;
 use super::payload::{Received, Taken};
 use super::trail::Trail;
-use super::{Forward, Shared, Target, retry};
+use super::{Forward, Shared, Way, retry};
 use crate::fault::{Seeded, seeded};
+use crate::idempotency::{RecordId, Token};
 use crate::store::Store;
 use crate::upstream::{Gate, NotSentReason, Reuse, SendError};
 use crate::wire;
@@ -26,18 +28,20 @@ pub(super) struct Failed {
 
 /// Sends a request, again where it was provably not carried out and the policy says so.
 pub(super) fn send<F: Forward, S: Store>(
-    proxy: &Arc<Shared<F, S>>,
+    proxy: &Shared<F, S>,
     claim: &Claim,
     trail: &Trail,
     taken: Taken,
 ) -> impl Future<Output = Result<Box<Response<F::Body>>, Failed>> + Send {
     let policy = &*claim.policy;
-    let Taken { mut head, received } = taken;
-    head.extensions.insert(Target {
-        upstream: policy.upstream,
-        reuse: Reuse::OnlyYoung,
-    });
-    head.extensions.insert(gate(proxy, claim));
+    let Taken { head, received } = taken;
+    let held = Held {
+        proxy,
+        id: claim.id,
+        token: claim.record.token,
+        since: claim.since,
+        every: claim.heartbeat(),
+    };
     let (mut request, again) = match received {
         Received::Streamed(upload) => (Request::from_parts(head, upload.boxed_unsync()), None),
         // Nobody claims for a body that went by already.
@@ -52,11 +56,16 @@ pub(super) fn send<F: Forward, S: Store>(
         }
     };
     async move {
+        let way = Way {
+            upstream: policy.upstream,
+            reuse: Reuse::OnlyYoung,
+            gate: Some(&held),
+        };
         let (mut tries, mut answered) = (1, None);
         loop {
             let may_retry = tries < policy.retry.attempts;
             let answer = proxy
-                .attempt(request, trail, tries - 1)
+                .attempt(request, way, trail, tries - 1)
                 .await
                 .map(|response| {
                     let mut response = Box::new(response);
@@ -98,21 +107,24 @@ pub(super) fn send<F: Forward, S: Store>(
 
 /// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
 /// counts from when a write was sent: no more of the lease is left than that tells.
-fn gate<F: Forward, S: Store>(proxy: &Arc<Shared<F, S>>, claim: &Claim) -> Gate {
-    let (proxy, id, token, every) = (
-        proxy.clone(),
-        claim.id,
-        claim.record.token,
-        claim.heartbeat(),
-    );
-    Gate {
-        fresh_until: claim.since + every,
-        renew: Arc::new(move || {
-            let proxy = proxy.clone();
-            Box::pin(async move {
-                let sent = Instant::now();
-                (proxy.records.renew(id, token).await == Ok(true)).then(|| sent + every)
-            })
-        }),
+struct Held<'a, F, S> {
+    proxy: &'a Shared<F, S>,
+    id: RecordId,
+    token: Token,
+    since: Instant,
+    every: Duration,
+}
+
+impl<F: Forward, S: Store> Gate for Held<'_, F, S> {
+    fn fresh_until(&self) -> Instant {
+        self.since + self.every
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Option<Instant>> {
+        Box::pin(async move {
+            let sent = Instant::now();
+            let renewed = self.proxy.records.renew(self.id, self.token).await;
+            (renewed == Ok(true)).then(|| sent + self.every)
+        })
     }
 }

@@ -33,13 +33,13 @@ pub(super) struct Upload {
 /// How far a request body has come, for whoever waits for the answer. A copy is of the same.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
-    began: Instant,
     /// Nothing of one that was there from the beginning.
     course: Option<Arc<Course>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Course {
+    began: Instant,
     /// When it moved last, milliseconds from the beginning.
     moved: AtomicU64,
     stage: AtomicU8,
@@ -218,16 +218,18 @@ impl HttpBody for Upload {
 impl Progress {
     /// That of a body which was there from the beginning.
     pub(super) fn whole() -> Self {
-        Self {
-            began: Instant::now(),
-            course: None,
-        }
+        Self { course: None }
     }
 
     fn running() -> Self {
-        Self {
+        let course = Course {
             began: Instant::now(),
-            course: Some(Arc::default()),
+            moved: AtomicU64::default(),
+            stage: AtomicU8::default(),
+            digest: OnceLock::default(),
+        };
+        Self {
+            course: Some(Arc::new(course)),
         }
     }
 
@@ -250,12 +252,12 @@ impl Progress {
         self.course.as_ref()?.digest.get().copied()
     }
 
-    /// Ready when nothing moved for `patience`: of the body while it is on its way, of anything after its last byte.
-    pub(super) async fn stalled_for(&self, patience: Duration) {
+    /// Ready when nothing moved for `patience`: of the body while it is on its way, of anything after its last byte. Of one that was
+    /// there from the beginning that is since `began`.
+    pub(super) async fn stalled_for(&self, began: Instant, patience: Duration) {
         let mut moved = self.moved();
         loop {
-            let until = self.began + Duration::from_millis(moved) + patience;
-            sleep_until(until).await;
+            sleep_until(moved.unwrap_or(began) + patience).await;
             let before = std::mem::replace(&mut moved, self.moved());
             if moved == before {
                 return;
@@ -263,14 +265,16 @@ impl Progress {
         }
     }
 
-    fn moved(&self) -> u64 {
-        let course = self.course.as_ref();
-        course.map_or(0, |course| course.moved.load(Ordering::Relaxed))
+    fn moved(&self) -> Option<Instant> {
+        let course = self.course.as_ref()?;
+        let moved = Duration::from_millis(course.moved.load(Ordering::Relaxed));
+        Some(course.began + moved)
     }
 
     fn touch(&self) {
         if let Some(course) = &self.course {
-            let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let elapsed = course.began.elapsed().as_millis();
+            let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
             course.moved.store(elapsed, Ordering::Relaxed);
         }
     }

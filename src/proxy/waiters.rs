@@ -334,7 +334,11 @@ mod tests {
             assert_eq!(state(&mut watch), State::InFlight);
             let began = Instant::now();
             let (expect, end) = (Expect::Held(claim(1).token), ended(1, end));
-            world.records.replace(ID, expect, &end, None).await.unwrap();
+            world
+                .records
+                .replace(ID, expect, &end, Instant::now(), None)
+                .await
+                .unwrap();
             assert!(watch.changed().await);
             assert_eq!(state(&mut watch), end.state);
             assert_eq!(began.elapsed(), Duration::ZERO);
@@ -380,12 +384,16 @@ mod tests {
         let mut early = world.watch();
         assert!(early.changed().await);
         let (expect, end) = (Expect::Held(claim(1).token), ended(1, State::Released));
-        world.records.replace(ID, expect, &end, None).await.unwrap();
+        world
+            .records
+            .replace(ID, expect, &end, Instant::now(), None)
+            .await
+            .unwrap();
         assert!(early.changed().await);
         let expect = Expect::Released(claim(1).token);
         world
             .records
-            .replace(ID, expect, &claim(2), None)
+            .replace(ID, expect, &claim(2), Instant::now(), None)
             .await
             .unwrap();
         let mut late = world.watch();
@@ -394,7 +402,11 @@ mod tests {
         assert_eq!(state(&mut early), State::Released);
         drop(early);
         let (expect, end) = (Expect::Held(claim(2).token), ended(2, State::Completed));
-        world.records.replace(ID, expect, &end, None).await.unwrap();
+        world
+            .records
+            .replace(ID, expect, &end, Instant::now(), None)
+            .await
+            .unwrap();
         assert!(late.changed().await);
         assert_eq!(state(&mut late), State::Completed);
     }
@@ -413,7 +425,11 @@ mod tests {
                 trailers: Default::default(),
             });
             let expect = Expect::Held(claim(1).token);
-            world.records.replace(ID, expect, &end, None).await.unwrap();
+            world
+                .records
+                .replace(ID, expect, &end, Instant::now(), None)
+                .await
+                .unwrap();
             for watch in &mut watches {
                 while state(watch) == State::InFlight {
                     assert!(watch.changed().await);

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
-use super::{Forward, Target};
+use super::{Forward, Way};
 use crate::upstream::{Gate, NotSentReason, SendError, UnansweredReason};
 use crate::wire::{Body, BoxError, Peer};
 
@@ -50,17 +50,19 @@ where
 
     const HOP: bool = false;
 
-    fn forward(
-        &self,
+    fn forward<'a>(
+        &'a self,
         request: Request<Body>,
-    ) -> BoxFuture<'static, Result<Response<Body>, SendError>> {
-        Box::pin(serve(self.service.clone(), request))
+        way: Way<'a>,
+    ) -> BoxFuture<'a, Result<Response<Body>, SendError>> {
+        Box::pin(serve(self.service.clone(), request, way.gate))
     }
 
-    fn ask(
-        &self,
+    fn ask<'a>(
+        &'a self,
         question: Request<Body>,
-    ) -> BoxFuture<'static, Result<Response<Body>, SendError>> {
+        _: Way<'a>,
+    ) -> BoxFuture<'a, Result<Response<Body>, SendError>> {
         match self.advisor.clone() {
             Some(advisor) => Box::pin(advisor.oneshot(question)),
             None => Box::pin(std::future::ready(Err(SendError::NotSent {
@@ -75,7 +77,7 @@ where
     }
 }
 
-/// Waits until the service is ready, and has it carry a request out, unless the request's [`Gate`] closed meanwhile.
+/// Waits until the service is ready, and has it carry a request out, unless its `gate` closed meanwhile.
 ///
 /// # Errors
 ///
@@ -83,6 +85,7 @@ where
 pub async fn serve<T, B>(
     mut service: T,
     mut request: Request<Body>,
+    gate: Option<&(dyn Gate + '_)>,
 ) -> Result<Response<Body>, SendError>
 where
     T: Service<Request<Body>, Response = Response<B>>,
@@ -91,11 +94,8 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // These are between us and one that sends.
-    let extensions = request.extensions_mut();
-    extensions.remove::<Target>();
-    extensions.remove::<Peer>();
-    let gate = extensions.remove::<Gate>();
+    // It is between us and whoever took the connection.
+    request.extensions_mut().remove::<Peer>();
     let answer = async {
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed)?;
         if let Some(gate) = gate

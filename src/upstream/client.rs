@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body::Body;
-use tokio::time::Instant;
 
 use super::body::ResponseBody;
 use super::error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
 use super::exchange::frame;
+use super::gate::Gate;
 use super::loan::Loan;
 use super::pool::Pool;
 use super::settings::UpstreamSettings;
@@ -39,16 +38,6 @@ pub enum Reuse {
     /// Only one idle for so short a time that this upstream is not known to close it: for requests that must not end in
     /// doubt. Without one, a fresh connection is opened, and takes the place of an idle one of its lane if that has several.
     OnlyYoung,
-}
-
-/// A last question, put into a request's extensions: may it still be sent? It is asked when the connection is there,
-/// immediately before the first byte, and again for each connection that is tried.
-#[derive(Clone)]
-pub struct Gate {
-    /// Until then the answer is yes without asking.
-    pub fresh_until: Instant,
-    /// Asked from then on: until when the answer is yes again, or nothing, which ends in [`NotSentReason::GateClosed`].
-    pub renew: Arc<dyn Fn() -> BoxFuture<'static, Option<Instant>> + Send + Sync>,
 }
 
 impl Upstream {
@@ -93,9 +82,22 @@ impl Upstream {
     /// [`SendError::NotSent`] gives the request back; [`SendError::Unanswered`] leaves it open what became of it.
     pub fn send(
         &self,
-        mut request: Request<wire::Body>,
+        request: Request<wire::Body>,
         mode: Reuse,
     ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + Send + use<> {
+        self.send_through(request, mode, None)
+    }
+
+    /// [Sends](Self::send) a request once its `gate` is open.
+    ///
+    /// # Errors
+    /// The same; a gate that is closed gives the request back.
+    pub fn send_through<'g>(
+        &self,
+        mut request: Request<wire::Body>,
+        mode: Reuse,
+        gate: Option<&'g (dyn Gate + 'g)>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + Send + use<'g> {
         frame(&mut request);
         // One handle goes with the request from here to the end of its answer: a count that all threads share is not touched for nothing.
         let mut pool = Arc::clone(&self.0);
@@ -123,7 +125,7 @@ impl Upstream {
                 };
                 let harmless = reused && mode == Reuse::Any;
                 let spare = harmless.then(|| copy_if_harmless(&request)).flatten();
-                request = match loan.exchange(request).await {
+                request = match loan.exchange(request, gate).await {
                     Ok(response) => return Ok(loan.answered(response)),
                     Err(SendError::NotSent {
                         request,
@@ -143,35 +145,11 @@ impl Upstream {
     }
 }
 
-impl Gate {
-    /// Whether the request may still be sent; asked where that is not known.
-    pub async fn is_open(&self) -> bool {
-        // Renewing takes its time too, and this process may sleep through any of it.
-        let mut fresh_until = self.fresh_until;
-        while Instant::now() > fresh_until {
-            match (self.renew)().await {
-                Some(until) => fresh_until = until,
-                None => return false,
-            }
-        }
-        true
-    }
-}
-
 impl fmt::Debug for Upstream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Upstream")
             .field("authority", &self.authority())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Gate {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Gate")
-            .field("fresh_until", &self.fresh_until)
             .finish_non_exhaustive()
     }
 }

@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::{ResponseBody, Upload};
-use super::client::Gate;
 use super::error::{NotSentReason, SendError, UnansweredReason};
+use super::gate::Gate;
 use super::headers::{list, names_option, set_length};
 use super::loan::Loan;
 use crate::fault::{self, Place, Seeded};
@@ -25,6 +25,7 @@ impl Loan {
     pub(super) fn exchange(
         &mut self,
         request: Request<wire::Body>,
+        gate: Option<&(dyn Gate + '_)>,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + Send {
         async move {
             // The driver may not have come round yet after the last answer; a connection that ended says so here.
@@ -33,12 +34,12 @@ impl Loan {
                 return Err(SendError::not_sent(request, NotSentReason::Closed));
             }
             let mut begun = Instant::now();
-            if let Some(gate) = request.extensions().get::<Gate>()
-                && begun > gate.fresh_until
+            if let Some(gate) = gate
+                && begun > gate.fresh_until()
                 && !fault::seeded(Seeded::NoLookAtTheClock)
             {
-                let gate = gate.clone();
-                if !Box::pin(async move { gate.is_open().await }).await {
+                // Apart, since nearly every claim is fresh.
+                if !Box::pin(gate.is_open()).await {
                     return Err(SendError::not_sent(request, NotSentReason::GateClosed));
                 }
                 if self.idle_for().is_some() && !self.is_alive() {

@@ -1,6 +1,6 @@
 //! The API's side: one request over one connection, and an honest word about what became of it.
 //!
-//! [`Upstream::send`] takes a connection from the pool or opens one, asks the request's [`Gate`] and sends. What
+//! [`Upstream::send`] takes a connection from the pool or opens one, asks the request's [`Gate`], if it has one, and sends. What
 //! fails says what is known: [`SendError::NotSent`] gives the request back, because no byte of it left;
 //! [`SendError::Unanswered`] means that nobody here knows. hyper's pooled client cannot tell the two apart, so the
 //! pool is our own, over hyper's single connections.
@@ -12,7 +12,7 @@
 //!
 //! - `client`: the way of a request; `connector` and `verdict` open a `connection`; `socket`, `pool` and `patience` keep it, and it is a `loan`
 //!   while it serves an exchange
-//! - `exchange`: one request over one connection; `body`: both bodies; `error`: what can be said of a failure
+//! - `exchange`: one request over one connection, once its `gate` is open; `body`: both bodies; `error`: what can be said of a failure
 //! - [`headers`]: what a proxy takes off and puts on
 
 mod body;
@@ -21,6 +21,7 @@ mod connection;
 mod connector;
 mod error;
 mod exchange;
+mod gate;
 pub mod headers;
 mod loan;
 mod patience;
@@ -32,6 +33,7 @@ mod tests;
 mod verdict;
 
 pub use body::ResponseBody;
-pub use client::{Contact, Gate, Reuse, Upstream};
+pub use client::{Contact, Reuse, Upstream};
 pub use error::{NotSentReason, SendError, UnansweredReason, UpstreamSetupError};
+pub use gate::Gate;
 pub use settings::UpstreamSettings;

@@ -9,11 +9,10 @@ use idemproxy::config::{self, Overrides};
 use idemproxy::downstream::{Shutdown, serve};
 use idemproxy::idempotency::{Expect, Record, RecordId, Seen, Token};
 use idemproxy::lanes::Lanes;
-use idemproxy::proxy::{Idempotency, Parameters, Setup, Stop, Target};
+use idemproxy::proxy::{Idempotency, Parameters, Setup, Stop};
 use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
 use idemproxy::telemetry::{Metrics, Traces};
 use idemproxy::upstream;
-use idemproxy::wire::Body;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
@@ -283,11 +282,7 @@ impl Faulty {
         let proxy = Idempotency::new(Parameters {
             setup: Setup {
                 authorities: vec![client.authority().parse().unwrap()],
-                inner: tower::service_fn(move |mut request: http::Request<Body>| {
-                    let client = client.clone();
-                    let target = request.extensions_mut().remove::<Target>().unwrap();
-                    async move { client.send(request, target.reuse).await }
-                }),
+                inner: client,
                 routes: settings.routes,
                 jwt: settings.jwt,
                 trust_forwarded: settings.server.trust_forwarded.clone(),

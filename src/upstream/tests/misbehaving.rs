@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::StatusCode;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -380,6 +381,38 @@ async fn trailers_reach_the_reader_and_the_connection_is_used_again() {
     }
 }
 
+/// A gate that is fresh up to a moment, and from then on says one thing.
+struct Renewing {
+    fresh_until: Instant,
+    says: Option<Instant>,
+    asked: AtomicUsize,
+}
+
+impl Renewing {
+    fn from(fresh_until: Instant, says: Option<Instant>) -> Self {
+        Self {
+            fresh_until,
+            says,
+            asked: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Gate for Renewing {
+    fn fresh_until(&self) -> Instant {
+        self.fresh_until
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Option<Instant>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(self.says).boxed()
+    }
+}
+
+fn just_before() -> Instant {
+    Instant::now() - Duration::from_millis(1)
+}
+
 #[tokio::test]
 async fn a_closed_gate_keeps_every_byte_back() {
     let received = Arc::new(AtomicUsize::new(0));
@@ -393,13 +426,11 @@ async fn a_closed_gate_keeps_every_byte_back() {
         }
     })
     .await;
-    let mut request = post("x");
-    let stale = Instant::now() - Duration::from_millis(1);
-    request.extensions_mut().insert(Gate {
-        fresh_until: stale,
-        renew: Arc::new(|| async { None }.boxed()),
-    });
-    let outcome = upstream_at(address).send(request, Reuse::OnlyYoung).await;
+    let gate = Renewing::from(just_before(), None);
+    let upstream = upstream_at(address);
+    let outcome = upstream
+        .send_through(post("x"), Reuse::OnlyYoung, Some(&gate))
+        .await;
     let Err(SendError::NotSent {
         request,
         reason: NotSentReason::GateClosed,
@@ -407,7 +438,7 @@ async fn a_closed_gate_keeps_every_byte_back() {
     else {
         panic!("{outcome:?}");
     };
-    assert!(request.extensions().get::<Gate>().is_some());
+    assert_eq!(request.body().size_hint().exact(), Some(1));
     until(|| received.load(Ordering::SeqCst) > 0).await;
     assert_eq!(received.load(Ordering::SeqCst), 1);
 }
@@ -416,21 +447,12 @@ async fn a_closed_gate_keeps_every_byte_back() {
 async fn a_gate_is_asked_only_once_it_is_stale() {
     let address = listen(numbering).await;
     let upstream = upstream_at(address);
-    let asked = Arc::new(AtomicUsize::new(0));
     let far = Instant::now() + Duration::from_secs(3600);
-    for (fresh_until, times) in [(far, 0), (Instant::now() - Duration::from_millis(1), 1)] {
-        let counter = Arc::clone(&asked);
-        let renew = move || {
-            counter.fetch_add(1, Ordering::SeqCst);
-            async move { Some(far) }.boxed()
-        };
-        let mut request = post("x");
-        request.extensions_mut().insert(Gate {
-            fresh_until,
-            renew: Arc::new(renew),
-        });
-        text(upstream.send(request, Reuse::OnlyYoung).await.unwrap()).await;
-        assert_eq!(asked.load(Ordering::SeqCst), times);
+    for (fresh_until, times) in [(far, 0), (just_before(), 1)] {
+        let gate = Renewing::from(fresh_until, Some(far));
+        let sent = upstream.send_through(post("x"), Reuse::OnlyYoung, Some(&gate));
+        text(sent.await.unwrap()).await;
+        assert_eq!(gate.asked.load(Ordering::SeqCst), times);
     }
 }
 
