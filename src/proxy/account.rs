@@ -1,19 +1,14 @@
 //! The one event of a request in log and metrics.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Method, StatusCode};
-use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
-use super::outliving::Done;
 use super::policy::Policy;
 use super::respond::Answer;
 use super::trail::Trail;
-use super::wait::Waiting;
 use crate::idempotency::{Key, RecordId};
 use crate::telemetry::{Metrics, Outcome, RequestEvent, RouteCounts};
 use crate::upstream::headers;
@@ -137,74 +132,6 @@ impl Drop for Account {
     fn drop(&mut self) {
         if self.open {
             self.write(Outcome::Abandoned, None);
-        }
-    }
-}
-
-/// Hands an answer to whoever waits for it, and accounts for it.
-pub(super) struct Tell {
-    account: Account,
-    told: oneshot::Sender<Told>,
-}
-
-/// What the client's side of a keyed request is told.
-pub(super) enum Told {
-    /// Its answer, accounted for.
-    Answer(Answer),
-    /// To wait for the first one's, and to account for what comes of it.
-    Wait(Box<Waiting>, Account),
-}
-
-/// Where the client's side of a keyed request listens.
-pub(super) struct Listen(oneshot::Receiver<Told>);
-
-/// The operation ended without a word.
-pub(super) struct Untold;
-
-impl Tell {
-    /// A teller, and where to listen.
-    pub(super) fn new(account: Account) -> (Self, Listen) {
-        let (tell, told) = oneshot::channel();
-        (
-            Self {
-                account,
-                told: tell,
-            },
-            Listen(told),
-        )
-    }
-
-    /// What is noted of the request.
-    pub(super) fn trail(&self) -> &Trail {
-        self.account.trail()
-    }
-
-    /// Tells it. A client that left needs no answer; the record has it.
-    pub(super) fn tell(self, answer: Answer) {
-        self.account.close(&answer);
-        let _ = self.told.send(Told::Answer(answer));
-    }
-
-    /// Has the client's side wait. A client that left waits for nothing, and what it would have held is dropped.
-    pub(super) fn wait(self, waiting: Waiting) {
-        let _ = self.told.send(Told::Wait(Box::new(waiting), self.account));
-    }
-}
-
-impl Listen {
-    /// What was told, where the operation is done by `work`: nobody has to be woken for it then.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        work: impl FnOnce(&mut Context<'_>) -> Done,
-    ) -> Poll<Result<Told, Untold>> {
-        match (work(cx), self.0.try_recv()) {
-            (_, Ok(told)) => Poll::Ready(Ok(told)),
-            (Done::NotYet, Err(TryRecvError::Empty)) => Poll::Pending,
-            (Done::Elsewhere, Err(TryRecvError::Empty)) => {
-                Pin::new(&mut self.0).poll(cx).map_err(|_| Untold)
-            }
-            (_, Err(_)) => Poll::Ready(Err(Untold)),
         }
     }
 }

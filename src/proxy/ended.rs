@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Response;
-use http_body::Frame;
 
 use super::judge::Whole;
 use super::policy::{CutUpload, Policy};
-use super::relay::RelaySender;
 use super::send::Failed;
 use super::upload::Stage;
 use crate::fault::{Seeded, seeded};
@@ -32,10 +29,6 @@ pub(super) enum Then {
     Answer(Box<Whole>),
     /// An answer that is not kept, passed on as it comes.
     Pass(Response<Body>),
-    /// The answer is with the client already, but for its last piece where that is known to be the last.
-    EndStream(RelaySender, Option<Frame<Bytes>>),
-    /// The answer is with the client already, and broke off; the client learns of it last.
-    Abort(RelaySender),
     /// There is no answer.
     Problem(Code, &'static str),
 }

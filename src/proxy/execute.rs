@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Response, StatusCode};
-use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::account::Tell;
 use super::claim::Claim;
-use super::collect::{collect_answer, pump};
+use super::collect::collect_answer;
 use super::ended::{Ended, Then, failed};
 use super::judge::{BrokeOff, Read, Verdict, Whole, judge_head, judge_whole};
 use super::limits::{Buffered, InFlight};
@@ -20,10 +18,10 @@ use super::media::is_event_stream;
 use super::payload::{Pieces, Received, Taken};
 use super::policy::Policy;
 use super::records::Settled;
-use super::relay::{RelaySender, relay};
 use super::reply::Asker;
 use super::respond::{self, Answer};
 use super::send::send;
+use super::streaming::{BROKE_OFF, Exchanging, STOPPED, Streaming};
 use super::trail::Trail;
 use super::upload::{Progress, Stage};
 use super::{Forward, Shared};
@@ -37,8 +35,6 @@ use crate::wire::{self, Code, Problem};
 pub(super) struct Exchange {
     /// The claim.
     pub(super) claim: Box<Claim>,
-    /// What is noted of the request.
-    pub(super) trail: Trail,
     /// The request, its head ready for the upstream.
     pub(super) taken: Box<Taken>,
     /// What a streamed body adds its hash to.
@@ -51,66 +47,75 @@ pub(super) struct Exchange {
     pub(super) permit: InFlight,
 }
 
-/// Runs an exchange to its end, and tells its answer as soon as there is one.
+/// Runs an exchange to its answer, and to its end: but for an answer that is handed on piece by piece, which goes on by itself.
 ///
 /// What is large is in boxes, and each step is a function of its own: all that one future keeps, it keeps as long as it lasts.
 pub(super) fn execute<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     exchange: Exchange,
-    tell: Tell,
-) -> impl Future<Output = ()> + Send {
+    trail: &Trail,
+) -> impl Future<Output = Answer> + Send {
     let Exchange {
         claim,
-        trail,
         taken,
-        mut fingerprint,
+        fingerprint,
         asker,
         mut held,
         permit,
     } = exchange;
-    let mut tell = Some(tell);
     async move {
         let (id, token) = (claim.id, claim.record.token);
         let (since, every) = (claim.since, claim.heartbeat());
-        let streamed = matches!(taken.received, Received::Streamed(_));
         let progress = taken.received.progress();
-        let Ended {
-            outcome,
-            retention,
-            then,
-        } = if proxy.stop.deadline.is_cancelled() {
-            Ended::released(
+        let uploaded = match taken.received {
+            Received::Streamed(_) => Some(fingerprint),
+            Received::Whole { .. } | Received::Gone => None,
+        };
+        let course = if proxy.stop.deadline.is_cancelled() {
+            Course::Ended(Ended::released(
                 "the proxy stopped before it was sent",
                 Then::Problem(Code::Draining, "The proxy is stopping. Nothing was sent."),
-            )
+            ))
         } else {
             let asker = asker.as_deref();
             // Here, as it would be copied into the `select!`.
             let work = pin!(work(
-                proxy, &claim, &trail, taken, asker, &progress, &mut held, &mut tell
+                proxy, &claim, trail, taken, asker, &progress, &mut held
             ));
             tokio::select! {
                 // What is there is taken, though the deadline passed in the same moment.
                 biased;
-                ended = work => ended,
+                course = work => course,
                 never = proxy.records.keep_alive(id, token, since, every) => match never {},
-                () = proxy.stop.deadline.cancelled() => Ended::unknown(
+                () = proxy.stop.deadline.cancelled() => Course::Ended(Ended::unknown(
                     None,
-                    "the proxy stopped before the answer came",
+                    STOPPED,
                     Then::Problem(Code::OutcomeUnknownDrain, "The proxy stopped before the upstream's answer came."),
-                ),
+                )),
             }
         };
-        let fingerprint = (streamed && progress.stage() == Stage::Whole).then(|| {
-            if let Some(digest) = progress.digest() {
-                fingerprint.add_digest("body", proxy.secret.part(digest));
+        let Ended {
+            outcome,
+            retention,
+            then,
+        } = match course {
+            Course::Ended(ended) => ended,
+            Course::HandsOn(streaming) => {
+                return streaming.begin(Exchanging {
+                    proxy: proxy.clone(),
+                    claim,
+                    upload: (progress, uploaded),
+                    held,
+                    permit,
+                    trail: trail.clone(),
+                });
             }
-            fingerprint
-        });
+        };
+        let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
         fault::reach(Place::BeforeSettle);
         let settling = proxy
             .records
-            .settle(*claim, outcome, retention, fingerprint, held, &trail);
+            .settle(*claim, outcome, retention, fingerprint, held, trail);
         let (settled, held) = settling.await;
         fault::reach(Place::AfterSettle);
         let (state, expires) = match &settled {
@@ -131,7 +136,7 @@ pub(super) fn execute<F: Forward, S: Store>(
             State::Unknown => telemetry::Outcome::OutcomeUnknown,
         };
         fault::reach(Place::BeforeAnswer);
-        let answer = match then {
+        match then {
             Then::Answer(whole) => {
                 let Whole { response, trailers } = *whole;
                 let (mut head, body) = response.into_parts();
@@ -149,17 +154,20 @@ pub(super) fn execute<F: Forward, S: Store>(
                     outcome: counted,
                 }
             }
-            Then::EndStream(stream, last) => return Box::pin(stream.end_with(last)).await,
-            Then::Abort(stream) => return drop(stream),
             Then::Problem(code, detail) => Answer::problem(identified(code, detail, id, state)),
-        };
-        if let Some(tell) = tell {
-            tell.tell(answer);
         }
     }
 }
 
-/// Everything up to the end of the claim. Dropped where it stands when the proxy has to stop.
+/// How far an exchange comes before its client hears of it.
+enum Course<B> {
+    /// To its end.
+    Ended(Ended),
+    /// To an answer that is not kept, and that its client gets while it still comes.
+    HandsOn(Box<Streaming<B>>),
+}
+
+/// Everything up to the end of the claim, or to an answer that is handed on. Dropped where it stands when the proxy has to stop.
 #[allow(clippy::too_many_arguments)]
 async fn work<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
@@ -169,14 +177,13 @@ async fn work<F: Forward, S: Store>(
     asker: Option<&Asker>,
     progress: &Progress,
     held: &mut Buffered,
-    tell: &mut Option<Tell>,
-) -> Ended {
+) -> Course<F::Body> {
     let policy = &*claim.policy;
     let to_head = taken.head.method == Method::HEAD;
     let concluded = {
         let judged = match ask(proxy, claim, trail, taken, progress).await {
             Ok(response) => judge_head(response, policy),
-            Err(ended) => return ended,
+            Err(ended) => return Course::Ended(ended),
         };
         match judged {
             Ok(verdict) if verdict.reply_from().is_none() => {
@@ -187,8 +194,8 @@ async fn work<F: Forward, S: Store>(
         }
     };
     match concluded {
-        Ok(kept) => keep(proxy, claim, kept, held, tell).await,
-        Err(ended) => ended,
+        Ok(kept) => keep(proxy, claim, kept, held).await,
+        Err(ended) => Course::Ended(ended),
     }
 }
 
@@ -331,14 +338,13 @@ fn conclude<F: Forward, S: Store>(
     })
 }
 
-/// Reads an answer to its end, to be kept; one that cannot be is handed on.
+/// Reads an answer to its end, to be kept; one that cannot be is to be handed on.
 fn keep<F: Forward, S: Store>(
-    proxy: &Arc<Shared<F, S>>,
+    proxy: &Shared<F, S>,
     claim: &Claim,
     kept: Kept<F::Body>,
     held: &mut Buffered,
-    tell: &mut Option<Tell>,
-) -> impl Future<Output = Ended> + Send {
+) -> impl Future<Output = Course<F::Body>> + Send {
     fault::reach(Place::BeforeBody);
     let Kept {
         status,
@@ -350,7 +356,7 @@ fn keep<F: Forward, S: Store>(
             Read::Head(response) if !is_event_stream(response.headers()) => {
                 match collect_answer(response, &claim.policy, held).await {
                     Ok(read) => read,
-                    Err(BrokeOff) => return broke_off(status),
+                    Err(BrokeOff) => return Course::Ended(broke_off(status)),
                 }
             }
             read => read,
@@ -367,14 +373,14 @@ fn keep<F: Forward, S: Store>(
                     &whole.trailers,
                     claim.policy.store_set_cookie,
                 );
-                return Ended {
+                return Course::Ended(Ended {
                     outcome: Outcome::Completed {
                         status,
                         response: Some(kept),
                     },
                     retention,
                     then: Then::Answer(whole),
-                };
+                });
             }
             Read::Large(response, ahead, limit) => {
                 proxy.metrics.limit_reached(limit);
@@ -383,65 +389,18 @@ fn keep<F: Forward, S: Store>(
             }
             Read::Head(response) => (response, Pieces::default()),
         };
-        // Apart, since most answers are kept.
-        match Box::pin(hand_on(proxy, claim, response, ahead, held, tell)).await {
-            Ok((outcome, then)) => Ended {
-                outcome,
-                retention,
-                then,
-            },
-            Err(stream) => Ended {
-                then: Then::Abort(stream),
-                ..broke_off(status)
-            },
-        }
-    }
-}
-
-/// Hands an answer that is not kept on to its end, after so much that was read ahead; gives the stream back where it broke off.
-async fn hand_on<F: Forward, S: Store>(
-    proxy: &Arc<Shared<F, S>>,
-    claim: &Claim,
-    response: Box<Response<F::Body>>,
-    ahead: Pieces,
-    held: &mut Buffered,
-    tell: &mut Option<Tell>,
-) -> Result<(Outcome, Then), RelaySender> {
-    let (head, mut body) = response.into_parts();
-    // All that duplicates are told of it.
-    let status = head.status.as_u16();
-    let (mut stream, relayed) = relay();
-    let mut response = Response::from_parts(head, relayed.boxed_unsync());
-    respond::mark(
-        &proxy.voice.names,
-        response.headers_mut(),
-        claim.id,
-        State::InFlight,
-        None,
-    );
-    if let Some(tell) = tell.take() {
-        tell.tell(Answer {
+        Course::HandsOn(Box::new(Streaming {
             response,
-            outcome: telemetry::Outcome::Executed,
-        });
-    }
-    let patience = claim.policy.upstream_timeout;
-    match pump(ahead, &mut body, &mut stream, patience, held).await {
-        Ok(last) => {
-            fault::reach(Place::AfterBody);
-            let outcome = Outcome::Completed {
-                status,
-                response: None,
-            };
-            Ok((outcome, Then::EndStream(stream, last)))
-        }
-        Err(_) => Err(stream),
+            ahead,
+            status,
+            retention,
+        }))
     }
 }
 
 fn broke_off(status: u16) -> Ended {
     let then = Then::Problem(Code::UpstreamFailed, "The upstream's answer broke off.");
-    Ended::unknown(Some(status), "the upstream's answer broke off", then)
+    Ended::unknown(Some(status), BROKE_OFF, then)
 }
 
 fn identified(code: Code, detail: &'static str, id: RecordId, state: State) -> Problem {

@@ -4,7 +4,7 @@
 //! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` outlives the client from here on; `acquire` claims the key in the store, or finds out
 //!    what became of it; a duplicate may `wait` for the first one's answer, in its client's own time (`waiters`).
-//! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means.
+//! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means; one that is not kept goes on by itself (`streaming`).
 //! 5. `records` tells the store how it ended, until the store has it.
 //! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once, by what its `trail` noted. What the proxy says itself gets its
 //!    words last, from the operator's [`Voice`](crate::wire::Voice).
@@ -63,6 +63,7 @@ mod send;
 mod setup;
 mod source;
 mod stop;
+mod streaming;
 mod tap;
 mod trail;
 mod upload;

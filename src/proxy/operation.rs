@@ -11,7 +11,7 @@ use http::Response;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::account::{Account, Tell, Told, Untold};
+use super::account::Account;
 use super::acquire::{Acquired, Denied, acquire};
 use super::execute::{Exchange, execute};
 use super::key::Keyed;
@@ -46,6 +46,14 @@ pub(super) struct Operation {
     pub(super) permit: InFlight,
 }
 
+/// What the client's side of a keyed request is told.
+enum Told {
+    /// Its answer, accounted for. A client that left needs none; the record has it.
+    Answer(Answer),
+    /// To wait for the first one's, and to account for what comes of it. A client that left waits for nothing.
+    Wait(Box<Waiting>, Account),
+}
+
 impl Operation {
     /// Sets it going, and waits for its answer as long as a client may be kept waiting.
     pub(super) fn start<F: Forward, S: Store>(
@@ -57,10 +65,9 @@ impl Operation {
         let client_timeout = self.policy.client_timeout;
         let (progress, began) = (self.taken.received.progress(), Instant::now());
         let place = self.policy.place;
-        let (tell, mut told) = Tell::new(account);
-        let trail = tell.trail().clone();
+        let trail = account.trail().clone();
         // In a box before anything else: whatever has it for a part would be moved as one.
-        let work = Box::pin(self.run(proxy.clone(), tell));
+        let work = Box::pin(self.run(proxy.clone(), account));
         // Whoever calls a service of this program may hold its answer without asking for it.
         let mut work = if F::HOP {
             Outliving::new(proxy.tasks.track_future(work))
@@ -71,14 +78,14 @@ impl Operation {
             let mut patience = pin!(progress.stalled_for(began, client_timeout));
             let answer = tokio::select! {
                 biased;
-                told = poll_fn(|cx| told.poll(cx, |cx| work.poll(cx))) => match told {
-                    Ok(Told::Answer(answer)) => answer,
-                    Ok(Told::Wait(waiting, account)) => {
+                told = poll_fn(|cx| work.poll(cx)) => match told {
+                    Some(Told::Answer(answer)) => answer,
+                    Some(Told::Wait(waiting, account)) => {
                         let answer = Box::pin(waiting.answer(proxy, patience, account.trail())).await;
                         account.close(&answer);
                         answer
                     }
-                    Err(Untold) => {
+                    None => {
                         tracing::error!(%id, "an operation ended without an answer");
                         let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
                         Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
@@ -109,8 +116,8 @@ impl Operation {
     fn run<F: Forward, S: Store>(
         self,
         proxy: Arc<Shared<F, S>>,
-        tell: Tell,
-    ) -> impl Future<Output = ()> + Send {
+        account: Account,
+    ) -> impl Future<Output = Told> + Send {
         let Self {
             keyed,
             policy,
@@ -120,9 +127,9 @@ impl Operation {
             permit,
         } = self;
         async move {
-            let (id, trail) = (keyed.id, tell.trail().clone());
+            let (id, trail) = (keyed.id, account.trail());
             fault::reach(Place::BeforeClaim);
-            let acquired = acquire(&proxy, &keyed, &mut taken, &policy, slot, &trail).await;
+            let acquired = acquire(&proxy, &keyed, &mut taken, &policy, slot, trail).await;
             let answer = match acquired {
                 Ok(Acquired::Execute(claim)) => {
                     fault::reach(Place::AfterClaim);
@@ -134,7 +141,7 @@ impl Operation {
                         }
                         Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                     };
-                    proxy.prepare(head, &policy, &trail);
+                    proxy.prepare(head, &policy, trail);
                     let asker = Asker::of(&policy, head, &keyed.text).map(Box::new);
                     if claim.taken_over {
                         head.headers
@@ -142,7 +149,6 @@ impl Operation {
                     }
                     let exchange = Exchange {
                         claim,
-                        trail,
                         taken,
                         fingerprint,
                         asker,
@@ -150,7 +156,9 @@ impl Operation {
                         permit,
                     };
                     // Apart, since most of a duplicate's way is before it.
-                    return Box::pin(execute(&proxy, exchange, tell)).await;
+                    let answer = Box::pin(execute(&proxy, exchange, trail)).await;
+                    account.close(&answer);
+                    return Told::Answer(answer);
                 }
                 Ok(Acquired::Replay(met, None)) => replay(&proxy, id, met.record, held, permit),
                 Ok(Acquired::Replay(met, Some(found))) => {
@@ -161,13 +169,14 @@ impl Operation {
                     let head = policy.replay_check.is_some().then_some(head);
                     // From here on it holds its client's connection, and nothing else.
                     drop((received, held, permit));
-                    return tell.wait(Waiting {
+                    let waiting = Waiting {
                         keyed,
                         policy,
                         head,
                         attempt: *attempt,
                         place,
-                    });
+                    };
+                    return Told::Wait(Box::new(waiting), account);
                 }
                 Err(Denied::Unguarded(error)) => {
                     tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
@@ -177,7 +186,7 @@ impl Operation {
                         received,
                         permit,
                     };
-                    let mut answer = Box::pin(pass(&proxy, passing, &policy, trail)).await;
+                    let mut answer = Box::pin(pass(&proxy, passing, &policy, trail.clone())).await;
                     let ours = answer.outcome != Outcome::Bypassed;
                     respond::mark_unguarded(
                         &proxy.voice.names,
@@ -199,7 +208,8 @@ impl Operation {
                 }
             };
             fault::reach(Place::BeforeAnswer);
-            tell.tell(answer);
+            account.close(&answer);
+            Told::Answer(answer)
         }
     }
 }

@@ -11,8 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::fault::{Seeded, seeded};
-use crate::idempotency::PartHasher;
 use crate::idempotency::digest::Digest;
+use crate::idempotency::{Fingerprint, PartHasher, Secret};
 use crate::lanes::sleep_until;
 use crate::wire::{Body, BoxError};
 
@@ -263,6 +263,20 @@ impl Progress {
                 return;
             }
         }
+    }
+
+    /// The fingerprint of a request whose body is hashed on its way, if all of it went by.
+    pub(super) fn complete(
+        &self,
+        mut fingerprint: Fingerprint,
+        secret: &Secret,
+    ) -> Option<Fingerprint> {
+        (self.stage() == Stage::Whole).then(|| {
+            if let Some(digest) = self.digest() {
+                fingerprint.add_digest("body", secret.part(digest));
+            }
+            fingerprint
+        })
     }
 
     fn moved(&self) -> Option<Instant> {

@@ -1,0 +1,164 @@
+//! An answer that is not kept: its client gets it piece by piece, while its claim is still held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use http_body_util::BodyExt;
+use tracing::Instrument;
+
+use super::claim::Claim;
+use super::collect::pump;
+use super::limits::{Buffered, InFlight};
+use super::payload::Pieces;
+use super::relay::{RelaySender, relay};
+use super::respond::{self, Answer};
+use super::trail::Trail;
+use super::upload::Progress;
+use super::{Forward, Shared};
+use crate::fault::{self, Place};
+use crate::idempotency::{Fingerprint, Outcome, State};
+use crate::store::Store;
+use crate::telemetry;
+
+/// An answer that is not kept.
+pub(super) struct Streaming<B> {
+    /// The answer; nothing of its body but what is `ahead` was read.
+    pub(super) response: Box<Response<B>>,
+    /// What was read of it.
+    pub(super) ahead: Pieces,
+    /// What the upstream said, which is the record's if it breaks off.
+    pub(super) status: u16,
+    /// How long what is known of it is kept, where not as the policy says.
+    pub(super) retention: Option<Duration>,
+}
+
+/// What goes on with it.
+pub(super) struct Exchanging<F, S> {
+    pub(super) proxy: Arc<Shared<F, S>>,
+    pub(super) claim: Box<Claim>,
+    /// How far the request's body has come, and of one that is streamed, what its hash is added to.
+    pub(super) upload: (Progress, Option<Fingerprint>),
+    /// The memory that the bodies take.
+    pub(super) held: Buffered,
+    /// The leave to run.
+    pub(super) permit: InFlight,
+    pub(super) trail: Trail,
+}
+
+impl<B: Send + 'static> Streaming<B> {
+    /// The answer, whose body comes from a task of its own: that goes on whether its client stays or not.
+    pub(super) fn begin<F: Forward<Body = B>, S: Store>(
+        self,
+        exchanging: Exchanging<F, S>,
+    ) -> Answer {
+        let Self {
+            response,
+            ahead,
+            status,
+            retention,
+        } = self;
+        let (head, body) = response.into_parts();
+        let (to_client, relayed) = relay();
+        // All that duplicates are told of it.
+        let told = head.status.as_u16();
+        let proxy = exchanging.proxy.clone();
+        let mut response = Response::from_parts(head, relayed.boxed_unsync());
+        respond::mark(
+            &proxy.voice.names,
+            response.headers_mut(),
+            exchanging.claim.id,
+            State::InFlight,
+            None,
+        );
+        let handing = async move {
+            let by = Pieced {
+                ahead,
+                body,
+                to_client,
+            };
+            exchanging.hand_on(by, told, status, retention).await;
+        };
+        proxy.tasks.spawn(handing.in_current_span());
+        Answer {
+            response,
+            outcome: telemetry::Outcome::Executed,
+        }
+    }
+}
+
+/// The pieces of an answer, and where they go.
+struct Pieced<B> {
+    ahead: Pieces,
+    body: B,
+    to_client: RelaySender,
+}
+
+impl<F: Forward, S: Store> Exchanging<F, S> {
+    /// Hands an answer on to its end, and settles by that. Its last piece comes once the record says so, and so does the news that it
+    /// broke off.
+    async fn hand_on(
+        self,
+        pieced: Pieced<F::Body>,
+        told: u16,
+        status: u16,
+        retention: Option<Duration>,
+    ) {
+        let Self {
+            proxy,
+            claim,
+            upload: (progress, uploaded),
+            mut held,
+            permit,
+            trail,
+        } = self;
+        let Pieced {
+            ahead,
+            mut body,
+            mut to_client,
+        } = pieced;
+        let (token, every) = (claim.record.token, claim.heartbeat());
+        let patience = claim.policy.upstream_timeout;
+        let pumped = tokio::select! {
+            // What is there is taken, though the deadline passed in the same moment.
+            biased;
+            pumped = pump(ahead, &mut body, &mut to_client, patience, &mut held) => Some(pumped),
+            never = proxy.records.keep_alive(claim.id, token, claim.since, every) => match never {},
+            () = proxy.stop.deadline.cancelled() => None,
+        };
+        drop(body);
+        let unknown = |status, why| Outcome::Unknown {
+            status,
+            error: Some(why),
+        };
+        let (outcome, retention, whole) = match pumped {
+            Some(Ok(last)) => {
+                fault::reach(Place::AfterBody);
+                let (status, response) = (told, None);
+                (
+                    Outcome::Completed { status, response },
+                    retention,
+                    Some(last),
+                )
+            }
+            Some(Err(_)) => (unknown(Some(status), BROKE_OFF), None, None),
+            None => (unknown(None, STOPPED), None, None),
+        };
+        let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
+        fault::reach(Place::BeforeSettle);
+        let settling = proxy
+            .records
+            .settle(*claim, outcome, retention, fingerprint, held, &trail);
+        let held = settling.await;
+        fault::reach(Place::AfterSettle);
+        fault::reach(Place::BeforeAnswer);
+        if let Some(last) = whole {
+            to_client.end_with(last).await;
+        }
+        drop((held, permit));
+    }
+}
+
+/// What the record says of an answer that broke off, and of one that the proxy did not wait for.
+pub(super) const BROKE_OFF: &str = "the upstream's answer broke off";
+pub(super) const STOPPED: &str = "the proxy stopped before the answer came";
