@@ -18,7 +18,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use sleep::sleep_until;
+pub(crate) use sleep::{nap_before, sleep_until};
 
 /// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]

@@ -16,11 +16,17 @@ use tokio::time::Instant;
 /// of what else it does. On a lane those whose deadline is far wait together for the lane's next tick, and only who still sleeps then
 /// makes a timer. Elsewhere it is tokio's. A tick wakes all who nap at once: of what takes long, so many make their timers together.
 pub(crate) async fn sleep_until(deadline: Instant) {
-    Nap::before(deadline).await;
+    nap_before(deadline).await;
     tokio::time::sleep_until(deadline).await;
 }
 
-/// The first part of a sleep: up to the lane's next tick, and over at once where that may be too late, or where there are no lanes.
+/// The first part of a sleep: up to the lane's next tick, and over at once where that may be too late, or where there are no lanes. For
+/// whoever waits for several things, of which none is likely before the tick.
+pub(crate) fn nap_before(deadline: Instant) -> impl Future<Output = ()> {
+    Nap::before(deadline)
+}
+
+/// A nap.
 #[derive(Debug)]
 struct Nap {
     deadline: Instant,

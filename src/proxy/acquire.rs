@@ -26,7 +26,7 @@ use crate::wire::Problem;
 /// What a request may do.
 pub(super) enum Acquired {
     /// Ask the upstream.
-    Execute(Box<Claim>),
+    Execute(Claim),
     /// Answer from this record, which holds an answer.
     /// The memory that this takes is given with it where it is held already.
     Replay(Box<Seen>, Option<Buffered>),
@@ -324,14 +324,14 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     }
 
     fn claim(self, record: Box<Record>, since: Instant, taken_over: bool) -> Acquired {
-        Acquired::Execute(Box::new(Claim::new(
+        Acquired::Execute(Claim::new(
             self.id(),
             record,
             self.policy.clone(),
             since,
             taken_over,
             self.slot,
-        )))
+        ))
     }
 
     /// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key

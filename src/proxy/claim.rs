@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use super::limits::ClaimSlot;
 use super::policy::Policy;
+use super::{Forward, Shared};
 use crate::idempotency::{Record, RecordId};
+use crate::lanes::nap_before;
+use crate::store::Store;
 
 /// A claim in this process's hands: the right to execute, and the duty to settle.
 ///
@@ -59,6 +62,22 @@ impl Claim {
     /// How long the claim may go without a look at the clock, and how often it is renewed.
     pub(super) fn heartbeat(&self) -> Duration {
         self.record.lease / 3
+    }
+
+    /// Keeps the lease from lapsing, until nothing is waited for any more.
+    pub(super) async fn held_until_stopped<F: Forward, S: Store>(&self, proxy: &Shared<F, S>) {
+        let (since, every) = (self.since, self.heartbeat());
+        // Most claims are settled before it is time for either, so both are waited for apart, and from the lane's next tick on.
+        nap_before(since + every).await;
+        let token = self.record.token;
+        let kept = async {
+            tokio::select! {
+                biased;
+                () = proxy.stop.deadline.cancelled() => {}
+                never = proxy.records.keep_alive(self.id, token, since, every) => match never {},
+            }
+        };
+        Box::pin(kept).await;
     }
 
     /// Ends the duty to settle; the slot is held until the store has acknowledged.

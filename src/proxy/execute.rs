@@ -34,7 +34,7 @@ use crate::wire::{self, Code, Problem};
 /// One request on its way through the upstream, with the claim under which it runs.
 pub(super) struct Exchange {
     /// The claim.
-    pub(super) claim: Box<Claim>,
+    pub(super) claim: Claim,
     /// The request, its head ready for the upstream.
     pub(super) taken: Box<Taken>,
     /// What a streamed body adds its hash to.
@@ -64,8 +64,7 @@ pub(super) fn execute<F: Forward, S: Store>(
         permit,
     } = exchange;
     async move {
-        let (id, token) = (claim.id, claim.record.token);
-        let (since, every) = (claim.since, claim.heartbeat());
+        let id = claim.id;
         let progress = taken.received.progress();
         let uploaded = match taken.received {
             Received::Streamed(_) => Some(fingerprint),
@@ -86,8 +85,7 @@ pub(super) fn execute<F: Forward, S: Store>(
                 // What is there is taken, though the deadline passed in the same moment.
                 biased;
                 course = work => course,
-                never = proxy.records.keep_alive(id, token, since, every) => match never {},
-                () = proxy.stop.deadline.cancelled() => Course::Ended(Ended::unknown(
+                () = claim.held_until_stopped(proxy) => Course::Ended(Ended::unknown(
                     None,
                     STOPPED,
                     Then::Problem(Code::OutcomeUnknownDrain, "The proxy stopped before the upstream's answer came."),
@@ -115,7 +113,7 @@ pub(super) fn execute<F: Forward, S: Store>(
         fault::reach(Place::BeforeSettle);
         let settling = proxy
             .records
-            .settle(*claim, outcome, retention, fingerprint, held, trail);
+            .settle(claim, outcome, retention, fingerprint, held, trail);
         let (settled, held) = settling.await;
         fault::reach(Place::AfterSettle);
         let (state, expires) = match &settled {

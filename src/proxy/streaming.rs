@@ -36,7 +36,7 @@ pub(super) struct Streaming<B> {
 /// What goes on with it.
 pub(super) struct Exchanging<F, S> {
     pub(super) proxy: Arc<Shared<F, S>>,
-    pub(super) claim: Box<Claim>,
+    pub(super) claim: Claim,
     /// How far the request's body has come, and of one that is streamed, what its hash is added to.
     pub(super) upload: (Progress, Option<Fingerprint>),
     /// The memory that the bodies take.
@@ -117,14 +117,12 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
             mut body,
             mut to_client,
         } = pieced;
-        let (token, every) = (claim.record.token, claim.heartbeat());
         let patience = claim.policy.upstream_timeout;
         let pumped = tokio::select! {
             // What is there is taken, though the deadline passed in the same moment.
             biased;
             pumped = pump(ahead, &mut body, &mut to_client, patience, &mut held) => Some(pumped),
-            never = proxy.records.keep_alive(claim.id, token, claim.since, every) => match never {},
-            () = proxy.stop.deadline.cancelled() => None,
+            () = claim.held_until_stopped(&proxy) => None,
         };
         drop(body);
         let unknown = |status, why| Outcome::Unknown {
@@ -148,7 +146,7 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
         fault::reach(Place::BeforeSettle);
         let settling = proxy
             .records
-            .settle(*claim, outcome, retention, fingerprint, held, &trail);
+            .settle(claim, outcome, retention, fingerprint, held, &trail);
         let held = settling.await;
         fault::reach(Place::AfterSettle);
         fault::reach(Place::BeforeAnswer);

@@ -106,13 +106,10 @@ impl Memory {
         if bytes() >= self.sweep_at.load(Ordering::Relaxed) || (bytes() >= self.max_bytes && rested)
         {
             *swept = Some(now);
-            self.cells.retain(|cell| {
-                let stays = !cell.expired(now);
-                if !stays {
-                    self.bytes.fetch_sub(cell.bytes(), Ordering::Relaxed);
-                }
-                stays
-            });
+            let gone = |cell: &Box<Cell>| {
+                self.bytes.fetch_sub(cell.bytes(), Ordering::Relaxed);
+            };
+            self.cells.sweep(now, |cell| cell.end(), gone);
             let sweep_at = bytes().saturating_mul(2).max(1 << 20);
             self.sweep_at.store(sweep_at, Ordering::Relaxed);
         }
@@ -138,7 +135,10 @@ impl Store for Memory {
                 Entry::Occupied(there) if !there.get().expired(now) => Cell::clone(there.get()),
                 free => {
                     // Encoded only here: a duplicate has no use for it. A claim has no answer, so the lock is not held for long.
-                    let before = self.write(free, Cell::new(&self.codec, id, record, now)?);
+                    let cell = Cell::new(&self.codec, id, record, now)?;
+                    let end = cell.end();
+                    let before = self.write(free, cell);
+                    shelf.may_end(end);
                     drop(shelf);
                     drop(before);
                     return Ok(Inserted::Created);
@@ -160,27 +160,33 @@ impl Store for Memory {
     ) -> Result<Replaced, StoreError> {
         let now = Instant::now();
         let cell = Cell::new(&self.codec, id, record, now)?;
-        let ruling = |shelf: &mut Shelf<Box<Cell>>| {
-            let standing = live(shelf, id, now).map(|cell| cell.standing(now));
-            expect.rule(standing, record)
+        let ruling = |entry: &Entry<'_, RecordId, Box<Cell>>| {
+            let there = match entry {
+                Entry::Occupied(there) if !there.get().expired(now) => Some(there.get()),
+                _ => None,
+            };
+            expect.rule(there.map(|cell| cell.standing(now)), record)
         };
         if record.state == State::InFlight
             && self.tight()
             && matches!(
-                ruling(&mut self.cells.of(id)),
+                ruling(&self.cells.of(id).entry(id)),
                 Ruling::Write | Ruling::Restore
             )
         {
             self.make_room(now)?;
         }
         let mut shelf = self.cells.of(id);
-        let replaced = match ruling(&mut shelf) {
+        let entry = shelf.entry(id);
+        let replaced = match ruling(&entry) {
             Ruling::Stale => return Ok(Replaced::Stale),
             Ruling::Stands => return Ok(Replaced::Applied),
             Ruling::Write => Replaced::Applied,
             Ruling::Restore => Replaced::Restored,
         };
-        let before = self.write(shelf.entry(id), cell);
+        let end = cell.end();
+        let before = self.write(entry, cell);
+        shelf.may_end(end);
         drop(shelf);
         drop(before);
         Ok(replaced)
@@ -271,6 +277,11 @@ impl Cell {
 
     fn expired(&self, now: Instant) -> bool {
         now.duration_since(self.written) >= self.ttl
+    }
+
+    /// When it expires; nothing where no clock tells such a time.
+    fn end(&self) -> Option<Instant> {
+        self.written.checked_add(self.ttl)
     }
 
     fn standing(&self, now: Instant) -> Standing {

@@ -1,7 +1,10 @@
 //! What is kept by id, found in one step and read in order.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
 
 use crate::idempotency::RecordId;
 
@@ -14,12 +17,71 @@ use crate::idempotency::RecordId;
 #[derive(Debug)]
 pub(super) struct Shelves<T>(Vec<Mutex<Shelf<T>>>);
 
-/// What is kept of some ids. Those are hashes of what clients choose: which of them meet in one place, a seed of the process decides.
-pub(super) type Shelf<T> = HashMap<RecordId, T, foldhash::fast::RandomState>;
+/// What is kept of some ids.
+#[derive(Debug)]
+pub(super) struct Shelf<T> {
+    things: Things<T>,
+    /// Before this none of it ends; nothing where none ever does.
+    first_end: Option<Instant>,
+}
+
+/// Ids are hashes of what clients choose: which of them meet in one place, a seed of the process decides.
+type Things<T> = HashMap<RecordId, T, foldhash::fast::RandomState>;
 
 impl<T> Default for Shelves<T> {
     fn default() -> Self {
-        Self((0..SHELVES).map(|_| Mutex::default()).collect())
+        let shelf = || Shelf {
+            things: Things::default(),
+            first_end: None,
+        };
+        Self((0..SHELVES).map(|_| Mutex::new(shelf())).collect())
+    }
+}
+
+impl<T> Deref for Shelf<T> {
+    type Target = Things<T>;
+
+    fn deref(&self) -> &Things<T> {
+        &self.things
+    }
+}
+
+impl<T> DerefMut for Shelf<T> {
+    fn deref_mut(&mut self) -> &mut Things<T> {
+        &mut self.things
+    }
+}
+
+impl<T> Shelf<T> {
+    /// Something is kept here that ends then, or never.
+    pub(super) fn may_end(&mut self, end: Option<Instant>) {
+        self.first_end = self.first_end.into_iter().chain(end).min();
+    }
+
+    /// Removes what ended, and says what that was.
+    fn sweep(
+        &mut self,
+        now: Instant,
+        end: impl Fn(&T) -> Option<Instant>,
+        mut gone: impl FnMut(&T),
+    ) {
+        if self.first_end.is_none_or(|first| now < first) {
+            return;
+        }
+        let mut first = None;
+        self.things.retain(|_, it| match end(it) {
+            Some(end) if end <= now => {
+                gone(it);
+                false
+            }
+            end => {
+                first = first.into_iter().chain(end).min();
+                true
+            }
+        });
+        self.first_end = first;
+        let left = self.things.len();
+        self.things.shrink_to(2 * left);
     }
 }
 
@@ -34,13 +96,16 @@ impl<T> Shelves<T> {
         locked(&self.0[shelf_of(id)])
     }
 
-    /// Removes what is not to stay, shelf by shelf, and frees what memory twice as many as are left would not need.
-    pub(super) fn retain(&self, mut stays: impl FnMut(&T) -> bool) {
+    /// Removes what ended, shelf by shelf, and says what that was; frees what memory twice as many as are left would not need. A shelf on
+    /// which nothing can have ended is not looked through.
+    pub(super) fn sweep(
+        &self,
+        now: Instant,
+        end: impl Fn(&T) -> Option<Instant>,
+        mut gone: impl FnMut(&T),
+    ) {
         for shelf in &self.0 {
-            let mut shelf = locked(shelf);
-            shelf.retain(|_, it| stays(it));
-            let left = shelf.len();
-            shelf.shrink_to(2 * left);
+            locked(shelf).sweep(now, &end, &mut gone);
         }
     }
 
@@ -80,13 +145,15 @@ fn shelf_of(id: RecordId) -> usize {
     usize::from(u16::from_be_bytes([first, second])) * SHELVES / (1 << 16)
 }
 
-/// A thousand of a million on each. Empty they take 48 KiB.
+/// A thousand of a million on each. Empty they take 64 KiB.
 const SHELVES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::{BTreeMap, btree_map, hash_map::Entry};
     use std::ops::Bound;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -95,12 +162,15 @@ mod tests {
     /// First bits around those where a shelf ends and the next begins.
     const FIRST: [u16; 9] = [0, 1, 0x3f, 0x40, 0x7f, 0x8000, 0xffbf, 0xffc0, 0xffff];
     const LAST: u8 = 4;
+    const NEVER: u64 = u64::MAX;
 
     #[derive(Clone, Debug)]
     enum Step {
-        Keep(RecordId, u32),
-        Change(RecordId, u32),
-        Retain(u32),
+        /// Something that ends then.
+        Keep(RecordId, u64),
+        Change(RecordId, u64),
+        /// At this time.
+        Sweep(u64),
     }
 
     fn id(first: u16, last: u8) -> RecordId {
@@ -117,10 +187,11 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         let an_id = || prop::sample::select(Vec::from_iter(ids()));
+        let an_end = || prop_oneof![0..60_u64, Just(NEVER)];
         prop_oneof![
-            8 => (an_id(), any::<u32>()).prop_map(|(id, value)| Step::Keep(id, value)),
-            2 => (an_id(), any::<u32>()).prop_map(|(id, value)| Step::Change(id, value)),
-            1 => (1..4_u32).prop_map(Step::Retain),
+            8 => (an_id(), an_end()).prop_map(|(id, end)| Step::Keep(id, end)),
+            2 => (an_id(), an_end()).prop_map(|(id, end)| Step::Change(id, end)),
+            1 => (0..50_u64).prop_map(Step::Sweep),
         ]
     }
 
@@ -130,29 +201,41 @@ mod tests {
         #[test]
         fn what_is_kept_is_found_and_read_in_order(steps in prop::collection::vec(step(), 0..60)) {
             let (shelves, mut model) = (Shelves::default(), BTreeMap::new());
+            let began = Instant::now();
+            let time = |end: u64| (end != NEVER).then(|| began + Duration::from_secs(end));
             for step in steps {
                 match step {
-                    Step::Keep(id, value) => match (shelves.of(id).entry(id), model.entry(id)) {
-                        (Entry::Vacant(place), btree_map::Entry::Vacant(expected)) => {
-                            place.insert(value);
-                            expected.insert(value);
+                    Step::Keep(id, end) => {
+                        let mut shelf = shelves.of(id);
+                        match (shelf.entry(id), model.entry(id)) {
+                            (Entry::Vacant(place), btree_map::Entry::Vacant(expected)) => {
+                                place.insert(end);
+                                expected.insert(end);
+                                shelf.may_end(time(end));
+                            }
+                            (Entry::Occupied(place), btree_map::Entry::Occupied(expected)) => {
+                                prop_assert_eq!(place.get(), expected.get());
+                            }
+                            (place, _) => prop_assert!(false, "{place:?}"),
                         }
-                        (Entry::Occupied(place), btree_map::Entry::Occupied(expected)) => {
-                            prop_assert_eq!(place.get(), expected.get());
-                        }
-                        (place, _) => prop_assert!(false, "{place:?}"),
-                    },
-                    Step::Change(id, value) => {
+                    }
+                    Step::Change(id, end) => {
                         let mut shelf = shelves.of(id);
                         let (there, expected) = (shelf.get_mut(&id), model.get_mut(&id));
                         prop_assert_eq!(&there, &expected);
                         if let (Some(there), Some(expected)) = (there, expected) {
-                            (*there, *expected) = (value, value);
+                            (*there, *expected) = (end, end);
+                            shelf.may_end(time(end));
                         }
                     }
-                    Step::Retain(part) => {
-                        shelves.retain(|value| value % part == 0);
-                        model.retain(|_, value| *value % part == 0);
+                    Step::Sweep(now) => {
+                        let mut gone = Vec::new();
+                        shelves.sweep(began + Duration::from_secs(now), |end| time(*end), |end| gone.push(*end));
+                        let mut expected: Vec<_> = model.values().copied().filter(|end| *end <= now).collect();
+                        gone.sort();
+                        expected.sort();
+                        prop_assert_eq!(gone, expected);
+                        model.retain(|_, end| *end > now);
                     }
                 }
             }
@@ -192,16 +275,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_retained_takes_no_memory() {
-        let shelves = Shelves::default();
+    fn what_ended_takes_no_memory() {
+        let (shelves, began) = (Shelves::default(), Instant::now());
+        let end = |last: &u8| Some(began + Duration::from_secs((*last).into()));
         for last in 0..=255 {
-            let id = id(7, last);
-            shelves.of(id).insert(id, last);
+            let (id, mut shelf) = (id(7, last), shelves.of(id(7, last)));
+            shelf.insert(id, last);
+            shelf.may_end(end(&last));
         }
-        shelves.retain(|last| *last < 8);
+        let sweep = |now| shelves.sweep(began + Duration::from_secs(now), end, |_| ());
+        sweep(247);
         assert_eq!(shelves.len(), 8);
         assert!(shelves.of(id(7, 0)).capacity() < 64);
-        shelves.retain(|_| false);
+        sweep(255);
         assert_eq!(shelves.of(id(7, 0)).capacity(), 0);
+    }
+
+    #[test]
+    fn a_shelf_is_looked_through_only_where_something_may_have_ended() {
+        let (shelves, began) = (Shelves::default(), Instant::now());
+        let looked = Cell::new(0);
+        let end = |end: &Instant| {
+            looked.set(looked.get() + 1);
+            Some(*end)
+        };
+        let (soon, late) = (
+            began + Duration::from_secs(1),
+            began + Duration::from_secs(2),
+        );
+        for (number, (first, end)) in (0..).zip([(0x1000, soon), (0x2000, late), (0x2000, late)]) {
+            let id = id(first, number);
+            let mut shelf = shelves.of(id);
+            shelf.insert(id, end);
+            shelf.may_end(Some(end));
+        }
+        for (now, at, left) in [
+            (began, 0, 3),
+            (soon, 1, 2),
+            (soon, 1, 2),
+            (late, 3, 0),
+            (late, 3, 0),
+        ] {
+            shelves.sweep(now, end, |_| ());
+            assert_eq!((looked.get(), shelves.len()), (at, left));
+        }
     }
 }
