@@ -1,5 +1,6 @@
 //! What follows from what: the tables of the life of a key, pure.
 
+use std::mem;
 use std::time::Duration;
 
 use super::digest::Digest;
@@ -45,6 +46,17 @@ pub struct Attempt {
     pub origin: Origin,
     /// The trace that it belongs to, and is found in.
     pub trace: Option<Trace>,
+}
+
+/// An attempt that asks for a key, of which most get it: what the claim has too is in that alone.
+#[derive(Clone, Debug)]
+pub struct Bid {
+    claim: Box<Record>,
+    terms: Terms,
+    /// As far as it is not in the claim.
+    payload: Option<Payload>,
+    named: bool,
+    verified: Verified,
 }
 
 /// Whether an attempt's credentials were verified by themselves: by the signature of a token.
@@ -203,6 +215,30 @@ impl Terms {
 impl Attempt {
     /// The record that claims a key of which the store holds nothing.
     pub fn claim(&self) -> Record {
+        let fingerprint = match &self.payload {
+            Payload::Whole(fingerprint) => Some(fingerprint.clone()),
+            Payload::Streamed | Payload::Consumed(_) => None,
+        };
+        self.claim_with(fingerprint, self.origin.clone())
+    }
+
+    /// Asks for a key with its [claim](Self::claim).
+    pub fn bid(mut self) -> Bid {
+        let (fingerprint, payload) = match mem::replace(&mut self.payload, Payload::Streamed) {
+            Payload::Whole(fingerprint) => (Some(fingerprint), None),
+            payload => (None, Some(payload)),
+        };
+        let origin = mem::take(&mut self.origin);
+        Bid {
+            claim: Box::new(self.claim_with(fingerprint, origin)),
+            terms: self.terms,
+            payload,
+            named: self.named,
+            verified: self.verified,
+        }
+    }
+
+    fn claim_with(&self, fingerprint: Option<Fingerprint>, origin: Origin) -> Record {
         Record {
             token: self.token,
             state: State::InFlight,
@@ -217,12 +253,9 @@ impl Attempt {
             created: self.now,
             settled: None,
             expires: None,
-            fingerprint: match &self.payload {
-                Payload::Whole(fingerprint) => Some(fingerprint.clone()),
-                Payload::Streamed | Payload::Consumed(_) => None,
-            },
+            fingerprint,
             credentials: self.credentials,
-            origin: self.origin.clone(),
+            origin,
             status: None,
             error: None,
             trace: self.trace,
@@ -239,6 +272,35 @@ impl Attempt {
             status: earlier.status,
             error: earlier.error.clone(),
             ..self.claim()
+        }
+    }
+}
+
+impl Bid {
+    /// What is to be written.
+    pub fn claim(&self) -> &Record {
+        &self.claim
+    }
+
+    /// It was written.
+    pub fn won(self) -> Box<Record> {
+        self.claim
+    }
+
+    /// It was not: the attempt, which goes on by what the store holds.
+    pub fn lost(self) -> Attempt {
+        let claim = *self.claim;
+        let whole = || Payload::Whole(claim.fingerprint.unwrap_or_default());
+        Attempt {
+            token: claim.token,
+            terms: self.terms,
+            now: claim.created,
+            payload: self.payload.unwrap_or_else(whole),
+            credentials: claim.credentials,
+            named: self.named,
+            verified: self.verified,
+            origin: claim.origin,
+            trace: claim.trace,
         }
     }
 }

@@ -56,18 +56,76 @@ pub(super) fn acquire<'a, F: Forward, S: Store>(
     slot: ClaimSlot,
     trail: &'a Trail,
 ) -> impl Future<Output = Result<Acquired, Denied>> + Send + 'a {
-    let mut claimant = Claimant::new(proxy, keyed, taken, policy, slot, trail);
+    let bid = attempt(proxy, keyed, taken, policy, trail).bid();
     async move {
-        let (record, since) = (Box::new(claimant.attempt.claim()), Instant::now());
-        match claimant.insert(&record, since).await {
-            Ok(Inserted::Created) => Ok(claimant.claim(record, since, false)),
-            Ok(Inserted::Occupied(met)) => match claimant.meet(&met) {
-                Verdict::Replay => Ok(Acquired::Replay(met, None)),
-                // Apart, since most duplicates find an answer.
-                verdict => Box::pin(claimant.contend(met, verdict, since)).await,
-            },
-            Err(error) => Err(claimant.give_up(record, None, false, error)),
+        let since = Instant::now();
+        let insert = proxy
+            .records
+            .insert(keyed.id, bid.claim(), since, Some(trail));
+        match insert.await {
+            Ok(Inserted::Created) => {
+                let claim = Claim::new(keyed.id, bid.won(), since, false, slot);
+                Ok(Acquired::Execute(claim))
+            }
+            Ok(Inserted::Occupied(met)) => {
+                let attempt = bid.lost();
+                let mut claimant = Claimant {
+                    proxy,
+                    keyed,
+                    taken,
+                    policy,
+                    slot,
+                    trail,
+                    attempt,
+                    linked: None,
+                };
+                match claimant.meet(&met) {
+                    Verdict::Replay => Ok(Acquired::Replay(met, None)),
+                    // Apart, since most duplicates find an answer.
+                    verdict => Box::pin(claimant.contend(met, verdict, since)).await,
+                }
+            }
+            Err(error) => {
+                let lost = LostClaim {
+                    id: keyed.id,
+                    record: bid.won(),
+                    expect: None,
+                    slot,
+                };
+                Err(give_up(proxy, policy, lost, false, error))
+            }
         }
+    }
+}
+
+/// What a request would claim with.
+fn attempt<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    keyed: &Keyed,
+    taken: &Taken,
+    policy: &Policy,
+    trail: &Trail,
+) -> Attempt {
+    let Taken { head, received } = taken;
+    let now = proxy.records.now();
+    Attempt {
+        token: proxy.records.fresh_token(now),
+        terms: policy.terms(),
+        now,
+        payload: match received.fingerprint(head, policy, &proxy.secret) {
+            Some(fingerprint) => Payload::Whole(fingerprint),
+            None => Payload::Streamed,
+        },
+        credentials: keyed.credentials,
+        named: keyed.named,
+        verified: keyed.verified,
+        origin: Origin::new(
+            &policy.route,
+            head.method.as_str(),
+            head.uri.path(),
+            keyed.key,
+        ),
+        trace: trail.trace(),
     }
 }
 
@@ -85,47 +143,6 @@ struct Claimant<'a, F, S> {
 }
 
 impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
-    fn new(
-        proxy: &'a Arc<Shared<F, S>>,
-        keyed: &'a Keyed,
-        taken: &'a mut Taken,
-        policy: &'a Arc<Policy>,
-        slot: ClaimSlot,
-        trail: &'a Trail,
-    ) -> Self {
-        let Taken { head, received } = &*taken;
-        let now = proxy.records.now();
-        let attempt = Attempt {
-            token: proxy.records.fresh_token(now),
-            terms: policy.terms(),
-            now,
-            payload: match received.fingerprint(head, policy, &proxy.secret) {
-                Some(fingerprint) => Payload::Whole(fingerprint),
-                None => Payload::Streamed,
-            },
-            credentials: keyed.credentials,
-            named: keyed.named,
-            verified: keyed.verified,
-            origin: Origin::new(
-                &policy.route,
-                head.method.as_str(),
-                head.uri.path(),
-                keyed.key,
-            ),
-            trace: trail.trace(),
-        };
-        Self {
-            proxy,
-            keyed,
-            taken,
-            policy,
-            slot,
-            trail,
-            attempt,
-            linked: None,
-        }
-    }
-
     fn id(&self) -> RecordId {
         self.keyed.id
     }
@@ -245,7 +262,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                         }
                         Ok(Replaced::Stale) => {}
                         Err(error) => {
-                            return Err(self.give_up(record, Some(expect), true, error));
+                            return Err(self.give_up(record, Some(expect), error));
                         }
                     }
                 }
@@ -265,7 +282,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
                     match self.insert(&record, since).await {
                         Ok(Inserted::Created) => return Ok(self.claim(record, since, false)),
                         Ok(Inserted::Occupied(seen)) => seen,
-                        Err(error) => return Err(self.give_up(record, None, true, error)),
+                        Err(error) => return Err(self.give_up(record, None, error)),
                     }
                 }
             };
@@ -324,54 +341,50 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     }
 
     fn claim(self, record: Box<Record>, since: Instant, taken_over: bool) -> Acquired {
-        Acquired::Execute(Claim::new(
-            self.id(),
-            record,
-            self.policy.clone(),
-            since,
-            taken_over,
-            self.slot,
-        ))
+        Acquired::Execute(Claim::new(self.id(), record, since, taken_over, self.slot))
     }
 
-    /// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key
-    /// if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us included.
-    fn give_up(
-        self,
-        record: Box<Record>,
-        expect: Option<Expect>,
-        seen_before: bool,
-        error: StoreError,
-    ) -> Denied {
-        let forwarded = !seen_before
-            && !error.is_unreadable()
-            && self.policy.store_error == StoreFailure::Forward;
-        if matches!(error, StoreError::Unanswered(_)) && !seeded(Seeded::LostClaimLeft) {
-            // Where the request is forwarded all the same, nobody will know what became of the key.
-            let outcome = if forwarded {
-                Outcome::Unknown {
-                    status: None,
-                    error: Some("forwarded without a claim"),
-                }
-            } else {
-                Outcome::Released {
-                    status: None,
-                    error: Some("the store did not acknowledge the claim"),
-                }
-            };
-            let lost = LostClaim {
-                id: self.id(),
-                record,
-                expect,
-                slot: self.slot,
-            };
-            let records = &self.proxy.records;
-            records.give_up(lost, self.policy.terms(), outcome);
-        }
-        if forwarded {
-            Denied::Unguarded(error)
+    fn give_up(self, record: Box<Record>, expect: Option<Expect>, error: StoreError) -> Denied {
+        let lost = LostClaim {
+            id: self.id(),
+            record,
+            expect,
+            slot: self.slot,
+        };
+        give_up(self.proxy, self.policy, lost, true, error)
+    }
+}
+
+/// After a claim that the store may have taken without our knowing, of a key that had a record before or had not: asks for it again in the
+/// background, and frees the key if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us
+/// included.
+fn give_up<F: Forward, S: Store>(
+    proxy: &Shared<F, S>,
+    policy: &Policy,
+    lost: LostClaim,
+    seen_before: bool,
+    error: StoreError,
+) -> Denied {
+    let forwarded =
+        !seen_before && !error.is_unreadable() && policy.store_error == StoreFailure::Forward;
+    if matches!(error, StoreError::Unanswered(_)) && !seeded(Seeded::LostClaimLeft) {
+        // Where the request is forwarded all the same, nobody will know what became of the key.
+        let outcome = if forwarded {
+            Outcome::Unknown {
+                status: None,
+                error: Some("forwarded without a claim"),
+            }
         } else {
-            Denied::NoStore(error)
-        }
+            Outcome::Released {
+                status: None,
+                error: Some("the store did not acknowledge the claim"),
+            }
+        };
+        proxy.records.give_up(lost, policy.terms(), outcome);
+    }
+    if forwarded {
+        Denied::Unguarded(error)
+    } else {
+        Denied::NoStore(error)
     }
 }

@@ -1,12 +1,10 @@
 //! A claim in this process's hands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::limits::ClaimSlot;
-use super::policy::Policy;
 use super::{Forward, Shared};
 use crate::idempotency::{Record, RecordId};
 use crate::lanes::nap_before;
@@ -21,8 +19,6 @@ pub(super) struct Claim {
     pub(super) id: RecordId,
     /// The record as it stands in the store.
     pub(super) record: Box<Record>,
-    /// The policy that the exchange began with, and ends with.
-    pub(super) policy: Arc<Policy>,
     /// Just before the claim was sent to the store, so that no more of the lease is left than this tells.
     pub(super) since: Instant,
     /// Whether it took over an attempt whose outcome is unknown.
@@ -41,7 +37,6 @@ impl Claim {
     pub(super) fn new(
         id: RecordId,
         record: Box<Record>,
-        policy: Arc<Policy>,
         since: Instant,
         taken_over: bool,
         slot: ClaimSlot,
@@ -49,7 +44,6 @@ impl Claim {
         Self {
             id,
             record,
-            policy,
             since,
             taken_over,
             duty: Duty {
@@ -81,15 +75,14 @@ impl Claim {
     }
 
     /// Ends the duty to settle; the slot is held until the store has acknowledged.
-    pub(super) fn into_parts(self) -> (RecordId, Box<Record>, Arc<Policy>, Option<ClaimSlot>) {
+    pub(super) fn into_parts(self) -> (RecordId, Box<Record>, Option<ClaimSlot>) {
         let Self {
             id,
             record,
-            policy,
             mut duty,
             ..
         } = self;
-        (id, record, policy, duty.slot.take())
+        (id, record, duty.slot.take())
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) struct Exchange {
 pub(super) fn execute<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     exchange: Exchange,
+    policy: &Arc<Policy>,
     trail: &Trail,
 ) -> impl Future<Output = Answer> + Send {
     let Exchange {
@@ -79,7 +80,7 @@ pub(super) fn execute<F: Forward, S: Store>(
             let asker = asker.as_deref();
             // Here, as it would be copied into the `select!`.
             let work = pin!(work(
-                proxy, &claim, trail, taken, asker, &progress, &mut held
+                proxy, &claim, policy, trail, taken, asker, &progress, &mut held
             ));
             tokio::select! {
                 // What is there is taken, though the deadline passed in the same moment.
@@ -102,6 +103,7 @@ pub(super) fn execute<F: Forward, S: Store>(
                 return streaming.begin(Exchanging {
                     proxy: proxy.clone(),
                     claim,
+                    policy: policy.clone(),
                     upload: (progress, uploaded),
                     held,
                     permit,
@@ -111,9 +113,10 @@ pub(super) fn execute<F: Forward, S: Store>(
         };
         let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
         fault::reach(Place::BeforeSettle);
+        let terms = policy.terms().keeping(&outcome, retention);
         let settling = proxy
             .records
-            .settle(claim, outcome, retention, fingerprint, held, trail);
+            .settle(claim, terms, outcome, fingerprint, held, trail);
         let (settled, held) = settling.await;
         fault::reach(Place::AfterSettle);
         let (state, expires) = match &settled {
@@ -170,16 +173,16 @@ enum Course<B> {
 async fn work<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
+    policy: &Policy,
     trail: &Trail,
     taken: Box<Taken>,
     asker: Option<&Asker>,
     progress: &Progress,
     held: &mut Buffered,
 ) -> Course<F::Body> {
-    let policy = &*claim.policy;
     let to_head = taken.head.method == Method::HEAD;
     let concluded = {
-        let judged = match ask(proxy, claim, trail, taken, progress).await {
+        let judged = match ask(proxy, claim, policy, trail, taken, progress).await {
             Ok(response) => judge_head(response, policy),
             Err(ended) => return Course::Ended(ended),
         };
@@ -192,7 +195,7 @@ async fn work<F: Forward, S: Store>(
         }
     };
     match concluded {
-        Ok(kept) => keep(proxy, claim, kept, held).await,
+        Ok(kept) => keep(proxy, claim.id, policy, kept, held).await,
         Err(ended) => Course::Ended(ended),
     }
 }
@@ -201,14 +204,14 @@ async fn work<F: Forward, S: Store>(
 async fn ask<F: Forward, S: Store>(
     proxy: &Arc<Shared<F, S>>,
     claim: &Claim,
+    policy: &Policy,
     trail: &Trail,
     taken: Box<Taken>,
     progress: &Progress,
 ) -> Result<Box<Response<F::Body>>, Ended> {
-    let policy = &*claim.policy;
     let began = Instant::now();
     let sent = {
-        let sending = pin!(send(proxy, claim, trail, *taken));
+        let sending = pin!(send(proxy, claim, policy, trail, *taken));
         tokio::select! {
             biased;
             sent = sending => Some(sent),
@@ -339,7 +342,8 @@ fn conclude<F: Forward, S: Store>(
 /// Reads an answer to its end, to be kept; one that cannot be is to be handed on.
 fn keep<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
-    claim: &Claim,
+    id: RecordId,
+    policy: &Policy,
     kept: Kept<F::Body>,
     held: &mut Buffered,
 ) -> impl Future<Output = Course<F::Body>> + Send {
@@ -352,7 +356,7 @@ fn keep<F: Forward, S: Store>(
     async move {
         let read = match answer {
             Read::Head(response) if !is_event_stream(response.headers()) => {
-                match collect_answer(response, &claim.policy, held).await {
+                match collect_answer(response, policy, held).await {
                     Ok(read) => read,
                     Err(BrokeOff) => return Course::Ended(broke_off(status)),
                 }
@@ -369,7 +373,7 @@ fn keep<F: Forward, S: Store>(
                     response.headers(),
                     response.body().clone(),
                     &whole.trailers,
-                    claim.policy.store_set_cookie,
+                    policy.store_set_cookie,
                 );
                 return Course::Ended(Ended {
                     outcome: Outcome::Completed {
@@ -382,7 +386,7 @@ fn keep<F: Forward, S: Store>(
             }
             Read::Large(response, ahead, limit) => {
                 proxy.metrics.limit_reached(limit);
-                tracing::info!(id = %claim.id, limit = limit.as_str(), "an answer is too large to keep");
+                tracing::info!(%id, limit = limit.as_str(), "an answer is too large to keep");
                 (response, ahead)
             }
             Read::Head(response) => (response, Pieces::default()),

@@ -156,7 +156,7 @@ impl Operation {
                         permit,
                     };
                     // Apart, since most of a duplicate's way is before it.
-                    let answer = Box::pin(execute(&proxy, exchange, trail)).await;
+                    let answer = Box::pin(execute(&proxy, exchange, &policy, trail)).await;
                     account.close(&answer);
                     return Told::Answer(answer);
                 }

@@ -178,19 +178,18 @@ impl<S: Store> Records<S> {
         }
     }
 
-    /// Ends a claim, to be kept for `retention` where that is given. If the store does not acknowledge, it is told again in the
+    /// Ends a claim, to be kept by these `terms`. If the store does not acknowledge, it is told again in the
     /// background until it does; `held`, the memory that the answer takes, is kept for so long, and given back otherwise.
     pub(super) fn settle(
         self: &Arc<Self>,
         claim: Claim,
+        terms: Terms,
         outcome: Outcome,
-        retention: Option<Duration>,
         fingerprint: Option<Fingerprint>,
         held: Buffered,
         trail: &Trail,
     ) -> impl Future<Output = (Settled, Option<Buffered>)> + Send {
-        let (id, mut settled, policy, slot) = claim.into_parts();
-        let terms = policy.terms().keeping(&outcome, retention);
+        let (id, mut settled, slot) = claim.into_parts();
         settled.settle(terms, outcome, fingerprint, self.now());
         async move {
             let ended = if seeded(Seeded::AnswerBeforeStore) {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::claim::Claim;
 use super::judge::may_be_sent_again;
 use super::payload::{Received, Taken};
+use super::policy::Policy;
 use super::trail::Trail;
 use super::{Forward, Shared, Way, retry};
 use crate::fault::{Seeded, seeded};
@@ -30,10 +31,10 @@ pub(super) struct Failed {
 pub(super) fn send<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
     claim: &Claim,
+    policy: &Policy,
     trail: &Trail,
     taken: Taken,
 ) -> impl Future<Output = Result<Box<Response<F::Body>>, Failed>> + Send {
-    let policy = &*claim.policy;
     let Taken { head, received } = taken;
     let held = Held {
         proxy,

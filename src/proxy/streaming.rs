@@ -11,6 +11,7 @@ use super::claim::Claim;
 use super::collect::pump;
 use super::limits::{Buffered, InFlight};
 use super::payload::Pieces;
+use super::policy::Policy;
 use super::relay::{RelaySender, relay};
 use super::respond::{self, Answer};
 use super::trail::Trail;
@@ -37,6 +38,7 @@ pub(super) struct Streaming<B> {
 pub(super) struct Exchanging<F, S> {
     pub(super) proxy: Arc<Shared<F, S>>,
     pub(super) claim: Claim,
+    pub(super) policy: Arc<Policy>,
     /// How far the request's body has come, and of one that is streamed, what its hash is added to.
     pub(super) upload: (Progress, Option<Fingerprint>),
     /// The memory that the bodies take.
@@ -107,6 +109,7 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
         let Self {
             proxy,
             claim,
+            policy,
             upload: (progress, uploaded),
             mut held,
             permit,
@@ -117,7 +120,7 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
             mut body,
             mut to_client,
         } = pieced;
-        let patience = claim.policy.upstream_timeout;
+        let patience = policy.upstream_timeout;
         let pumped = tokio::select! {
             // What is there is taken, though the deadline passed in the same moment.
             biased;
@@ -144,9 +147,10 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
         };
         let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
         fault::reach(Place::BeforeSettle);
+        let terms = policy.terms().keeping(&outcome, retention);
         let settling = proxy
             .records
-            .settle(claim, outcome, retention, fingerprint, held, &trail);
+            .settle(claim, terms, outcome, fingerprint, held, &trail);
         let held = settling.await;
         fault::reach(Place::AfterSettle);
         fault::reach(Place::BeforeAnswer);

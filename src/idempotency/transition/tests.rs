@@ -95,6 +95,26 @@ fn refused(refusal: Refusal) -> [Verdict; 2] {
 
 const FIRST: Token = Token::from_bytes([1; 16]);
 
+#[test]
+fn a_bid_is_for_the_claim_and_gives_the_whole_attempt_back() {
+    let payloads = [
+        Payload::Whole(body(1)),
+        Payload::Whole(Fingerprint::default()),
+        Payload::Streamed,
+        Payload::Consumed(body(1)),
+    ];
+    for payload in payloads {
+        let attempt = Attempt {
+            origin: Origin::new("orders", "POST", "/orders", [5; 16]),
+            ..with(payload)
+        };
+        let bid = attempt.clone().bid();
+        assert_eq!(*bid.claim(), attempt.claim());
+        assert_eq!(*bid.clone().won(), attempt.claim());
+        assert_eq!(format!("{:?}", bid.lost()), format!("{attempt:?}"));
+    }
+}
+
 // What is found in the store.
 
 #[test]
