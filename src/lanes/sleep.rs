@@ -17,7 +17,8 @@ use tokio::time::Instant;
 /// makes a timer. Elsewhere it is tokio's. A tick wakes all who nap at once: of what takes long, so many make their timers together.
 pub(crate) async fn sleep_until(deadline: Instant) {
     nap_before(deadline).await;
-    tokio::time::sleep_until(deadline).await;
+    // Apart, since few come to it.
+    Box::pin(tokio::time::sleep_until(deadline)).await;
 }
 
 /// The first part of a sleep: up to the lane's next tick, and over at once where that may be too late, or where there are no lanes. For

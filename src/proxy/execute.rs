@@ -161,6 +161,7 @@ pub(super) fn execute<F: Forward, S: Store>(
 }
 
 /// How far an exchange comes before its client hears of it.
+#[expect(clippy::large_enum_variant, reason = "most come to their end")]
 enum Course<B> {
     /// To its end.
     Ended(Ended),

@@ -231,8 +231,8 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 Box::pin(sending.answer(self, said))
             }
             Ok((permit, named)) => {
-                let (taken, policy) = (Taken::head_alone(head), policy.clone());
-                Box::pin(self.keyed(named, taken, body, policy, permit, account, page))
+                let (taken, place) = (Taken::head_alone(head), policy.place);
+                Box::pin(self.keyed(named, taken, body, place, permit, account, page))
             }
         }
     }
@@ -248,22 +248,24 @@ impl<F: Forward, S: Store> Shared<F, S> {
         named: Named,
         taken: Box<Taken>,
         body: Body,
-        policy: Arc<Policy>,
+        place: usize,
         permit: InFlight,
         mut account: Account,
         page: Option<Page>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
         async move {
+            // By its place: a count of who has it would be shared with all who have.
+            let policy = self.routes.at(place);
             let received = self.receive(named, taken, body, policy, permit, &mut account);
             let answer = match received.await {
                 Ok(Asked::Keyed(operation)) => {
                     let response = operation.start(&self, account).await;
                     return Ok(self.voice.say(response, true, page.as_ref()));
                 }
-                Ok(Asked::Unkeyed(passing, policy, held)) => {
+                Ok(Asked::Unkeyed(passing, held)) => {
                     let trail = account.trail().clone();
                     // Apart, since most have a key.
-                    let answer = Box::pin(pass::pass(&self, *passing, &policy, trail)).await;
+                    let answer = Box::pin(pass::pass(&self, *passing, policy, trail)).await;
                     drop(held);
                     answer
                 }

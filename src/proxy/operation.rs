@@ -19,7 +19,6 @@ use super::limits::{Buffered, ClaimSlot, InFlight};
 use super::outliving::Outliving;
 use super::pass::{Passing, pass};
 use super::payload::{self, Received, Taken};
-use super::policy::Policy;
 use super::reply::Asker;
 use super::respond::{self, Answer};
 use super::wait::Waiting;
@@ -34,8 +33,8 @@ use crate::wire::{Body, Code, Problem, names};
 pub(super) struct Operation {
     /// What names it.
     pub(super) keyed: Keyed,
-    /// The policy that it begins and ends with.
-    pub(super) policy: Arc<Policy>,
+    /// The place of the policy that it begins and ends with.
+    pub(super) place: usize,
     /// The request.
     pub(super) taken: Box<Taken>,
     /// The memory that the bodies take.
@@ -62,9 +61,9 @@ impl Operation {
         account: Account,
     ) -> impl Future<Output = Response<Body>> + Send {
         let id = self.keyed.id;
-        let client_timeout = self.policy.client_timeout;
+        let place = self.place;
+        let client_timeout = proxy.routes.at(place).client_timeout;
         let (progress, began) = (self.taken.received.progress(), Instant::now());
-        let place = self.policy.place;
         let trail = account.trail().clone();
         // In a box before anything else: whatever has it for a part would be moved as one.
         let work = Box::pin(self.run(proxy.clone(), account));
@@ -120,7 +119,7 @@ impl Operation {
     ) -> impl Future<Output = Told> + Send {
         let Self {
             keyed,
-            policy,
+            place,
             mut taken,
             held,
             slot,
@@ -128,8 +127,9 @@ impl Operation {
         } = self;
         async move {
             let (id, trail) = (keyed.id, account.trail());
+            let policy = proxy.routes.at(place);
             fault::reach(Place::BeforeClaim);
-            let acquired = acquire(&proxy, &keyed, &mut taken, &policy, slot, trail).await;
+            let acquired = acquire(&proxy, &keyed, &mut taken, policy, slot, trail).await;
             let answer = match acquired {
                 Ok(Acquired::Execute(claim)) => {
                     fault::reach(Place::AfterClaim);
@@ -137,12 +137,12 @@ impl Operation {
                     let Taken { head, received } = &mut *taken;
                     let fingerprint = match received {
                         Received::Streamed(_) => {
-                            payload::fingerprint(head, &policy, &proxy.secret, None)
+                            payload::fingerprint(head, policy, &proxy.secret, None)
                         }
                         Received::Whole { .. } | Received::Gone => Fingerprint::default(),
                     };
-                    proxy.prepare(head, &policy, trail);
-                    let asker = Asker::of(&policy, head, &keyed.text).map(Box::new);
+                    proxy.prepare(head, policy, trail);
+                    let asker = Asker::of(policy, head, &keyed.text).map(Box::new);
                     if claim.taken_over {
                         head.headers
                             .insert(names::ATTEMPT, claim.record.attempts.into());
@@ -156,7 +156,7 @@ impl Operation {
                         permit,
                     };
                     // Apart, since most of a duplicate's way is before it.
-                    let answer = Box::pin(execute(&proxy, exchange, &policy, trail)).await;
+                    let answer = Box::pin(execute(&proxy, exchange, policy, trail)).await;
                     account.close(&answer);
                     return Told::Answer(answer);
                 }
@@ -171,7 +171,7 @@ impl Operation {
                     drop((received, held, permit));
                     let waiting = Waiting {
                         keyed,
-                        policy,
+                        policy: policy.clone(),
                         head,
                         attempt: *attempt,
                         place,
@@ -186,7 +186,7 @@ impl Operation {
                         received,
                         permit,
                     };
-                    let mut answer = Box::pin(pass(&proxy, passing, &policy, trail.clone())).await;
+                    let mut answer = Box::pin(pass(&proxy, passing, policy, trail.clone())).await;
                     let ours = answer.outcome != Outcome::Bypassed;
                     respond::mark_unguarded(
                         &proxy.voice.names,

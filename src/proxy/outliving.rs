@@ -47,17 +47,13 @@ where
                 Poll::Pending => Some(Poll::Pending),
             },
         };
-        match polled {
+        let ended = match polled {
             Some(Poll::Pending) => return Poll::Pending,
-            Some(Poll::Ready(output)) => {
-                self.0 = Work::Over;
-                Poll::Ready(Some(output))
-            }
-            None => {
-                self.0 = Work::Over;
-                Poll::Ready(None)
-            }
-        }
+            Some(Poll::Ready(output)) => Some(output),
+            None => None,
+        };
+        self.0 = Work::Over;
+        Poll::Ready(ended)
     }
 }
 

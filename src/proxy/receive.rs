@@ -1,7 +1,5 @@
 //! From the head of a request to an operation: its body is read, as far as it is held, and with it what names it.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 
 use super::account::Account;
@@ -41,8 +39,8 @@ impl Named {
 pub(super) enum Asked {
     /// Keyed.
     Keyed(Operation),
-    /// Without a key after all; its policy, and the memory that its body takes.
-    Unkeyed(Box<Passing>, Arc<Policy>, Buffered),
+    /// Without a key after all, and the memory that its body takes.
+    Unkeyed(Box<Passing>, Buffered),
 }
 
 impl<F: Forward, S: Store> Shared<F, S> {
@@ -78,15 +76,15 @@ impl<F: Forward, S: Store> Shared<F, S> {
         named: Named,
         mut taken: Box<Taken>,
         body: Body,
-        policy: Arc<Policy>,
+        policy: &'a Policy,
         permit: InFlight,
         account: &'a mut Account,
     ) -> impl Future<Output = Result<Asked, Problem>> + Send + 'a {
         let (known, holding) = match named {
-            Named::Keyed(keyed) => (Some(keyed), Holding::keyed(&policy)),
+            Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
             Named::InBody | Named::Nothing => (
                 None,
-                source::holding(&taken.head, &policy, || self.records.now()),
+                source::holding(&taken.head, policy, || self.records.now()),
             ),
         };
         let id = known.as_ref().map(|keyed| keyed.id);
@@ -96,7 +94,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         let mut held = self.limits.buffer();
         async move {
             taken.received =
-                payload::read(body, holding, &policy, &mut held, self.body_idle_timeout)
+                payload::read(body, holding, policy, &mut held, self.body_idle_timeout)
                     .await
                     .map_err(|unheld| {
                         if let Some(limit) = unheld.limit() {
@@ -111,7 +109,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 Some(keyed) => keyed,
                 None => {
                     let so_far = BodySoFar::of(&taken.received);
-                    let sought = source::find(&taken.head, so_far, &policy, || self.records.now());
+                    let sought = source::find(&taken.head, so_far, policy, || self.records.now());
                     let sought = sought.inspect_err(|problem| {
                         if problem.code == Code::BodyTooLarge {
                             self.metrics.limit_reached(Limit::MaxBufferedRequest);
@@ -128,7 +126,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                             ));
                         }
                     };
-                    match self.name(key, &taken.head, &policy)? {
+                    match self.name(key, &taken.head, policy)? {
                         Some(keyed) => keyed,
                         None => {
                             let Taken { head, received } = *taken;
@@ -137,7 +135,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                                 received,
                                 permit,
                             };
-                            return Ok(Asked::Unkeyed(Box::new(passing), policy, held));
+                            return Ok(Asked::Unkeyed(Box::new(passing), held));
                         }
                     }
                 }
@@ -156,7 +154,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             };
             Ok(Asked::Keyed(Operation {
                 keyed,
-                policy,
+                place: policy.place,
                 taken,
                 held,
                 slot,

@@ -115,6 +115,15 @@ impl Routes {
         Ok(())
     }
 
+    /// The policy that has this place among all.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    pub(super) fn at(&self, place: usize) -> &Arc<Policy> {
+        &self.all[place]
+    }
+
     /// The policy of a request by the most specific pattern that its path matches, segment by segment: a literal before `{name}`, that
     /// before `{*rest}`. Another spelling of a path, by escapes or dot segments, finds the same. Methods that no route of the path
     /// covers pass; they go to the routes' upstream if they have one in common, and else to the default one.

@@ -1,7 +1,7 @@
 //! A bound on what is mostly there already.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,19 +12,15 @@ use tokio::time::{Sleep, sleep};
 /// read nor a timer made where nothing has to be waited for.
 pub(crate) async fn in_time<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    let mut timer = pin!(None::<Unconstrained<Sleep>>);
+    // Apart, since few make one.
+    let mut timer = None::<Pin<Box<Unconstrained<Sleep>>>>;
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if timer.is_none() {
-            // Not counted as progress: else one that is pending as it made too much would have no end.
-            timer.set(Some(unconstrained(sleep(patience))));
-        }
-        match timer.as_mut().as_pin_mut() {
-            Some(timer) => timer.poll(cx).map(|()| None),
-            None => Poll::Pending,
-        }
+        // Not counted as progress: else one that is pending as it made too much would have no end.
+        let timer = timer.get_or_insert_with(|| Box::pin(unconstrained(sleep(patience))));
+        timer.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

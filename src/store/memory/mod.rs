@@ -106,10 +106,13 @@ impl Memory {
         if bytes() >= self.sweep_at.load(Ordering::Relaxed) || (bytes() >= self.max_bytes && rested)
         {
             *swept = Some(now);
-            let gone = |cell: &Box<Cell>| {
-                self.bytes.fetch_sub(cell.bytes(), Ordering::Relaxed);
-            };
-            self.cells.sweep(now, |cell| cell.end(), gone);
+            self.cells.sweep(
+                now,
+                |cell| cell.end(),
+                |cell| {
+                    self.bytes.fetch_sub(cell.bytes(), Ordering::Relaxed);
+                },
+            );
             let sweep_at = bytes().saturating_mul(2).max(1 << 20);
             self.sweep_at.store(sweep_at, Ordering::Relaxed);
         }
