@@ -56,7 +56,7 @@ thread_local! {
 }
 
 /// This thread is a lane's.
-pub(super) fn begin() {
+pub(crate) fn begin() {
     let naps = Naps {
         tick: next_tick(),
         due: None,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::limits::ClaimSlot;
-use super::{Forward, Shared};
+use super::records::Records;
+use super::stop::Signal;
 use crate::idempotency::{Record, RecordId};
 use crate::lanes::nap_before;
 use crate::store::Store;
@@ -58,8 +59,8 @@ impl Claim {
         self.record.lease / 3
     }
 
-    /// Keeps the lease from lapsing, until nothing is waited for any more.
-    pub(super) async fn held_until_stopped<F: Forward, S: Store>(&self, proxy: &Shared<F, S>) {
+    /// Keeps the lease from lapsing until `end`. On a lane that may be heard at the next tick only.
+    pub(super) async fn held_until<S: Store>(&self, end: &Signal, records: &Records<S>) {
         let (since, every) = (self.since, self.heartbeat());
         // Most claims are settled before it is time for either, so both are waited for apart, and from the lane's next tick on.
         nap_before(since + every).await;
@@ -67,8 +68,8 @@ impl Claim {
         let kept = async {
             tokio::select! {
                 biased;
-                () = proxy.stop.deadline.cancelled() => {}
-                never = proxy.records.keep_alive(self.id, token, since, every) => match never {},
+                () = end.cancelled() => {}
+                never = records.keep_alive(self.id, token, since, every) => match never {},
             }
         };
         Box::pin(kept).await;
@@ -90,6 +91,103 @@ impl Drop for Duty {
     fn drop(&mut self) {
         if self.slot.is_some() {
             tracing::error!(id = %self.id, "a claim was dropped unsettled; its outcome is unknown once its lease lapses");
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus_client::metrics::gauge::Gauge;
+    use tokio_util::task::TaskTracker;
+
+    use super::super::limits::Limits;
+    use super::super::stop::Stop;
+    use super::super::waiters::Waiters;
+    use super::*;
+    use crate::idempotency::{Lapse, sample};
+    use crate::lanes::begin_lane;
+    use crate::store::Memory;
+    use crate::telemetry::Metrics;
+
+    const ID: RecordId = RecordId::from_bytes([1; 16]);
+
+    struct World {
+        store: Arc<Memory>,
+        records: Records<Memory>,
+        limits: Limits,
+        end: Signal,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
+            let limits = Limits::new(1, 0, Gauge::default());
+            let waiters = Arc::new(Waiters::new(0, limits.clone(), metrics.clone()));
+            Self {
+                records: Records::new(store.clone(), metrics, TaskTracker::new(), waiters),
+                store,
+                limits,
+                end: Stop::default().deadline,
+            }
+        }
+
+        async fn claim(&self) -> Claim {
+            let (record, since) = (Box::new(sample::in_flight(1)), Instant::now());
+            self.store.insert(ID, &record).await.unwrap();
+            let slot = self.limits.claim().unwrap();
+            Claim::new(ID, record, since, false, slot)
+        }
+
+        async fn lapse(&self) -> Lapse {
+            self.store.look(ID).await.unwrap().unwrap().lapse
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_stays_live_for_as_long_as_it_is_held() {
+        for on_a_lane in [false, true] {
+            if on_a_lane {
+                begin_lane();
+            }
+            let world = World::new();
+            let claim = world.claim().await;
+            let long = claim.record.lease * 5;
+            let held = claim.held_until(&world.end, &world.records);
+            assert!(tokio::time::timeout(long, held).await.is_err());
+            assert_eq!(world.lapse().await, Lapse::Live);
+            tokio::time::sleep(claim.record.lease * 2).await;
+            assert_eq!(world.lapse().await, Lapse::Lapsed);
+            claim.into_parts();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_heard_at_once_or_at_the_next_tick_by_whoever_has_just_begun() {
+        let none = Duration::ZERO;
+        let (soon, late) = (Duration::from_millis(100), Duration::from_secs(60));
+        for (on_a_lane, after, within) in [
+            (false, soon, none),
+            (false, late, none),
+            (true, soon, Duration::from_millis(500)),
+            (true, late, none),
+        ] {
+            if on_a_lane {
+                begin_lane();
+            }
+            let world = World::new();
+            let claim = world.claim().await;
+            let ends = async {
+                tokio::time::sleep(after).await;
+                world.end.cancel();
+                Instant::now()
+            };
+            let held = claim.held_until(&world.end, &world.records);
+            let (ended, ()) = tokio::join!(ends, held);
+            assert!(ended.elapsed() <= within, "{:?}", ended.elapsed());
+            claim.into_parts();
         }
     }
 }

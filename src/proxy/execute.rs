@@ -86,7 +86,7 @@ pub(super) fn execute<F: Forward, S: Store>(
                 // What is there is taken, though the deadline passed in the same moment.
                 biased;
                 course = work => course,
-                () = claim.held_until_stopped(proxy) => Course::Ended(Ended::unknown(
+                () = claim.held_until(&proxy.stop.deadline, &proxy.records) => Course::Ended(Ended::unknown(
                     None,
                     STOPPED,
                     Then::Problem(Code::OutcomeUnknownDrain, "The proxy stopped before the upstream's answer came."),

@@ -125,7 +125,7 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
             // What is there is taken, though the deadline passed in the same moment.
             biased;
             pumped = pump(ahead, &mut body, &mut to_client, patience, &mut held) => Some(pumped),
-            () = claim.held_until_stopped(&proxy) => None,
+            () = claim.held_until(&proxy.stop.deadline, &proxy.records) => None,
         };
         drop(body);
         let unknown = |status, why| Outcome::Unknown {
