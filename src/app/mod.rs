@@ -362,7 +362,7 @@ impl App {
             shutdown.drain();
             self.stop.deadline.cancel();
             self.tasks.close();
-            // Long enough for one settlement that fails and one that works, and for the last answers to be written.
+            // Long enough to hear of it, for one settlement that fails and one that works, and for the last answers to be written.
             let _ =
                 tokio::time::timeout(self.store_timeout * 2 + LAST_WORDS, self.tasks.wait()).await;
             if !clients.is_finished() {

@@ -53,7 +53,7 @@ pub struct Attempt {
 pub struct Bid {
     claim: Box<Record>,
     terms: Terms,
-    /// As far as it is not in the claim.
+    /// Nothing where the claim has the fingerprint.
     payload: Option<Payload>,
     named: bool,
     verified: Verified,

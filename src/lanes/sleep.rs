@@ -21,13 +21,12 @@ pub(crate) async fn sleep_until(deadline: Instant) {
     Box::pin(tokio::time::sleep_until(deadline)).await;
 }
 
-/// The first part of a sleep: up to the lane's next tick, and over at once where that may be too late, or where there are no lanes. For
-/// whoever waits for several things, of which none is likely before the tick.
+/// A [`Nap`], for whoever waits for several things, of which none is likely before the tick.
 pub(crate) fn nap_before(deadline: Instant) -> impl Future<Output = ()> {
     Nap::before(deadline)
 }
 
-/// A nap.
+/// The first part of a sleep: up to the lane's next tick, and over at once where that may be too late, or where there are no lanes.
 #[derive(Debug)]
 struct Nap {
     deadline: Instant,

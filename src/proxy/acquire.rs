@@ -355,9 +355,9 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     }
 }
 
-/// After a claim that the store may have taken without our knowing, of a key that had a record before or had not: asks for it again in the
-/// background, and frees the key if it is ours. Until that is acknowledged a late arrival could still lock the key against everyone, us
-/// included.
+/// After a claim that the store may have taken without our knowing: asks for it again in the background, and frees the key if it is ours.
+/// Until that is acknowledged a late arrival could still lock the key against everyone, us included. A key of which a record was
+/// `seen_before` is never forwarded without the guarantee.
 fn give_up<F: Forward, S: Store>(
     proxy: &Shared<F, S>,
     policy: &Policy,

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::limits::ClaimSlot;
 use super::records::Records;
 use super::stop::Signal;
-use crate::idempotency::{Record, RecordId};
+use crate::idempotency::{Record, RecordId, Token};
 use crate::lanes::nap_before;
 use crate::store::Store;
+use crate::upstream::Gate;
 
 /// A claim in this process's hands: the right to execute, and the duty to settle.
 ///
@@ -75,6 +77,22 @@ impl Claim {
         Box::pin(kept).await;
     }
 
+    /// What is asked before the first byte is sent.
+    pub(super) fn gate<'a, S: Store>(
+        &self,
+        end: &'a Signal,
+        records: &'a Records<S>,
+    ) -> HeldStill<'a, S> {
+        HeldStill {
+            end,
+            records,
+            id: self.id,
+            token: self.record.token,
+            since: self.since,
+            every: self.heartbeat(),
+        }
+    }
+
     /// Ends the duty to settle; the slot is held until the store has acknowledged.
     pub(super) fn into_parts(self) -> (RecordId, Box<Record>, Option<ClaimSlot>) {
         let Self {
@@ -84,6 +102,38 @@ impl Claim {
             ..
         } = self;
         (id, record, duty.slot.take())
+    }
+}
+
+/// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
+/// counts from when a write was sent: no more of the lease is left than that tells. After the end of all nothing is sent.
+pub(super) struct HeldStill<'a, S> {
+    end: &'a Signal,
+    records: &'a Records<S>,
+    id: RecordId,
+    token: Token,
+    since: Instant,
+    every: Duration,
+}
+
+impl<S: Store> Gate for HeldStill<'_, S> {
+    fn fresh_until(&self) -> Instant {
+        if self.end.is_cancelled() {
+            return self.since;
+        }
+        self.since + self.every
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Option<Instant>> {
+        Box::pin(async move {
+            if self.end.is_cancelled() {
+                // Whoever waits for this hears of the end at its lane's next tick.
+                return std::future::pending().await;
+            }
+            let sent = Instant::now();
+            let renewed = self.records.renew(self.id, self.token).await;
+            (renewed == Ok(true)).then(|| sent + self.every)
+        })
     }
 }
 
@@ -107,9 +157,9 @@ mod tests {
     use super::super::stop::Stop;
     use super::super::waiters::Waiters;
     use super::*;
-    use crate::idempotency::{Lapse, sample};
+    use crate::idempotency::{Expect, Lapse, sample};
     use crate::lanes::begin_lane;
-    use crate::store::Memory;
+    use crate::store::{Memory, Replaced};
     use crate::telemetry::Metrics;
 
     const ID: RecordId = RecordId::from_bytes([1; 16]);
@@ -189,5 +239,37 @@ mod tests {
             assert!(ended.elapsed() <= within, "{:?}", ended.elapsed());
             claim.into_parts();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gate_is_open_while_the_claim_is_fresh_and_asks_then() {
+        let world = World::new();
+        let claim = world.claim().await;
+        let gate = claim.gate(&world.end, &world.records);
+        assert_eq!(gate.fresh_until(), claim.since + claim.heartbeat());
+        tokio::time::sleep(claim.record.lease * 2).await;
+        assert!((&gate as &dyn Gate).is_open().await, "it has it yet");
+        assert_eq!(world.lapse().await, Lapse::Live);
+        let taken = sample::in_flight(2);
+        let expect = Expect::Held(claim.record.token);
+        let replaced = world.store.replace(ID, expect, &taken).await;
+        assert_eq!(replaced.unwrap(), Replaced::Applied);
+        tokio::time::sleep(claim.record.lease).await;
+        assert!(!(&gate as &dyn Gate).is_open().await, "it is another's");
+        claim.into_parts();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_end_a_gate_does_not_open() {
+        let world = World::new();
+        let claim = world.claim().await;
+        let gate = claim.gate(&world.end, &world.records);
+        world.end.cancel();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(gate.fresh_until() < Instant::now());
+        let long = claim.record.lease * 10;
+        let open = (&gate as &dyn Gate).is_open();
+        assert!(tokio::time::timeout(long, open).await.is_err());
+        claim.into_parts();
     }
 }

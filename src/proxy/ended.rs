@@ -1,4 +1,4 @@
-//! How an exchange ends: every way out of it, by name.
+//! How an exchange ends: every way out of it, by name, but for an answer that streams (`streaming`).
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Steps four and five: ask the upstream, and settle by what it says.
 //!
-//! Every way out of here is an [`Ended`], and every `Ended` is settled.
+//! Every way out of here but one is an [`Ended`], and every `Ended` is settled: an answer that is not kept is settled where it ends
+//! (`streaming`).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -71,8 +72,8 @@ pub(super) fn execute<F: Forward, S: Store>(
             Received::Streamed(_) => Some(fingerprint),
             Received::Whole { .. } | Received::Gone => None,
         };
-        let course = if proxy.stop.deadline.is_cancelled() {
-            Course::Ended(Ended::released(
+        let came = if proxy.stop.deadline.is_cancelled() {
+            Comes::Ended(Ended::released(
                 "the proxy stopped before it was sent",
                 Then::Problem(Code::Draining, "The proxy is stopping. Nothing was sent."),
             ))
@@ -85,8 +86,8 @@ pub(super) fn execute<F: Forward, S: Store>(
             tokio::select! {
                 // What is there is taken, though the deadline passed in the same moment.
                 biased;
-                course = work => course,
-                () = claim.held_until(&proxy.stop.deadline, &proxy.records) => Course::Ended(Ended::unknown(
+                came = work => came,
+                () = claim.held_until(&proxy.stop.deadline, &proxy.records) => Comes::Ended(Ended::unknown(
                     None,
                     STOPPED,
                     Then::Problem(Code::OutcomeUnknownDrain, "The proxy stopped before the upstream's answer came."),
@@ -97,9 +98,9 @@ pub(super) fn execute<F: Forward, S: Store>(
             outcome,
             retention,
             then,
-        } = match course {
-            Course::Ended(ended) => ended,
-            Course::HandsOn(streaming) => {
+        } = match came {
+            Comes::Ended(ended) => ended,
+            Comes::HandsOn(streaming) => {
                 return streaming.begin(Exchanging {
                     proxy: proxy.clone(),
                     claim,
@@ -162,7 +163,7 @@ pub(super) fn execute<F: Forward, S: Store>(
 
 /// How far an exchange comes before its client hears of it.
 #[expect(clippy::large_enum_variant, reason = "most come to their end")]
-enum Course<B> {
+enum Comes<B> {
     /// To its end.
     Ended(Ended),
     /// To an answer that is not kept, and that its client gets while it still comes.
@@ -180,12 +181,12 @@ async fn work<F: Forward, S: Store>(
     asker: Option<&Asker>,
     progress: &Progress,
     held: &mut Buffered,
-) -> Course<F::Body> {
+) -> Comes<F::Body> {
     let to_head = taken.head.method == Method::HEAD;
     let concluded = {
         let judged = match ask(proxy, claim, policy, trail, taken, progress).await {
             Ok(response) => judge_head(response, policy),
-            Err(ended) => return Course::Ended(ended),
+            Err(ended) => return Comes::Ended(ended),
         };
         match judged {
             Ok(verdict) if verdict.reply_from().is_none() => {
@@ -197,7 +198,7 @@ async fn work<F: Forward, S: Store>(
     };
     match concluded {
         Ok(kept) => keep(proxy, claim.id, policy, kept, held).await,
-        Err(ended) => Course::Ended(ended),
+        Err(ended) => Comes::Ended(ended),
     }
 }
 
@@ -347,7 +348,7 @@ fn keep<F: Forward, S: Store>(
     policy: &Policy,
     kept: Kept<F::Body>,
     held: &mut Buffered,
-) -> impl Future<Output = Course<F::Body>> + Send {
+) -> impl Future<Output = Comes<F::Body>> + Send {
     fault::reach(Place::BeforeBody);
     let Kept {
         status,
@@ -359,7 +360,7 @@ fn keep<F: Forward, S: Store>(
             Read::Head(response) if !is_event_stream(response.headers()) => {
                 match collect_answer(response, policy, held).await {
                     Ok(read) => read,
-                    Err(BrokeOff) => return Course::Ended(broke_off(status)),
+                    Err(BrokeOff) => return Comes::Ended(broke_off(status)),
                 }
             }
             read => read,
@@ -376,7 +377,7 @@ fn keep<F: Forward, S: Store>(
                     &whole.trailers,
                     policy.store_set_cookie,
                 );
-                return Course::Ended(Ended {
+                return Comes::Ended(Ended {
                     outcome: Outcome::Completed {
                         status,
                         response: Some(kept),
@@ -392,10 +393,10 @@ fn keep<F: Forward, S: Store>(
             }
             Read::Head(response) => (response, Pieces::default()),
         };
-        Course::HandsOn(Box::new(Streaming {
+        Comes::HandsOn(Box::new(Streaming {
             response,
             ahead,
-            status,
+            status_of_upstream: status,
             retention,
         }))
     }

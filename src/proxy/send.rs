@@ -1,11 +1,7 @@
 //! A request on its way to the upstream, sent again where that is safe.
 
-use std::time::Duration;
-
-use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 
 use super::claim::Claim;
 use super::judge::may_be_sent_again;
@@ -14,9 +10,8 @@ use super::policy::Policy;
 use super::trail::Trail;
 use super::{Forward, Shared, Way, retry};
 use crate::fault::{Seeded, seeded};
-use crate::idempotency::{RecordId, Token};
 use crate::store::Store;
-use crate::upstream::{Gate, NotSentReason, Reuse, SendError};
+use crate::upstream::{NotSentReason, Reuse, SendError};
 use crate::wire;
 
 /// A request without an answer.
@@ -36,13 +31,7 @@ pub(super) fn send<F: Forward, S: Store>(
     taken: Taken,
 ) -> impl Future<Output = Result<Box<Response<F::Body>>, Failed>> + Send {
     let Taken { head, received } = taken;
-    let held = Held {
-        proxy,
-        id: claim.id,
-        token: claim.record.token,
-        since: claim.since,
-        every: claim.heartbeat(),
-    };
+    let gate = claim.gate(&proxy.stop.deadline, &proxy.records);
     let (mut request, again) = match received {
         Received::Streamed(upload) => (Request::from_parts(head, upload.boxed_unsync()), None),
         // Nobody claims for a body that went by already.
@@ -60,7 +49,7 @@ pub(super) fn send<F: Forward, S: Store>(
         let way = Way {
             upstream: policy.upstream,
             reuse: Reuse::OnlyYoung,
-            gate: Some(&held),
+            gate: Some(&gate),
         };
         let (mut tries, mut answered) = (1, None);
         loop {
@@ -103,29 +92,5 @@ pub(super) fn send<F: Forward, S: Store>(
             tokio::time::sleep(retry::wait(&policy.retry, tries)).await;
             tries += 1;
         }
-    }
-}
-
-/// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
-/// counts from when a write was sent: no more of the lease is left than that tells.
-struct Held<'a, F, S> {
-    proxy: &'a Shared<F, S>,
-    id: RecordId,
-    token: Token,
-    since: Instant,
-    every: Duration,
-}
-
-impl<F: Forward, S: Store> Gate for Held<'_, F, S> {
-    fn fresh_until(&self) -> Instant {
-        self.since + self.every
-    }
-
-    fn renew(&self) -> BoxFuture<'_, Option<Instant>> {
-        Box::pin(async move {
-            let sent = Instant::now();
-            let renewed = self.proxy.records.renew(self.id, self.token).await;
-            (renewed == Ok(true)).then(|| sent + self.every)
-        })
     }
 }

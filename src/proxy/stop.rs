@@ -12,14 +12,14 @@ use crate::lanes::PerLane;
 pub struct Stop {
     /// From now on nothing new is begun.
     pub draining: Signal,
-    /// From now on nothing is waited for: what still runs is settled as unknown.
+    /// From now on nothing is sent, nor waited for: what still runs is settled as unknown, within half a second (a tick of its lane).
     pub deadline: Signal,
 }
 
 /// A moment that comes once. A copy is the same one.
 ///
-/// As a [`CancellationToken`], but each request asks for it and waits for it: so it is asked for without a lock, and those who wait are
-/// in a list of their lane's own.
+/// As a [`CancellationToken`], but each request asks for it, and waits for it if it lasts: so it is asked for without a lock, and those who
+/// wait are in a list of their lane's own.
 #[derive(Clone, Debug)]
 pub struct Signal {
     came: Arc<AtomicBool>,

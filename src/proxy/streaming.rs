@@ -29,7 +29,7 @@ pub(super) struct Streaming<B> {
     /// What was read of it.
     pub(super) ahead: Pieces,
     /// What the upstream said, which is the record's if it breaks off.
-    pub(super) status: u16,
+    pub(super) status_of_upstream: u16,
     /// How long what is known of it is kept, where not as the policy says.
     pub(super) retention: Option<Duration>,
 }
@@ -57,13 +57,13 @@ impl<B: Send + 'static> Streaming<B> {
         let Self {
             response,
             ahead,
-            status,
+            status_of_upstream,
             retention,
         } = self;
         let (head, body) = response.into_parts();
         let (to_client, relayed) = relay();
         // All that duplicates are told of it.
-        let told = head.status.as_u16();
+        let status_to_client = head.status.as_u16();
         let proxy = exchanging.proxy.clone();
         let mut response = Response::from_parts(head, relayed.boxed_unsync());
         respond::mark(
@@ -79,7 +79,9 @@ impl<B: Send + 'static> Streaming<B> {
                 body,
                 to_client,
             };
-            exchanging.hand_on(by, told, status, retention).await;
+            exchanging
+                .hand_on(by, status_to_client, status_of_upstream, retention)
+                .await;
         };
         proxy.tasks.spawn(handing.in_current_span());
         Answer {
@@ -97,13 +99,14 @@ struct Pieced<B> {
 }
 
 impl<F: Forward, S: Store> Exchanging<F, S> {
-    /// Hands an answer on to its end, and settles by that. Its last piece comes once the record says so, and so does the news that it
+    /// Hands an answer on to its end, and settles by that. Of a claim that is a third of its lease old the lease is renewed first, whoever did
+    /// so before. Its last piece comes once the record says so, and so does the news that it
     /// broke off.
     async fn hand_on(
         self,
         pieced: Pieced<F::Body>,
-        told: u16,
-        status: u16,
+        status_to_client: u16,
+        status_of_upstream: u16,
         retention: Option<Duration>,
     ) {
         let Self {
@@ -135,14 +138,14 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
         let (outcome, retention, whole) = match pumped {
             Some(Ok(last)) => {
                 fault::reach(Place::AfterBody);
-                let (status, response) = (told, None);
+                let (status, response) = (status_to_client, None);
                 (
                     Outcome::Completed { status, response },
                     retention,
                     Some(last),
                 )
             }
-            Some(Err(_)) => (unknown(Some(status), BROKE_OFF), None, None),
+            Some(Err(_)) => (unknown(Some(status_of_upstream), BROKE_OFF), None, None),
             None => (unknown(None, STOPPED), None, None),
         };
         let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
@@ -151,7 +154,7 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
         let settling = proxy
             .records
             .settle(claim, terms, outcome, fingerprint, held, &trail);
-        let held = settling.await;
+        let (_, held) = settling.await;
         fault::reach(Place::AfterSettle);
         fault::reach(Place::BeforeAnswer);
         if let Some(last) = whole {

@@ -170,7 +170,9 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_some_and(HttpBody::is_end_stream)
+        let ended = || self.body.as_ref().is_some_and(HttpBody::is_end_stream);
+        // One that panics is asked for its next piece, which tells.
+        catch_unwind(AssertUnwindSafe(ended)).unwrap_or(false)
     }
 
     fn size_hint(&self) -> SizeHint {

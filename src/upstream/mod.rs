@@ -1,6 +1,6 @@
 //! The API's side: one request over one connection, and an honest word about what became of it.
 //!
-//! [`Upstream::send`] takes a connection from the pool or opens one, asks the request's [`Gate`], if it has one, and sends. What
+//! [`Upstream::send`] takes a connection from the pool or opens one, and sends; [`Upstream::send_through`] asks a [`Gate`] before. What
 //! fails says what is known: [`SendError::NotSent`] gives the request back, because no byte of it left;
 //! [`SendError::Unanswered`] means that nobody here knows. hyper's pooled client cannot tell the two apart, so the
 //! pool is our own, over hyper's single connections.

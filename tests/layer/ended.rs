@@ -191,6 +191,42 @@ async fn an_answer_whose_body_fails_or_panics_leaves_the_outcome_unknown() {
     }
 }
 
+/// A body that panics whatever it is asked.
+struct Panics;
+
+impl http_body::Body for Panics {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        panic!("on purpose");
+    }
+
+    fn is_end_stream(&self) -> bool {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_panics_when_asked_for_its_end_leaves_the_outcome_unknown() {
+    let count = Count::default();
+    let counted = count.clone();
+    let app = layer("")
+        .await
+        .layer(service_fn(move |_: http::Request<idemproxy::Body>| {
+            counted.up();
+            std::future::ready(Ok::<_, Infallible>(Response::new(Panics)))
+        }));
+    let first = send(&app, post("/", "k")).await;
+    assert_eq!(first.told(), (502, "upstream-failed", "unknown"));
+    let again = send(&app, post("/", "k")).await;
+    assert_eq!(again.told(), (409, "outcome-unknown", "unknown"));
+    assert_eq!(count.get(), 1);
+}
+
 #[tokio::test]
 async fn layers_of_one_store_meet_if_they_are_of_one_service() {
     let store = store().await;

@@ -94,6 +94,43 @@ async fn an_answer_too_large_to_keep_is_completed_without_it() {
 }
 
 #[tokio::test]
+async fn a_lease_is_renewed_while_an_answer_streams() {
+    let policy = "max_stored_response = \"1KiB\"\nlease = \"200ms\"\nunknown_outcome = \"retry\"";
+    let world = World::policy(STORE, policy).await;
+    let (large, events) = (vec![b'x'; 1025], b"data: 1\n\n");
+    let stream = Reply::new(200).field("content-type", "text/event-stream");
+    for (key, reply, pieces) in [
+        ("large", Reply::new(200).chunked(), &large[..]),
+        ("events", stream.chunked(), &events[..]),
+    ] {
+        let (gate, asked) = (Gate::new(), world.upstream.asked());
+        let act = (reply.then(chunk(pieces)))
+            .then(Step::Wait(gate.clone()))
+            .then(chunk(""));
+        world.upstream.next(act);
+        let request = post("/orders", key, "a");
+        let mut first = world.begin(&request).await;
+        world.upstream.executed(asked + 1).await;
+        // Each of these would take the key over if the lease had lapsed.
+        let until = tokio::time::Instant::now() + std::time::Duration::from_millis(700);
+        while tokio::time::Instant::now() < until {
+            world
+                .send(&request)
+                .await
+                .is_problem(409, "in-progress")
+                .in_state("in-flight");
+        }
+        gate.cancel();
+        first.answer().await.is_first(200, false, "in-flight");
+        world
+            .send(&request)
+            .await
+            .is_problem(409, "response-not-stored");
+        assert_eq!(world.upstream.asked(), asked + 1);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_just_fits_is_kept() {
     let world = World::policy(STORE, "max_stored_response = \"1KiB\"").await;
     world.upstream.next(Reply::new(201).body(vec![b'x'; 1024]));

@@ -75,6 +75,22 @@ async fn a_full_store_looks_for_expired_records_at_most_once_a_second() {
     create(&store, fresh_id(), &claim()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_for_less_than_it_was_claimed_for_leaves_its_room_when_that_is_over() {
+    let store = Memory::new(10_000);
+    let (id, first) = (fresh_id(), claim());
+    create(&store, id, &first).await;
+    let end = Record {
+        ttl: first.ttl / 2,
+        ..completed(&first, vec![0; 100_000])
+    };
+    let settled = store.replace(id, Expect::Held(first.token), &end).await;
+    assert_eq!(settled, Ok(Replaced::Applied));
+    assert!(store.insert(fresh_id(), &claim()).await.is_err());
+    tokio::time::advance(end.ttl).await;
+    create(&store, fresh_id(), &claim()).await;
+}
+
 #[tokio::test]
 async fn a_long_path_and_the_name_of_a_route_take_their_room() {
     for member in [
