@@ -36,6 +36,14 @@ struct Duty {
     slot: Option<ClaimSlot>,
 }
 
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            tracing::error!(id = %self.id, "a claim was dropped unsettled; its outcome is unknown once its lease lapses");
+        }
+    }
+}
+
 impl Claim {
     pub(super) fn new(
         id: RecordId,
@@ -134,14 +142,6 @@ impl<S: Store> Gate for HeldStill<'_, S> {
             let renewed = self.records.renew(self.id, self.token).await;
             (renewed == Ok(true)).then(|| sent + self.every)
         })
-    }
-}
-
-impl Drop for Duty {
-    fn drop(&mut self) {
-        if self.slot.is_some() {
-            tracing::error!(id = %self.id, "a claim was dropped unsettled; its outcome is unknown once its lease lapses");
-        }
     }
 }
 

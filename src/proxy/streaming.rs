@@ -62,8 +62,14 @@ impl<B: Send + 'static> Streaming<B> {
         } = self;
         let (head, body) = response.into_parts();
         let (to_client, relayed) = relay();
-        // All that duplicates are told of it.
-        let status_to_client = head.status.as_u16();
+        let pieced = Pieced {
+            ahead,
+            body,
+            to_client,
+            status_to_client: head.status.as_u16(),
+            status_of_upstream,
+            retention,
+        };
         let proxy = exchanging.proxy.clone();
         let mut response = Response::from_parts(head, relayed.boxed_unsync());
         respond::mark(
@@ -73,16 +79,7 @@ impl<B: Send + 'static> Streaming<B> {
             State::InFlight,
             None,
         );
-        let handing = async move {
-            let by = Pieced {
-                ahead,
-                body,
-                to_client,
-            };
-            exchanging
-                .hand_on(by, status_to_client, status_of_upstream, retention)
-                .await;
-        };
+        let handing = exchanging.hand_on(pieced);
         proxy.tasks.spawn(handing.in_current_span());
         Answer {
             response,
@@ -91,24 +88,21 @@ impl<B: Send + 'static> Streaming<B> {
     }
 }
 
-/// The pieces of an answer, and where they go.
+/// The pieces of an answer, where they go, and what was said of it.
 struct Pieced<B> {
     ahead: Pieces,
     body: B,
     to_client: RelaySender,
+    /// All that duplicates are told of it.
+    status_to_client: u16,
+    status_of_upstream: u16,
+    retention: Option<Duration>,
 }
 
 impl<F: Forward, S: Store> Exchanging<F, S> {
-    /// Hands an answer on to its end, and settles by that. Of a claim that is a third of its lease old the lease is renewed first, whoever did
-    /// so before. Its last piece comes once the record says so, and so does the news that it
-    /// broke off.
-    async fn hand_on(
-        self,
-        pieced: Pieced<F::Body>,
-        status_to_client: u16,
-        status_of_upstream: u16,
-        retention: Option<Duration>,
-    ) {
+    /// Hands an answer on to its end, and settles by that. Its last piece comes once the record says so, and so does the news that it
+    /// broke off. The lease of a claim that is a third of it old is renewed at once, whoever did so before.
+    async fn hand_on(self, pieced: Pieced<F::Body>) {
         let Self {
             proxy,
             claim,
@@ -122,6 +116,9 @@ impl<F: Forward, S: Store> Exchanging<F, S> {
             ahead,
             mut body,
             mut to_client,
+            status_to_client,
+            status_of_upstream,
+            retention,
         } = pieced;
         let patience = policy.upstream_timeout;
         let pumped = tokio::select! {
