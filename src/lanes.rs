@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 #[cfg(test)]
-pub(crate) use sleep::begin as begin_lane;
+pub(crate) use sleep::be_on_a_lane;
 pub(crate) use sleep::{nap_before, sleep_until};
 
 /// The lanes that there are. A copy is the same ones.

@@ -55,13 +55,22 @@ thread_local! {
 }
 
 /// This thread is a lane's.
-pub(crate) fn begin() {
+pub(super) fn begin() {
     let naps = Naps {
         tick: next_tick(),
         due: None,
         wakers: Slab::new(),
     };
     NAPS.set(Some(naps));
+}
+
+/// Whether this thread is a lane's, of which others may have decided before.
+#[cfg(test)]
+pub(crate) fn be_on_a_lane(is: bool) {
+    NAPS.set(None);
+    if is {
+        begin();
+    }
 }
 
 fn next_tick() -> u64 {

@@ -114,7 +114,7 @@ impl Claim {
 }
 
 /// The look at the clock before the first byte: a holder that was asleep renews first, and gives up if it lost its claim. Time
-/// counts from when a write was sent: no more of the lease is left than that tells. After the end of all nothing is sent.
+/// counts from when a write was sent: no more of the lease is left than that tells. After the drain deadline nothing is sent.
 pub(super) struct HeldStill<'a, S> {
     end: &'a Signal,
     records: &'a Records<S>,
@@ -134,12 +134,16 @@ impl<S: Store> Gate for HeldStill<'_, S> {
 
     fn renew(&self) -> BoxFuture<'_, Option<Instant>> {
         Box::pin(async move {
+            let sent = Instant::now();
+            let renewed = match self.end.is_cancelled() {
+                true => Ok(false),
+                false => self.records.renew(self.id, self.token).await,
+            };
+            // It may have come meanwhile.
             if self.end.is_cancelled() {
-                // Whoever waits for this hears of the end at its lane's next tick.
+                // Whoever waits for this hears of the end by its lane's next tick.
                 return std::future::pending().await;
             }
-            let sent = Instant::now();
-            let renewed = self.records.renew(self.id, self.token).await;
             (renewed == Ok(true)).then(|| sent + self.every)
         })
     }
@@ -158,7 +162,7 @@ mod tests {
     use super::super::waiters::Waiters;
     use super::*;
     use crate::idempotency::{Expect, Lapse, sample};
-    use crate::lanes::begin_lane;
+    use crate::lanes::be_on_a_lane;
     use crate::store::{Memory, Replaced};
     use crate::telemetry::Metrics;
 
@@ -199,9 +203,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_claim_stays_live_for_as_long_as_it_is_held() {
         for on_a_lane in [false, true] {
-            if on_a_lane {
-                begin_lane();
-            }
+            be_on_a_lane(on_a_lane);
             let world = World::new();
             let claim = world.claim().await;
             let long = claim.record.lease * 5;
@@ -224,9 +226,7 @@ mod tests {
             (true, soon, Duration::from_millis(500)),
             (true, late, none),
         ] {
-            if on_a_lane {
-                begin_lane();
-            }
+            be_on_a_lane(on_a_lane);
             let world = World::new();
             let claim = world.claim().await;
             let ends = async {
@@ -247,6 +247,9 @@ mod tests {
         let claim = world.claim().await;
         let gate = claim.gate(&world.end, &world.records);
         assert_eq!(gate.fresh_until(), claim.since + claim.heartbeat());
+        assert!((&gate as &dyn Gate).is_open().await);
+        tokio::time::sleep(claim.record.lease + Duration::from_millis(1)).await;
+        assert_eq!(world.lapse().await, Lapse::Lapsed, "nobody asked");
         tokio::time::sleep(claim.record.lease * 2).await;
         assert!((&gate as &dyn Gate).is_open().await, "it has it yet");
         assert_eq!(world.lapse().await, Lapse::Live);

@@ -164,7 +164,7 @@ impl Operation {
                 Ok(Acquired::Replay(met, Some(found))) => {
                     respond::replay(&proxy.voice.names, id, met.record, (permit, held, found))
                 }
-                Ok(Acquired::Wait(leave, attempt)) => {
+                Ok(Acquired::Wait(waiting_place, attempt)) => {
                     let Taken { head, received } = *taken;
                     let head = policy.replay_check.is_some().then_some(head);
                     // From here on it holds its client's connection, and nothing else.
@@ -174,7 +174,7 @@ impl Operation {
                         policy: policy.clone(),
                         head,
                         attempt: *attempt,
-                        place: leave,
+                        place: waiting_place,
                     };
                     return Told::Wait(Box::new(waiting), account);
                 }

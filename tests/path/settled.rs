@@ -95,7 +95,7 @@ async fn an_answer_too_large_to_keep_is_completed_without_it() {
 
 #[tokio::test]
 async fn a_lease_is_renewed_while_an_answer_streams() {
-    let policy = "max_stored_response = \"1KiB\"\nlease = \"200ms\"\nunknown_outcome = \"retry\"";
+    let policy = "max_stored_response = \"1KiB\"\nlease = \"1s\"\nunknown_outcome = \"retry\"";
     let world = World::policy(STORE, policy).await;
     let (large, events) = (vec![b'x'; 1025], b"data: 1\n\n");
     let stream = Reply::new(200).field("content-type", "text/event-stream");
@@ -112,13 +112,14 @@ async fn a_lease_is_renewed_while_an_answer_streams() {
         let mut first = world.begin(&request).await;
         world.upstream.executed(asked + 1).await;
         // Each of these would take the key over if the lease had lapsed.
-        let until = tokio::time::Instant::now() + std::time::Duration::from_millis(700);
+        let until = tokio::time::Instant::now() + std::time::Duration::from_millis(1500);
         while tokio::time::Instant::now() < until {
             world
                 .send(&request)
                 .await
                 .is_problem(409, "in-progress")
                 .in_state("in-flight");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         gate.cancel();
         first.answer().await.is_first(200, false, "in-flight");
