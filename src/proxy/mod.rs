@@ -4,7 +4,8 @@
 //! 2. `receive` has the body read by `payload`, as much of it as `hold` says, and hashes what must not change (`upload` while it streams).
 //! 3. `operation` outlives the client from here on; `acquire` claims the key in the store, or finds out
 //!    what became of it; a duplicate may `wait` for the first one's answer, in its client's own time (`waiters`).
-//! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means; one that is not kept goes on by itself (`streaming`).
+//! 4. `execute` asks the upstream (`send`, `collect`), and `judge` says what its answer means; one that is not kept goes on by itself, and
+//!    is settled where it ends (`streaming`).
 //! 5. `records` tells the store how it ended, until the store has it.
 //! 6. `respond` answers, the first time or from the record; `account` counts and logs it, once, by what its `trail` noted. What the proxy says itself gets its
 //!    words last, from the operator's [`Voice`](crate::wire::Voice).
@@ -118,9 +119,9 @@ pub use within::{Advisor, ClientAddress, Within};
 /// Gives the requests of its routes one effect a key, round a service that forwards, or does the work itself ([`Within`]): what an
 /// [`IdempotencyLayer`](crate::IdempotencyLayer) makes. It is always ready and never fails: its errors are answers.
 ///
-/// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and is told which
-/// [`Way`] the request goes. Of the client's connection the extension [`Peer`] tells. Which way a request goes is decided in the call, and a place among those that may run is
-/// taken there.
+/// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and is told which [`Way`] the request
+/// goes. Of the client's connection the extension [`Peer`] tells. What becomes of a request is decided in the call, and a place among
+/// those that may run is taken there.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
 
 impl<F, S: Store> Idempotency<F, S> {

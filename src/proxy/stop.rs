@@ -12,7 +12,8 @@ use crate::lanes::PerLane;
 pub struct Stop {
     /// From now on nothing new is begun.
     pub draining: Signal,
-    /// From now on nothing is sent under a claim, nor waited for: what still runs is settled as unknown, within half a second (a tick of its lane).
+    /// From now on nothing is sent under a claim, nor waited for: what still runs is settled as unknown, within half a second (a tick
+    /// of its lane).
     pub deadline: Signal,
 }
 
