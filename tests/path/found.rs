@@ -113,15 +113,7 @@ async fn a_lease_is_renewed_while_the_upstream_works() {
     let request = post("/orders", "k", "a");
     let mut first = world.begin(&request).await;
     world.upstream.executed(1).await;
-    // Each of these would take the key over if the lease had lapsed.
-    let until = tokio::time::Instant::now() + std::time::Duration::from_millis(700);
-    while tokio::time::Instant::now() < until {
-        world
-            .send(&request)
-            .await
-            .is_problem(409, "in-progress")
-            .in_state("in-flight");
-    }
+    world.stays_in_flight(&request, 700).await;
     gate.cancel();
     first.answer().await.is_first(201, true, "completed");
     assert_eq!(world.upstream.asked(), 1);

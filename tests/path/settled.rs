@@ -111,16 +111,7 @@ async fn a_lease_is_renewed_while_an_answer_streams() {
         let request = post("/orders", key, "a");
         let mut first = world.begin(&request).await;
         world.upstream.executed(asked + 1).await;
-        // Each of these would take the key over if the lease had lapsed.
-        let until = tokio::time::Instant::now() + std::time::Duration::from_millis(1500);
-        while tokio::time::Instant::now() < until {
-            world
-                .send(&request)
-                .await
-                .is_problem(409, "in-progress")
-                .in_state("in-flight");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        world.stays_in_flight(&request, 1500).await;
         gate.cancel();
         first.answer().await.is_first(200, false, "in-flight");
         world

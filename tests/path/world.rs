@@ -85,6 +85,19 @@ impl World {
         self.proxy.connect().await
     }
 
+    /// For so many milliseconds, each duplicate finds the first one in flight: under `unknown_outcome = "retry"` it would take the key over
+    /// if the lease had lapsed.
+    pub async fn stays_in_flight(&self, request: &Request, millis: u64) {
+        let until = tokio::time::Instant::now() + Duration::from_millis(millis);
+        while tokio::time::Instant::now() < until {
+            self.send(request)
+                .await
+                .is_problem(409, "in-progress")
+                .in_state("in-flight");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A client that has sent this request, and waits.
     pub async fn begin(&self, request: &Request) -> Client {
         let mut client = self.connect().await;
