@@ -5,6 +5,7 @@
 //! Where there are no lanes, in tests and in programs of others, all runs on the runtime where it is begun.
 
 mod sleep;
+mod turn;
 
 use std::cell::Cell;
 use std::io;
@@ -21,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 #[cfg(test)]
 pub(crate) use sleep::be_on_a_lane;
 pub(crate) use sleep::{nap_before, sleep_until};
+pub(crate) use turn::{now, turn};
 
 /// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]

@@ -27,6 +27,7 @@ use super::preface::Version;
 use super::protocols::Protocols;
 use super::socket::Socket;
 use super::{ServerSettings, SharedSettings, Shutdown};
+use crate::lanes::turn;
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::Paced;
 use crate::wire::{BoxError, Code, Peer, Problem, Voice};
@@ -182,7 +183,7 @@ where
                 tokio::select! {
                     // What rests was polled just before.
                     biased;
-                    ended = poll_fn(|cx| link.bell.poll(cx, |cx| Pin::new(&mut *talk).poll(cx))) => return End::of(ended),
+                    ended = poll_fn(|cx| link.bell.poll(cx, |cx| turn(|| Pin::new(&mut *talk).poll(cx)))) => return End::of(ended),
                     () = draining.as_mut() => {
                         // All that there is of another request is its beginning.
                         if served > 0 && link.served() == served {

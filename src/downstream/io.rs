@@ -33,6 +33,7 @@ use super::head::HeadScan;
 use super::link::Link;
 use super::preface::{Protocol, Version};
 use crate::fault::{self, Place};
+use crate::lanes::now;
 use crate::wire::Deadline;
 
 /// A client's socket, with `P` released when it closes.
@@ -166,7 +167,7 @@ where
         }
         let served = self.link.served();
         if served != mem::replace(&mut self.served, served) {
-            let rests_from = matches!(self.protocol, Protocol::Http1).then(Instant::now);
+            let rests_from = matches!(self.protocol, Protocol::Http1).then(now);
             self.rest_ends = rests_from.map(|now| now + KEEP_ALIVE);
             self.head.set_at(rests_from.map(|now| now + SHORT_REST));
             self.scan = HeadScan::new();
@@ -213,7 +214,7 @@ where
                     self.link.repeated_length();
                 }
                 if awaits_head && self.rest_ends.take().is_some() {
-                    self.head.set_at(Some(Instant::now() + self.header_timeout));
+                    self.head.set_at(Some(now() + self.header_timeout));
                     self.link.set_rests(false);
                 }
                 Poll::Ready(Ok(()))

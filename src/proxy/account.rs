@@ -10,6 +10,7 @@ use super::policy::Policy;
 use super::respond::Answer;
 use super::trail::Trail;
 use crate::idempotency::{Key, RecordId};
+use crate::lanes::now;
 use crate::telemetry::{Metrics, Outcome, RequestEvent, RouteCounts};
 use crate::upstream::headers;
 
@@ -23,7 +24,7 @@ pub(super) struct Account {
     place: usize,
     method: Method,
     trail: Trail,
-    /// Of the span, or else of what the client said.
+    /// Of the span, or else of what the client said; where it may be logged.
     trace_id: Option<String>,
     id: Option<RecordId>,
     /// Only where keys are logged.
@@ -46,6 +47,7 @@ impl Account {
     /// Of a request that came in now.
     pub(super) fn open(books: Arc<Books>, policy: &Policy, head: &Parts, trail: Trail) -> Self {
         let trace_id = match trail.span() {
+            _ if !RequestEvent::may_be_wanted() => None,
             Some(span) => Some(hex(span.ids().0)),
             None => headers::trace_id(&head.headers).map(str::to_owned),
         };
@@ -57,7 +59,7 @@ impl Account {
             trace_id,
             id: None,
             key: None,
-            began: Instant::now(),
+            began: now(),
             open: true,
         }
     }

@@ -28,6 +28,7 @@ use super::upload::{Progress, Stage};
 use super::{Forward, Shared};
 use crate::fault::{self, Place};
 use crate::idempotency::{Finality, Fingerprint, Outcome, RecordId, State};
+use crate::lanes::now;
 use crate::store::Store;
 use crate::telemetry::{self, Limit};
 use crate::wire::{self, Code, Problem};
@@ -220,7 +221,7 @@ async fn ask<F: Forward, S: Store>(
             () = progress.stalled_for(began, policy.upstream_timeout) => None,
         }
     };
-    let took = began.elapsed();
+    let took = now().saturating_duration_since(began);
     trail.asked(took);
     let response = match sent {
         Some(Ok(response)) => response,

@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::Response;
-use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::account::Account;
@@ -25,6 +24,7 @@ use super::wait::Waiting;
 use super::{Forward, Shared, problem};
 use crate::fault::{self, Place};
 use crate::idempotency::{Fingerprint, Record, RecordId, State};
+use crate::lanes::now;
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
 use crate::wire::{Body, Code, Problem, names};
@@ -63,7 +63,7 @@ impl Operation {
         let id = self.keyed.id;
         let place = self.place;
         let client_timeout = proxy.routes.at(place).client_timeout;
-        let (progress, began) = (self.taken.received.progress(), Instant::now());
+        let (progress, began) = (self.taken.received.progress(), now());
         let trail = account.trail().clone();
         // In a box before anything else: whatever has it for a part would be moved as one.
         let work = Box::pin(self.run(proxy.clone(), account));

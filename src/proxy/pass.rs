@@ -17,6 +17,7 @@ use super::respond::Answer;
 use super::trail::Trail;
 use super::upload::{Progress, Stage, Upload};
 use super::{Forward, Shared, Way};
+use crate::lanes::now;
 use crate::store::Store;
 use crate::telemetry::{Limit, Outcome};
 use crate::upstream::{Reuse, SendError, headers};
@@ -144,7 +145,7 @@ impl Sending {
             sent = proxy.attempt(request, way, &trail, 0) => Some(sent),
             () = progress.stalled_for(began, patience) => None,
         };
-        let took = began.elapsed();
+        let took = now().saturating_duration_since(began);
         trail.asked(took);
         let answer = match sent {
             Some(Ok(response)) => {
@@ -173,9 +174,12 @@ fn passed<F: Forward, S: Store>(
     from_client: Option<OnUpgrade>,
     permit: InFlight,
 ) -> Answer {
-    let switched = headers::is_upgrade(response.headers());
+    let switches = F::HOP && response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let switched = switches
+        .then(|| headers::is_upgrade(response.headers()))
+        .flatten();
     proxy.prepare_answer(&mut response);
-    if F::HOP && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if switches {
         let (Some(from_client), Some(protocols)) = (from_client, switched) else {
             return Answer::problem(Problem::new(
                 Code::UpstreamFailed,

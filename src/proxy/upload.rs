@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::digest::Digest;
 use crate::idempotency::{Fingerprint, PartHasher, Secret};
-use crate::lanes::sleep_until;
+use crate::lanes::{now, sleep_until};
 use crate::wire::{Body, BoxError};
 
 /// A request body on its way to the upstream.
@@ -223,7 +223,7 @@ impl Progress {
 
     fn running() -> Self {
         let course = Course {
-            began: Instant::now(),
+            began: now(),
             moved: AtomicU64::default(),
             stage: AtomicU8::default(),
             digest: OnceLock::default(),
@@ -287,7 +287,7 @@ impl Progress {
 
     fn touch(&self) {
         if let Some(course) = &self.course {
-            let elapsed = course.began.elapsed().as_millis();
+            let elapsed = now().saturating_duration_since(course.began).as_millis();
             let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
             course.moved.store(elapsed, Ordering::Relaxed);
         }

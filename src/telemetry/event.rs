@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
 
 use super::Outcome;
 use crate::idempotency::RecordId;
@@ -33,6 +35,13 @@ pub struct RequestEvent<'a> {
 }
 
 impl RequestEvent<'_> {
+    /// Whether anybody may want it written. By the level alone: filters of single layers keep what they were asked last, and would not be
+    /// asked anew for the next event that is written (tokio-rs/tracing#2519).
+    #[must_use]
+    pub fn may_be_wanted() -> bool {
+        LevelFilter::current() >= Level::INFO
+    }
+
     /// Writes it, under a target of its own for filters.
     pub fn log(&self) {
         tracing::info!(
@@ -64,6 +73,9 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
+    use tracing_subscriber::fmt;
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+
     use super::*;
 
     #[derive(Clone, Default)]
@@ -78,6 +90,31 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn to_ask_whether_it_is_wanted_loses_nothing_that_is_written_next() {
+        let written = Written::default();
+        let lines = written.clone();
+        let subscriber = tracing_subscriber::registry()
+            .with(
+                fmt::layer()
+                    .with_writer(io::sink)
+                    .with_filter(LevelFilter::INFO),
+            )
+            .with(
+                fmt::layer()
+                    .with_writer(move || lines.clone())
+                    .with_filter(LevelFilter::WARN),
+            );
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..3 {
+                assert!(RequestEvent::may_be_wanted());
+                tracing::warn!("heard");
+            }
+        });
+        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written.matches("heard").count(), 3);
     }
 
     #[test]

@@ -133,6 +133,10 @@ fn stays_open(parts: &response::Parts, body: &Incoming) -> bool {
 
 /// The `timeout` of a `Keep-Alive` header, seconds.
 fn stated_timeout(headers: &HeaderMap) -> Option<Duration> {
+    // To hash a name that is no standard one takes longer than to go over the few that there are.
+    if !headers.keys().any(|name| *name == KEEP_ALIVE) {
+        return None;
+    }
     list(headers, &KEEP_ALIVE)
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))

@@ -54,7 +54,8 @@ pub fn prepare_request(parts: &mut request::Parts, context: &ForwardContext<'_>)
             headers.remove(name);
         }
     }
-    forwarded(headers, context, received_host.as_ref());
+    let anew = !present.forwarded || !context.peer_is_trusted;
+    forwarded(headers, context, received_host.as_ref(), anew);
     let via = match parts.version {
         Version::HTTP_2 => "2.0 idemproxy",
         Version::HTTP_10 => "1.0 idemproxy",
@@ -183,14 +184,15 @@ fn received_host(parts: &request::Parts) -> Option<HeaderValue> {
     HeaderValue::from_str(authority.as_str().rsplit('@').next()?).ok()
 }
 
-/// Tells the upstream whom this proxy works for. What a trusted peer said of it is kept and added to.
+/// Tells the upstream whom this proxy works for: `anew` where nothing is said of it so far. What a trusted peer said is kept and added to.
 fn forwarded(
     headers: &mut HeaderMap,
     context: &ForwardContext<'_>,
     received_host: Option<&HeaderValue>,
+    anew: bool,
 ) {
     match context.peer {
-        Some(peer) if !headers.contains_key(&X_FORWARDED_FOR) => {
+        Some(peer) if anew || !headers.contains_key(&X_FORWARDED_FOR) => {
             headers.insert(X_FORWARDED_FOR, peer.clone());
         }
         peer => join(

@@ -14,7 +14,7 @@ use super::connector::Connector;
 use super::error::{NotSentReason, UpstreamSetupError};
 use super::patience::Patience;
 use super::settings::UpstreamSettings;
-use crate::lanes::PerLane;
+use crate::lanes::{PerLane, now};
 
 /// The connections to one upstream, and the way to more. A permit stands for a connection in use; idle ones make room for a new one.
 pub(super) struct Pool {
@@ -124,7 +124,11 @@ impl Pool {
         lane: &Mutex<VecDeque<Connection>>,
         reuse: Reuse,
     ) -> Option<(Connection, Duration)> {
-        let now = Instant::now();
+        // What must not end in doubt goes by an exact time.
+        let now = match reuse {
+            Reuse::Any => now(),
+            Reuse::OnlyYoung => Instant::now(),
+        };
         let mut idle = lock(lane);
         // All lanes learn together: what they know is never locked while the system is asked of a connection.
         let limit = || lock(&self.patience).limit(now);
@@ -216,7 +220,7 @@ impl Pool {
 
     /// Keeps a connection for the next exchange, and gives back its permit.
     pub(super) fn put(self: &Arc<Self>, mut connection: Connection) {
-        let now = Instant::now();
+        let now = now();
         connection.untried = false;
         connection.socket.rest(now);
         let permit = Owed(&self.permits);
