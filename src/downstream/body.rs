@@ -18,22 +18,11 @@ use crate::wire::BoxError;
 
 /// The body of a client's request: it ends cleanly only if the client ended it. Until it ends or is dropped the exchange is
 /// open, even if its answer is over.
-pub struct ClientBody {
+pub(super) struct ClientBody {
     /// There until it is dropped.
     inner: Option<Incoming>,
     version: Version,
     open: Option<Open>,
-}
-
-/// Why there is no more of a client's body.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientBodyError {
-    /// The connection is gone, or what came over it is no body.
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
-    /// The stream was reset without an error, or closed, before its end.
-    #[error("the client's upload ended early")]
-    EndedEarly,
 }
 
 impl ClientBody {
@@ -49,12 +38,12 @@ impl ClientBody {
 
 impl Body for ClientBody {
     type Data = Bytes;
-    type Error = ClientBodyError;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self {
             inner,
             version,
@@ -71,7 +60,7 @@ impl Body for ClientBody {
         // hyper takes RST_STREAM with NO_ERROR for an end. That is the server's to say, when it answered early (RFC 9113,
         // 8.1); from a client it means half an upload. Over HTTP/1 a body is known to be over otherwise.
         if frame.is_none() && *version == Version::HTTP_2 && !ended {
-            return Poll::Ready(Some(Err(ClientBodyError::EndedEarly)));
+            return Poll::Ready(Some(Err("the client's upload ended early".into())));
         }
         if frame.is_none() || ended {
             *open = None;

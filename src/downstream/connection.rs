@@ -1,6 +1,5 @@
 //! One connection, from the accept to the last byte.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -8,16 +7,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::Bytes;
-use http::Request;
-use http_body::Body;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tower::Service;
 
-use super::body::ClientBody;
 use super::exchange::Exchange;
 use super::farewell::{LINGER, SHORT_LINGER, farewell, last_message};
 use super::handshake::{HandshakeError, handshake};
@@ -30,12 +24,12 @@ use super::{ServerSettings, SharedSettings, Shutdown};
 use crate::lanes::turn;
 use crate::telemetry::{Limit, Metrics, Outcome};
 use crate::wire::Paced;
-use crate::wire::{BoxError, Code, Peer, Problem, Voice};
+use crate::wire::{Code, Handler, Peer, Problem, Voice};
 
 /// What every connection of a listener is served with.
 #[derive(Clone)]
-pub(super) struct Connections<S> {
-    service: S,
+pub(super) struct Connections<H> {
+    handler: H,
     /// As they were last caught up with.
     settings: Arc<ServerSettings>,
     present: SharedSettings,
@@ -44,25 +38,16 @@ pub(super) struct Connections<S> {
     protocols: Arc<Protocols>,
 }
 
-impl<S, B> Connections<S>
-where
-    S: Service<Request<ClientBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<H: Handler> Connections<H> {
     pub(super) fn new(
-        service: S,
+        handler: H,
         present: SharedSettings,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
         let settings = present.load_full();
         Self {
-            service,
+            handler,
             protocols: Arc::new(Protocols::new(&settings)),
             settings,
             present,
@@ -104,8 +89,8 @@ where
             None => "http",
         };
         let exchange = Exchange {
-            inner: self.service,
-            peer: Peer::new(addr, scheme),
+            handler: self.handler,
+            peer: Arc::new(Peer::new(addr, scheme)),
             settings: self.settings,
             present: self.present,
             metrics: self.metrics.clone(),
@@ -151,20 +136,14 @@ async fn begin(
 ///
 /// hyper keeps some 24 KiB of buffers for a connection, with or without a request. One that rests is taken from hyper, and given back
 /// with the first bytes of its next request. What hyper has is in a box, so that the task of one that rests is small.
-async fn speak<S, B, T, P>(
+async fn speak<H, T, P>(
     mut io: ClientIo<T, P>,
-    mut exchange: Exchange<S>,
+    mut exchange: Exchange<H>,
     protocols: &Protocols,
     shutdown: &Shutdown,
 ) -> End
 where
-    S: Service<Request<ClientBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    H: Handler,
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     P: Send + Unpin + 'static,
 {

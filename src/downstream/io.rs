@@ -13,8 +13,8 @@
 //! shuts the socket down and lets the connection end with a parse error. A write that ends with such a head while no
 //! exchange is open is not sent but held. If the connection then ends with a parse error, the held bytes were hyper's answer,
 //! and [`connection`](super::connection) sends a problem document in their stead. If hyper reads, writes or ends in any other way,
-//! they were an answer of the service that only looked alike, and are sent as they are. So a new hyper that
-//! words its answers differently shows a bare answer at worst, and nothing of the service's is ever lost.
+//! they were an answer of the handler that only looked alike, and are sent as they are. So a new hyper that
+//! words its answers differently shows a bare answer at worst, and nothing of the handler's is ever lost.
 
 use std::io;
 use std::mem::{self, MaybeUninit};

@@ -1,11 +1,11 @@
-//! What the two ends of a connection, the socket and the service, know of each other.
+//! What the two ends of a connection, the socket and the handler, know of each other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::wire::Bell;
 
-/// What the service knows of a connection and its input and output need, and the other way round.
+/// What the handler's side knows of a connection and its input and output need, and the other way round.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     /// Wakes the connection, where it speaks HTTP/1.

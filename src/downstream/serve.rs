@@ -1,52 +1,40 @@
 //! The listener.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
-use super::body::ClientBody;
 use super::connection::Connections;
 use super::farewell::{SHORT_LINGER, farewell, last_message};
 use super::{SharedSettings, Shutdown};
 use crate::lanes::{Lanes, PerLane};
 use crate::telemetry::{Limit, Metrics};
-use crate::wire::{BoxError, Code, Problem, Unaccepted, Voice};
+use crate::wire::{Code, Handler, Problem, Unaccepted, Voice};
 
-/// Answers every request that comes in at `listener` with `service`, each connection on one of these lanes.
+/// Answers every request that comes in at `listener` with `handler`, each connection on one of these lanes.
 ///
 /// Returns when `shutdown` is draining and every connection is finished, or dropped once it is closed.
-/// Upgraded connections belong to the service: they are not waited for, and count as connections until they close.
-pub async fn serve<S, B>(
+/// Upgraded connections belong to the handler: they are not waited for, and count as connections until they close.
+pub async fn serve<H>(
     lanes: &Lanes,
     listener: TcpListener,
     settings: SharedSettings,
-    service: S,
+    handler: H,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) where
-    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    H: Handler,
 {
     let open: Open = PerLane::new(lanes.count(), |_| AtomicUsize::new(0));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let mut connections =
-        Connections::new(service, settings.clone(), metrics.clone(), shutdown.clone());
+        Connections::new(handler, settings.clone(), metrics.clone(), shutdown.clone());
     let tasks = TaskTracker::new();
     let mut unaccepted = Unaccepted::new("clients");
     let mut stopped = pin!(shutdown.draining());

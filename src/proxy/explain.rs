@@ -163,6 +163,7 @@ async fn follow(
             service: site.service,
             secret: site.secret,
             jwt: site.jwt,
+            peer: None,
             trust_forwarded: site.trust_forwarded,
             told: Some(scope),
         };

@@ -17,8 +17,8 @@
 //! an `observation` learns beside it what enforcement would have done.
 //!
 //! A request takes the settings as they are when it begins (`setup`), all of them together, and ends by them ([`Idempotency::replace`]); when
-//! to `stop` is one for all. [`Idempotency`] is a tower service
-//! round one that forwards, or round any other of the same program (`within`); its errors are answers, so it never fails.
+//! to `stop` is one for all. [`Idempotency`] is the [`Handler`] of the clients' connections, and a tower service: round one that forwards,
+//! or round any other of the same program (`within`). Its errors are answers, so it never fails.
 
 mod account;
 mod acquire;
@@ -101,7 +101,7 @@ use crate::store::Store;
 use crate::telemetry::Limit;
 use crate::telemetry::trace::Asked as Incoming;
 use crate::upstream::headers::{ForwardContext, prepare_request, prepare_response};
-use crate::wire::{Body, BoxError, Code, Page, Peer, Problem};
+use crate::wire::{Body, BoxError, Code, Handler, Page, Peer, Problem};
 
 pub use forward::{Forward, Way};
 pub(crate) use key::has_dot_segment;
@@ -120,8 +120,7 @@ pub use within::{Advisor, ClientAddress, Within};
 /// [`IdempotencyLayer`](crate::IdempotencyLayer) makes. It is always ready and never fails: its errors are answers.
 ///
 /// A service that forwards says of each failure what is known ([`crate::upstream::SendError`]), and is told which [`Way`] the request
-/// goes. Of the client's connection the extension [`Peer`] tells. What becomes of a request is decided in the call, and a place among
-/// those that may run is taken there.
+/// goes. What becomes of a request is decided in the call, and a place among those that may run is taken there.
 pub struct Idempotency<F, S>(Arc<ArcSwap<Shared<F, S>>>);
 
 impl<F, S: Store> Idempotency<F, S> {
@@ -191,22 +190,33 @@ where
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        self.0.load_full().answer(request)
+        let proxy = self.0.load_full();
+        let addr = proxy.inner.peer(request.extensions());
+        proxy.answer(request, addr.map(|addr| Arc::new(Peer::new(addr, "http"))))
+    }
+}
+
+impl<F: Forward, S: Store> Handler for Idempotency<F, S> {
+    type Body = Body;
+    type Future = Answering;
+
+    fn handle(&self, request: Request<Body>, peer: Arc<Peer>) -> Answering {
+        self.0.load_full().answer(request, Some(peer))
     }
 }
 
 impl<F: Forward, S: Store> Shared<F, S> {
     /// The path of a request. Which way it goes is known by its head, and only what that way takes is kept while it waits: most requests
     /// wait for little.
-    fn answer(self: Arc<Self>, request: Request<Body>) -> Answering {
-        let (mut head, body) = request.into_parts();
-        if let Some(addr) = self.inner.peer(&head.extensions) {
-            head.extensions.insert(Peer::new(addr, "http"));
-        }
+    fn answer(self: Arc<Self>, request: Request<Body>, peer: Option<Arc<Peer>>) -> Answering {
+        let (head, body) = request.into_parts();
         let page = self.voice.origins.page(&head.headers);
         let found = self.routes.find(&head.method, head.uri.path());
         let (policy, covered) = (found.policy, found.covered);
-        let trail = Trail::begin(self.traces.request(|| incoming(&head, &found)));
+        let span = self
+            .traces
+            .request(|| incoming(&head, peer.as_deref(), &found));
+        let trail = Trail::begin(peer, span);
         let account = Account::open(self.books.clone(), policy, &head, trail);
         if policy.mode == Mode::Observe {
             let policy = policy.clone();
@@ -215,7 +225,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                 Ok(self.voice.say(response, false, page.as_ref()))
             });
         }
-        match self.admit(&head, policy, covered) {
+        match self.admit(&head, policy, covered, account.trail()) {
             Err(problem) => {
                 let answer = Answer::problem(problem);
                 account.close(&answer);
@@ -283,11 +293,12 @@ impl<F: Forward, S: Store> Shared<F, S> {
         head: &Parts,
         policy: &Policy,
         covered: bool,
+        trail: &Trail,
     ) -> Result<(InFlight, Named), Problem> {
         self.check_connection(&head.headers, policy)?;
         let early = if F::HOP { Some(self.enter()?) } else { None };
         let named = if covered {
-            self.named(head, policy)?
+            self.named(head, policy, trail)?
         } else {
             Named::Nothing
         };
@@ -308,12 +319,12 @@ impl<F: Forward, S: Store> Shared<F, S> {
     }
 
     /// What names a covered request, as far as its head tells.
-    fn named(&self, head: &Parts, policy: &Policy) -> Result<Named, Problem> {
+    fn named(&self, head: &Parts, policy: &Policy, trail: &Trail) -> Result<Named, Problem> {
         let sought = source::find(head, BodySoFar::Unread, policy, || self.records.now())?;
         Ok(match sought {
             Sought::InBody => Named::InBody,
-            Sought::Key(key, _) => Named::of(self.name(Some(key), head, policy)?),
-            Sought::Nothing => Named::of(self.name(None, head, policy)?),
+            Sought::Key(key, _) => Named::of(self.name(Some(key), head, policy, trail)?),
+            Sought::Nothing => Named::of(self.name(None, head, policy, trail)?),
         })
     }
 
@@ -343,17 +354,15 @@ impl<F: Forward, S: Store> Shared<F, S> {
         if !F::HOP {
             return;
         }
-        let peer = head.extensions.remove::<Peer>();
+        let peer = trail.peer();
         // What the connection left there is for this proxy, and not for the one that forwards.
         head.extensions.clear();
         prepare_request(
             head,
             &ForwardContext {
-                peer: peer.as_ref().map(Peer::text),
-                peer_is_trusted: peer
-                    .as_ref()
-                    .is_some_and(|peer| is_trusted(peer, &self.trust_forwarded)),
-                scheme: peer.as_ref().map_or("http", |peer| peer.scheme()),
+                peer: peer.map(Peer::text),
+                peer_is_trusted: peer.is_some_and(|peer| is_trusted(peer, &self.trust_forwarded)),
+                scheme: peer.map_or("http", Peer::scheme),
                 preserve_host: policy.preserve_host,
                 upstream_authority: self.authorities.get(policy.upstream),
             },
@@ -373,12 +382,11 @@ impl<F: Forward, S: Store> Shared<F, S> {
 }
 
 /// What the span of a request tells of it.
-fn incoming<'a>(head: &'a Parts, found: &Found<'a>) -> Incoming<'a> {
-    let peer = head.extensions.get::<Peer>();
+fn incoming<'a>(head: &'a Parts, peer: Option<&Peer>, found: &Found<'a>) -> Incoming<'a> {
     Incoming {
         method: &head.method,
         version: head.version,
-        scheme: peer.map_or("http", |peer| peer.scheme()),
+        scheme: peer.map_or("http", Peer::scheme),
         route: &found.policy.route,
         pattern: found.pattern,
         headers: &head.headers,

@@ -102,7 +102,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         account: &mut Account,
         untold: &mut Untold,
     ) -> Result<Outcome, Outcome> {
-        let (keyed, payload) = self.receive().await?;
+        let (keyed, payload) = self.receive(account.trail()).await?;
         let id = keyed.id.observed();
         account.name(id, &keyed.text);
         let claim = self
@@ -149,7 +149,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
     }
 
     /// What names the request, and what is known of its body when enforcement would claim.
-    async fn receive(&mut self) -> Result<(Keyed, Payload), Outcome> {
+    async fn receive(&mut self, trail: &Trail) -> Result<(Keyed, Payload), Outcome> {
         let policy = self.policy.clone();
         let max = policy.max_request_body.unwrap_or(u64::MAX);
         match self.upload.recv().await {
@@ -164,7 +164,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 }
                 let bytes = copy.as_ref().map(|(bytes, _)| bytes);
                 let so_far = bytes.map_or(BodySoFar::Foreign, |bytes| BodySoFar::Whole(bytes));
-                let keyed = self.keyed(so_far).await?;
+                let keyed = self.keyed(so_far, trail).await?;
                 let secret = &self.proxy.secret;
                 let fingerprint = match bytes {
                     Some(bytes) => {
@@ -186,7 +186,10 @@ impl<F: Forward, S: Store> Observation<F, S> {
                     Some(Hold::Nothing | Hold::Small) => {}
                     Some(Hold::All) | None => return Err(Outcome::ObservedBodyTooLarge),
                 }
-                Ok((self.keyed(BodySoFar::Foreign).await?, Payload::Streamed))
+                Ok((
+                    self.keyed(BodySoFar::Foreign, trail).await?,
+                    Payload::Streamed,
+                ))
             }
             Some(Sight::NoRoom) => Err(Outcome::ObservedSkipped),
             Some(Sight::End(_)) | None => {
@@ -203,7 +206,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         }
     }
 
-    async fn keyed(&mut self, body: BodySoFar<'_>) -> Result<Keyed, Outcome> {
+    async fn keyed(&mut self, body: BodySoFar<'_>, trail: &Trail) -> Result<Keyed, Outcome> {
         if let Named::Keyed(keyed) = &self.named {
             return Ok(keyed.clone());
         }
@@ -215,7 +218,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
         };
         match self
             .proxy
-            .name(key, &self.head, &self.policy)
+            .name(key, &self.head, &self.policy, trail)
             .map_err(counted)?
         {
             Some(keyed) => Ok(keyed),

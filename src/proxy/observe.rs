@@ -23,6 +23,7 @@ use super::receive::Named;
 use super::respond::{Answer, outcome_of};
 use super::source::{self, BodySoFar, Sought};
 use super::tap::{Sight, Tap};
+use super::trail::Trail;
 use super::upload::Upload;
 use super::{Forward, Shared};
 use crate::idempotency::response_rule::{Body as Known, Judged};
@@ -48,7 +49,7 @@ pub(super) async fn answer<F: Forward, S: Store>(
         }
     };
     let named = if covered {
-        look(proxy, &head, &body, policy)
+        look(proxy, &head, &body, policy, account.trail())
     } else {
         Ok(Named::Nothing)
     };
@@ -91,12 +92,13 @@ fn look<F: Forward, S: Store>(
     head: &Parts,
     body: &Body,
     policy: &Policy,
+    trail: &Trail,
 ) -> Result<Named, Outcome> {
     let counted = |problem: Problem| outcome_of(problem.code).observed();
     proxy
         .check_connection(&head.headers, policy)
         .map_err(counted)?;
-    let mut named = proxy.named(head, policy).map_err(counted)?;
+    let mut named = proxy.named(head, policy, trail).map_err(counted)?;
     if matches!(named, Named::InBody)
         && holding(proxy, &named, head, policy).hold() == Some(Hold::Nothing)
     {
@@ -106,7 +108,7 @@ fn look<F: Forward, S: Store>(
             Sought::Key(key, _) => Some(key),
             Sought::InBody | Sought::Nothing => None,
         };
-        named = Named::of(proxy.name(key, head, policy).map_err(counted)?);
+        named = Named::of(proxy.name(key, head, policy, trail).map_err(counted)?);
     }
     let max = policy.max_request_body.unwrap_or(u64::MAX);
     if !matches!(named, Named::Nothing) && body.size_hint().lower() > max {

@@ -141,7 +141,10 @@ pub(super) async fn vouch<F: Forward, S: Store>(
     let Some(check) = policy.replay_check.as_ref().filter(|_| attempt.named) else {
         return Vouched::No;
     };
-    if proxy.asides.stand(&digest(check, request, policy)) {
+    if proxy
+        .asides
+        .stand(&digest(check, request, trail.peer(), policy))
+    {
         return Vouched::Yes;
     }
     match proxy.asides.turn(keyed.id) {
@@ -159,7 +162,7 @@ async fn asked<F: Forward, S: Store>(
     let Some(check) = &policy.replay_check else {
         return Vouched::No;
     };
-    let answer = digest(check, request, policy);
+    let answer = digest(check, request, trail.peer(), policy);
     if proxy.asides.stand(&answer) {
         return Vouched::Yes;
     }
@@ -176,13 +179,12 @@ async fn asked<F: Forward, S: Store>(
 }
 
 /// Names a question about credentials: all that its answer may depend on, which is what makes its headers.
-fn digest(check: &ReplayCheck, request: &Parts, policy: &Policy) -> Digest {
+fn digest(check: &ReplayCheck, request: &Parts, peer: Option<&Peer>, policy: &Policy) -> Digest {
     let mut hasher = Hasher::new("replay_check");
     hasher
         .part(&policy.upstream.to_be_bytes())
         .part(check.path.to_string().as_bytes())
         .part(check.ok.to_string().as_bytes());
-    let peer = request.extensions.get::<Peer>();
     hasher.part(
         peer.map_or_else(String::new, |peer| {
             format!("{} {}", peer.addr().ip(), peer.scheme())

@@ -12,6 +12,7 @@ use super::payload::{self, Taken};
 use super::policy::Policy;
 use super::scope::Around;
 use super::source::{self, BodySoFar, Sought};
+use super::trail::Trail;
 use super::{Forward, Shared};
 use crate::idempotency::Key;
 use crate::store::Store;
@@ -50,11 +51,13 @@ impl<F: Forward, S: Store> Shared<F, S> {
         key: Option<Key>,
         head: &Parts,
         policy: &Policy,
+        trail: &Trail,
     ) -> Result<Option<Keyed>, Problem> {
         let around = Around {
             service: &self.service,
             secret: &self.secret,
             jwt: self.jwt.as_deref(),
+            peer: trail.peer(),
             trust_forwarded: &self.trust_forwarded,
             told: None,
         };
@@ -126,7 +129,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                             ));
                         }
                     };
-                    match self.name(key, &taken.head, policy)? {
+                    match self.name(key, &taken.head, policy, account.trail())? {
                         Some(keyed) => keyed,
                         None => {
                             let Taken { head, received } = *taken;

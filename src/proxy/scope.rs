@@ -15,7 +15,7 @@ use crate::idempotency::digest::{Digest, Hasher};
 use crate::idempotency::{
     Caller, Scope, ScopeParts, Secret, TakenFrom, Verified, claim, in_cookies,
 };
-use crate::wire::{Code, Problem};
+use crate::wire::{Code, Peer, Problem};
 
 /// What names a key besides the request that has it.
 pub(super) struct Around<'a> {
@@ -25,6 +25,8 @@ pub(super) struct Around<'a> {
     pub(super) secret: &'a Secret,
     /// Verifies tokens.
     pub(super) jwt: Option<&'a TokenVerifier>,
+    /// Who is at the other end of the connection, if that is known.
+    pub(super) peer: Option<&'a Peer>,
     /// Whose word on the client's address is believed.
     pub(super) trust_forwarded: &'a [IpNet],
     /// Who is told of the parts of the scope.
@@ -100,7 +102,9 @@ pub(super) fn scope<'a>(
                 scope.with(&part.to_string(), &claim::scoped(authorization, claim));
             }
             ScopePart::ClientIp => {
-                let address = client_ip(request, around.trust_forwarded);
+                let address = around
+                    .peer
+                    .map(|peer| client_ip(peer, headers, around.trust_forwarded));
                 let text = address.map(|address| address.to_string());
                 scope.with_optional("client-ip", text.as_ref().map(String::as_bytes));
             }
@@ -210,6 +214,7 @@ mod tests {
             service: "tests",
             secret: &Secret::none(),
             jwt: None,
+            peer: None,
             trust_forwarded: &[],
             told: None,
         };
@@ -329,6 +334,7 @@ mod tests {
                 service: "tests",
                 secret: &Secret::none(),
                 jwt: None,
+                peer: None,
                 trust_forwarded: &[],
                 told: None,
             };

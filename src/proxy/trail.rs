@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::idempotency::Trace;
 use crate::telemetry::Span;
+use crate::wire::Peer;
 
 /// What is noted of a request on its way, for its log event, its span, and its client. A copy notes the same.
 #[derive(Clone, Debug)]
@@ -13,6 +14,7 @@ pub(super) struct Trail(Arc<Notes>);
 
 #[derive(Debug, Default)]
 struct Notes {
+    peer: Option<Arc<Peer>>,
     span: Option<Span>,
     /// Nanoseconds; none of which is nothing.
     upstream: AtomicU64,
@@ -21,12 +23,18 @@ struct Notes {
 }
 
 impl Trail {
-    /// Of a request that came in now.
-    pub(super) fn begin(span: Option<Span>) -> Self {
+    /// Of a request that came in now, from there if that is known.
+    pub(super) fn begin(peer: Option<Arc<Peer>>, span: Option<Span>) -> Self {
         Self(Arc::new(Notes {
+            peer,
             span,
             ..Notes::default()
         }))
+    }
+
+    /// The other end of the connection that the request came by, if it is known.
+    pub(super) fn peer(&self) -> Option<&Peer> {
+        self.0.peer.as_deref()
     }
 
     /// The request's span, where it is traced.

@@ -18,7 +18,7 @@ use tower::{Service, ServiceExt};
 
 use super::{Forward, Way};
 use crate::upstream::{Gate, NotSentReason, SendError, UnansweredReason};
-use crate::wire::{Body, BoxError, Peer};
+use crate::wire::{Body, BoxError};
 
 /// A tower service of this program, to which requests go as they came. What it says of a failure is not known to mean that nothing was
 /// done: every error of it, and every panic, leaves the outcome unknown.
@@ -84,7 +84,7 @@ where
 /// The gate closed; or the service failed or panicked.
 pub async fn serve<T, B>(
     mut service: T,
-    mut request: Request<Body>,
+    request: Request<Body>,
     gate: Option<&(dyn Gate + '_)>,
 ) -> Result<Response<Body>, SendError>
 where
@@ -94,8 +94,6 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // It is between us and whoever took the connection.
-    request.extensions_mut().remove::<Peer>();
     let answer = async {
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed)?;
         if let Some(gate) = gate

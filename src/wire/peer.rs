@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use http::HeaderValue;
 
-/// What the connection tells of a request; an extension of it.
-#[derive(Clone, Debug)]
+/// What the connection tells of a request.
+#[derive(Debug)]
 pub struct Peer {
     addr: SocketAddr,
     scheme: &'static str,

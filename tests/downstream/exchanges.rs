@@ -38,6 +38,26 @@ async fn http2_with_prior_knowledge_gets_the_authority_as_host() {
 }
 
 #[tokio::test]
+async fn a_request_over_http2_that_panics_at_once_leaves_the_others_alone() {
+    let server = Server::start().await;
+    let socket = hyper_util::rt::TokioIo::new(server.connect().await);
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), socket)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let mut send = |path: &str| {
+        let request = http::Request::get(format!("http://a{path}"));
+        patiently(client.send_request(request.body(String::new()).unwrap()))
+    };
+    let (waits, panics) = (send("/gate"), send("/panic"));
+    assert!(panics.await.is_err());
+    assert_eq!(send("/").await.unwrap().status(), 200);
+    server.open_gate();
+    assert_eq!(waits.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn one_hundred_continue_is_sent_once_the_service_wants_the_body() {
     let server = Server::start().await;
     let mut client = server.connect().await;

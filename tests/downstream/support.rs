@@ -11,11 +11,10 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use idemproxy::downstream::{ClientBody, ServerSettings, SharedSettings, Shutdown, serve};
+use idemproxy::downstream::{ServerSettings, SharedSettings, Shutdown, serve};
 use idemproxy::lanes::Lanes;
 use idemproxy::telemetry::Metrics;
-use idemproxy::wire::BoxError;
-use idemproxy::wire::Peer;
+use idemproxy::wire::{self, BoxError, Peer};
 use idemproxy::tls::{ServerFiles, ServerTls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,9 +84,12 @@ impl Server {
             uploads: Mutex::default(),
             gate: Semaphore::new(0),
         });
-        let service = {
+        let handler = {
             let seen = seen.clone();
-            tower::service_fn(move |request| answer(seen.clone(), request))
+            move |request: Request<wire::Body>, peer| {
+                assert_ne!(request.uri().path(), "/panic", "as a test wants it");
+                answer(seen.clone(), request, peer)
+            }
         };
         let settings = settings.into_shared();
         let serving = {
@@ -95,7 +97,7 @@ impl Server {
                 (settings.clone(), shutdown.clone(), metrics.clone());
             tokio::spawn(async move {
                 let lanes = Lanes::default();
-                serve(&lanes, listener, settings, service, shutdown, metrics).await;
+                serve(&lanes, listener, settings, handler, shutdown, metrics).await;
             })
         };
         Self {
@@ -179,10 +181,10 @@ pub fn shown(authority: &Authority) -> Arc<ServerTls> {
 
 async fn answer(
     seen: Arc<Seen>,
-    request: Request<ClientBody>,
+    request: Request<wire::Body>,
+    peer: Arc<Peer>,
 ) -> Result<Response<Body>, Infallible> {
     seen.calls.fetch_add(1, Ordering::SeqCst);
-    let peer = request.extensions().get::<Peer>().cloned().unwrap();
     let scheme = if super::TLS { "https" } else { "http" };
     assert!(peer.addr().ip().is_loopback() && peer.scheme() == scheme);
     let host = request

@@ -1,18 +1,21 @@
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use tower::service_fn;
 
 use super::*;
+use crate::wire::Body;
 
 /// Our end of a connection that echoes the bodies of requests.
 struct Client {
@@ -34,18 +37,11 @@ struct Seen {
 
 impl Client {
     fn new() -> Self {
-        Self::of(service_fn(echo))
+        Self::of(echo)
     }
 
-    /// Our end of a connection to this service.
-    fn of<S>(service: S) -> Self
-    where
-        S: Service<Request<ClientBody>, Response = http::Response<Full<Bytes>>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send + 'static,
-    {
+    /// Our end of a connection to this handler.
+    fn of(handler: impl Handler) -> Self {
         let (stream, socket) = duplex(64 * 1024);
         let settings = Arc::new(settings());
         let seen = Arc::new(Seen {
@@ -64,8 +60,8 @@ impl Client {
             let (io, _handed_back) =
                 ClientIo::new(socket, (), Instant::now(), link.clone(), &settings);
             let exchange = Exchange {
-                inner: service,
-                peer: Peer::new(([127, 0, 0, 1], 1).into(), "http"),
+                handler,
+                peer: Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), "http")),
                 settings: settings.clone(),
                 present: (*settings).clone().into_shared(),
                 metrics: Arc::new(Metrics::new()),
@@ -105,7 +101,10 @@ impl Client {
     }
 }
 
-async fn echo(request: Request<ClientBody>) -> Result<http::Response<Full<Bytes>>, Infallible> {
+async fn echo(
+    request: Request<Body>,
+    _: Arc<Peer>,
+) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let body = request.into_body().collect().await.unwrap().to_bytes();
     Ok(http::Response::new(Full::new(body)))
 }
@@ -180,10 +179,10 @@ async fn a_rest_has_an_end() {
 #[tokio::test(start_paused = true)]
 async fn a_rest_after_an_upload_that_outlasted_its_answer_has_an_end() {
     let (give, mut given) = unbounded_channel();
-    let mut client = Client::of(service_fn(move |request: Request<ClientBody>| {
+    let mut client = Client::of(move |request: Request<Body>, _| {
         give.send(request.into_body()).unwrap();
         std::future::ready(Ok(http::Response::new(Full::from("early"))))
-    }));
+    });
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
         .await;
