@@ -4,6 +4,8 @@
 //! dropped, a fragment is cut off the target, equal lengths are made one (`head` sees them before). What it passes on
 //! unsettled is decided here.
 
+use std::net::Ipv6Addr;
+
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -163,28 +165,36 @@ fn check_framing(head: &Parts) -> Result<(), BadRequest> {
 /// A registered name of letters, digits, `-`, `.` and `_`, or an address; with an optional port. Stricter than RFC 3986,
 /// whose names may hold commas and percent signs, which readers disagree on.
 fn is_host(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else {
-        return false;
-    };
-    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, "")) => return address.parse::<std::net::Ipv6Addr>().is_ok(),
-        Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
-            ("v6", port.strip_prefix(':'))
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let after = match host {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else {
+                return false;
+            };
+            let address = str::from_utf8(&rest[..end]);
+            if !address.is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
+                return false;
+            }
+            &rest[end + 1..]
         }
-        Some(_) => return false,
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, Some("0")),
+        _ => match host.iter().position(|byte| !is_of_name(byte)) {
+            None => return !host.is_empty(),
+            Some(0) => return false,
+            Some(end) => &host[end..],
         },
     };
-    // An empty port is the default one, RFC 3986, 3.2.3.
-    let port_fits = port.is_some_and(|port| {
-        port.is_empty()
-            || (port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok())
-    });
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let name_fits = !name.is_empty() && name.bytes().all(fits);
-    name_fits && port_fits
+    match after {
+        // An empty port is the default one, RFC 3986, 3.2.3.
+        [] | [b':'] => true,
+        [b':', port @ ..] => {
+            let number = port.iter().try_fold(0_u16, |number, byte| {
+                let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+                number.checked_mul(10)?.checked_add(digit)
+            });
+            number.is_some()
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -202,12 +212,15 @@ mod tests {
             "[::1]:80",
             "a_b-c.d",
             "a:",
+            "[::1]:",
+            "a:65535",
+            "a:00080",
         ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
-            "", ":80", "a b", "a,b", "u@a", "a/b", "a:b", "a:80:90", "a:65536", "a:+1", "[::1",
-            "[::1]x", "[x]:1", "::1", "a%41", "é",
+            "", ":80", "a b", "a,b", "u@a", "a/b", "a:b", "a:80:90", "a:65536", "a:+1", "a:8x",
+            "[::1", "[]:1", "[::1]x", "[x]:1", "::1", "a%41", "é",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
