@@ -1,10 +1,10 @@
 //! Opens connections: name lookup, TCP, TLS.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -136,10 +136,10 @@ impl Connector {
             .await
             .map_err(|_| NotSentReason::Closed)?;
         let (pool, observed) = (Arc::downgrade(pool), Arc::clone(&socket));
+        let mut driver = driver.with_upgrades();
         let driver = tokio::spawn(async move {
             // Its errors reach whoever waits for the answer.
-            let mut driver = pin!(driver.with_upgrades());
-            let _ = poll_fn(|cx| observed.bell.poll(cx, |cx| driver.as_mut().poll(cx))).await;
+            let _ = poll_fn(|cx| observed.bell.poll(cx, |cx| driver.poll_unpin(cx))).await;
             if let (Some(since), Some(pool)) = (observed.idle_since(), pool.upgrade()) {
                 pool.closed_while_idle(since);
             }
