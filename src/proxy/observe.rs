@@ -159,7 +159,7 @@ fn passing<F: Forward, S: Store>(
     let upload = Upload::new(None, body, None, idle);
     Passing {
         head,
-        received: Received::Streamed(Box::new(upload)),
+        received: Received::Streamed(upload),
         permit,
     }
 }

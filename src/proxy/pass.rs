@@ -46,7 +46,7 @@ impl Passing {
         let upload = Upload::new(None, body, policy.max_request_body, idle);
         Self {
             head,
-            received: Received::Streamed(Box::new(upload)),
+            received: Received::Streamed(upload),
             permit,
         }
     }

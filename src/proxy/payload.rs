@@ -45,7 +45,7 @@ pub(super) enum Received {
         trailers: HeaderMap,
     },
     /// Too large to hold: on its way.
-    Streamed(Box<Upload>),
+    Streamed(Upload),
     /// It is not here: it was not read yet, or was too large to hold, and went by to be hashed.
     Gone,
 }
@@ -69,7 +69,7 @@ pub(super) fn read<'a>(
         let stream = |hold, ahead, rest| {
             let upload = Upload::new(ahead, rest, policy.max_request_body, idle);
             let hashed = hold != Hold::Nothing && hashes_body(policy);
-            Received::Streamed(Box::new(if hashed { upload.hashed() } else { upload }))
+            Received::Streamed(if hashed { upload.hashed() } else { upload })
         };
         let mut pieces = Pieces::default();
         let mut trailers = HeaderMap::new();
