@@ -6,7 +6,8 @@
 //! HTTP/2 has pings for its rests, so that only its first head is bounded here. While a request body is wanted nothing is bounded
 //! here: who reads it knows best how long to wait.
 //!
-//! **Rests.** After [`SHORT_REST`] with no byte of a next request, and everything sent, the link says that the connection rests: then
+//! **Rests.** After [`SHORT_REST`] with no byte of a next request, [`BUSY_REST`] where the last one came sooner than that, and everything
+//! sent, the link says that the connection rests: then
 //! [`connection`](super::connection) takes it from hyper, and waits for the next request with [`poll_begun`](ClientIo::poll_begun).
 //!
 //! **hyper's own answers.** To a head that it cannot parse hyper writes a bare `HTTP/1.1 400`, 414 or 431 with no body,
@@ -52,6 +53,8 @@ pub(super) struct ClientIo<T, P> {
     served: usize,
     /// When a rest between two requests is over; none where a byte of the next one was read, or the first one is awaited.
     rest_ends: Option<Instant>,
+    /// After how long a rest the connection is to do without hyper.
+    short_rest: Duration,
     /// Whether everything that was written is sent, and more may be.
     flushed: bool,
     /// Whether no more may be.
@@ -97,6 +100,7 @@ where
             scan: HeadScan::new(),
             served: 0,
             rest_ends: None,
+            short_rest: SHORT_REST,
             flushed: true,
             shut: false,
             header_timeout: settings.header_timeout,
@@ -169,7 +173,8 @@ where
         if served != mem::replace(&mut self.served, served) {
             let rests_from = matches!(self.protocol, Protocol::Http1).then(now);
             self.rest_ends = rests_from.map(|now| now + KEEP_ALIVE);
-            self.head.set_at(rests_from.map(|now| now + SHORT_REST));
+            self.head
+                .set_at(rests_from.map(|now| now + self.short_rest));
             self.scan = HeadScan::new();
         }
         true
@@ -213,8 +218,15 @@ where
                 {
                     self.link.repeated_length();
                 }
-                if awaits_head && self.rest_ends.take().is_some() {
-                    self.head.set_at(Some(now() + self.header_timeout));
+                if awaits_head && let Some(ends) = self.rest_ends.take() {
+                    let now = now();
+                    let rested = KEEP_ALIVE.saturating_sub(ends.saturating_duration_since(now));
+                    self.short_rest = if rested < BUSY_REST {
+                        BUSY_REST
+                    } else {
+                        SHORT_REST
+                    };
+                    self.head.set_at(Some(now + self.header_timeout));
                     self.link.set_rests(false);
                 }
                 Poll::Ready(Ok(()))
@@ -370,8 +382,11 @@ fn own_answer(written: &[u8]) -> Option<usize> {
 
 /// How long a connection may rest between requests; longer than the minute after which load balancers let go.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// After so long a rest a connection does without hyper. To come back to it costs some microseconds, so busy ones shall not have to.
+/// After so long a rest a connection does without hyper.
 const SHORT_REST: Duration = Duration::from_millis(100);
+/// After so long where its rest before was shorter. To come back to hyper costs some microseconds: one that is asked several times a second
+/// shall not have to each time, and there may be thousands of them.
+const BUSY_REST: Duration = Duration::from_millis(500);
 /// How much is read of a request before hyper has its connection.
 const AHEAD: usize = 2048;
 const OWN_ANSWER_MAX: usize = 256;

@@ -130,6 +130,24 @@ async fn a_connection_that_rests_does_without_hyper_until_it_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_is_asked_several_times_a_second_keeps_hyper_in_between() {
+    let mut client = Client::new();
+    let between = Duration::from_millis(400);
+    for (rest, is_without_hyper) in [
+        (between, true),
+        (between, false),
+        (between, false),
+        (REST, true),
+        (between, true),
+    ] {
+        client.send(&post("x")).await;
+        client.expect("x").await;
+        sleep(rest).await;
+        assert_eq!(client.is_without_hyper(), is_without_hyper);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_came_of_a_request_with_the_one_before_outlasts_a_rest() {
     let mut client = Client::new();
     let two = post("two");
