@@ -265,7 +265,7 @@ proptest! {
     #[test]
     fn requests_are_answered_in_order_however_they_are_cut_and_whenever_they_come(
         bodies in prop::collection::vec("[a-z]{0,40}", 1..6),
-        pieces in prop::collection::vec((1..200_usize, 0..300_u64), 1..40),
+        pieces in prop::collection::vec((1..200_usize, 0..800_u64), 1..40),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
