@@ -41,12 +41,7 @@ async fn draining_closes_the_idle_finishes_the_busy_and_accepts_nobody() {
 #[tokio::test]
 async fn draining_sends_goaway_and_lets_open_streams_finish() {
     let server = Server::start().await;
-    let socket = hyper_util::rt::TokioIo::new(server.connect().await);
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), socket)
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut client, connection) = server.http2().await;
     let request = || {
         http::Request::get("http://a/gate")
             .body(String::new())

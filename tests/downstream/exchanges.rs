@@ -23,12 +23,7 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test]
 async fn http2_with_prior_knowledge_gets_the_authority_as_host() {
     let server = Server::start().await;
-    let socket = hyper_util::rt::TokioIo::new(server.connect().await);
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), socket)
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (mut client, _) = server.http2().await;
     let request = http::Request::post("http://real:81/a?b")
         .body("four".to_owned())
         .unwrap();
@@ -40,12 +35,7 @@ async fn http2_with_prior_knowledge_gets_the_authority_as_host() {
 #[tokio::test]
 async fn a_request_over_http2_that_panics_at_once_leaves_the_others_alone() {
     let server = Server::start().await;
-    let socket = hyper_util::rt::TokioIo::new(server.connect().await);
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), socket)
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (mut client, _) = server.http2().await;
     let mut send = |path: &str| {
         let request = http::Request::get(format!("http://a{path}"));
         patiently(client.send_request(request.body(String::new()).unwrap()))

@@ -151,12 +151,7 @@ async fn what_the_parser_settles_has_one_reading() {
 #[tokio::test]
 async fn a_host_that_contradicts_the_authority_is_refused_over_http2() {
     let server = Server::start().await;
-    let socket = hyper_util::rt::TokioIo::new(server.connect().await);
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), socket)
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (mut client, _) = server.http2().await;
     for (host, status) in [("real", 200), ("other", 400)] {
         let request = http::Request::get("http://real/")
             .header("host", host)

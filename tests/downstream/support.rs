@@ -11,6 +11,8 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use idemproxy::downstream::{ServerSettings, SharedSettings, Shutdown, serve};
 use idemproxy::lanes::Lanes;
 use idemproxy::telemetry::Metrics;
@@ -146,6 +148,14 @@ impl Server {
 
     pub async fn connect(&self) -> Client {
         self.try_connect().await.unwrap()
+    }
+
+    /// A client that speaks HTTP/2 from the first byte, and its connection.
+    pub async fn http2(&self) -> (http2::SendRequest<String>, JoinHandle<hyper::Result<()>>) {
+        let socket = TokioIo::new(self.connect().await);
+        let handshake = http2::handshake(TokioExecutor::new(), socket);
+        let (client, connection) = patiently(handshake).await.unwrap();
+        (client, tokio::spawn(connection))
     }
 
     pub async fn try_connect(&self) -> std::io::Result<Client> {
