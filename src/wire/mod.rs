@@ -1,8 +1,8 @@
 //! HTTP vocabulary that the client's side, the path and the operator's side share.
 //!
 //! [`Problem`] is every answer that idemproxy makes itself, [`Voice`] the words and headers that it is told in; the status codes of
-//! refusals are in [`Code`] and nowhere else. A [`Handler`] is what the client's side knows of the path. And what both listeners do about sockets: `paced` gives a write up, `unaccepted`
-//! rests, and a `bell` wakes who moves a connection on.
+//! refusals are in [`Code`] and nowhere else. A [`Handler`] is what the client's side knows of the path. And what both listeners do about
+//! sockets: `paced` gives a write up, `unaccepted` rests, and a `bell` wakes who moves a connection on.
 
 mod bell;
 mod body;
