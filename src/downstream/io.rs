@@ -139,6 +139,13 @@ where
         // A copy: the buffer that they are in is to go, and is large even where they are none.
         self.ahead = Bytes::copy_from_slice(bytes);
         self.link.set_rests(false);
+        // A head that began with the request before could go on since that was answered.
+        if !bytes.is_empty()
+            && let Some(ends) = self.rest_ends.take()
+        {
+            self.head
+                .set_at(Some(ends - KEEP_ALIVE + self.header_timeout));
+        }
     }
 
     fn socket(&mut self) -> Pin<&mut T> {

@@ -160,6 +160,22 @@ async fn what_came_of_a_request_with_the_one_before_outlasts_a_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_that_began_with_the_request_before_is_bounded_as_any() {
+    for more in [false, true] {
+        let mut client = Client::new();
+        client.send(&(post("one") + "POST / HT")).await;
+        client.expect("one").await;
+        let begun = Instant::now();
+        sleep(REST).await;
+        if more {
+            client.send("TP/1.1\r\nHo").await;
+        }
+        client.end().await;
+        assert_eq!(begun.elapsed(), settings().header_timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_the_client_has_not_taken_is_not_let_go_of() {
     let mut client = Client::new();
     let body = "x".repeat(256 * 1024);
