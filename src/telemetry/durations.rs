@@ -45,7 +45,9 @@ impl Durations {
     /// Adds one.
     pub(super) fn observe(&self, duration: Duration) {
         let nanos = nanos(duration);
-        let bucket = self.bounds.partition_point(|bound| *bound < nanos);
+        // One after the other: what is fast, as most is, comes early, and a search cannot be foreseen by the processor.
+        let shorter = self.bounds.iter().take_while(|bound| **bound < nanos);
+        let bucket = shorter.count();
         let Counts(counts) = self.counts.mine();
         counts[0].fetch_add(nanos, Ordering::Relaxed);
         counts[1 + bucket].fetch_add(1, Ordering::Relaxed);

@@ -1,12 +1,11 @@
 //! A TCP connection that hyper reads and writes, and that the pool can look at meanwhile.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use socket2::SockRef;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -117,7 +116,9 @@ impl Drop for Seat {
 }
 
 fn peek(tcp: &TcpStream) -> io::Result<usize> {
-    SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()])
+    // Past the C library: in a program with threads each of its calls that may wait takes more steps, so that a thread can be cancelled.
+    let (_, peeked) = rustix::net::recv(tcp, &mut [0], RecvFlags::PEEK)?;
+    Ok(peeked)
 }
 
 fn would_block(peeked: &io::Result<usize>) -> bool {
