@@ -5,6 +5,7 @@
 //! Where there are no lanes, in tests and in programs of others, all runs on the runtime where it is begun.
 
 mod sleep;
+mod tasks;
 mod turn;
 
 use std::cell::Cell;
@@ -22,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 #[cfg(test)]
 pub(crate) use sleep::be_on_a_lane;
 pub(crate) use sleep::{nap_before, sleep_until};
+pub use tasks::Tasks;
 pub(crate) use turn::{now, turn};
 
 /// The lanes that there are. A copy is the same ones.

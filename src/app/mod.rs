@@ -28,12 +28,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Reload};
 use crate::config::{Configuration, LayerSettings, LogSettings, Settings};
 use crate::downstream::{SharedSettings, Shutdown, serve};
-use crate::lanes::{Lanes, Threads};
+use crate::lanes::{Lanes, Tasks, Threads};
 use crate::layer::IdempotencyLayer;
 use crate::proxy::{Idempotency, Setup, Stop};
 use crate::store::{AnyStore, SetupError};
@@ -140,7 +139,7 @@ pub struct App {
     reloader: Arc<Reloader>,
     store_timeout: Duration,
     metrics: Arc<Metrics>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: Stop,
     condition: Arc<Condition>,
     export: traces::Export,
@@ -198,7 +197,7 @@ impl App {
         let clients = listen(settings.listen)?;
         let (metrics, tasks, stop) = (
             Arc::new(Metrics::new()),
-            TaskTracker::new(),
+            Tasks::default(),
             Stop::with_lanes(lanes.count()),
         );
         let known = Arc::new(ArcSwap::from_pointee(upstreams.clone()));
@@ -345,8 +344,7 @@ impl App {
             self.stop.draining.cancel();
             shutdown.drain();
             let _ = (&mut clients).await;
-            self.tasks.close();
-            self.tasks.wait().await;
+            self.tasks.ended().await;
         };
         let in_time = tokio::select! {
             () = drained => true,
@@ -361,10 +359,9 @@ impl App {
             self.stop.draining.cancel();
             shutdown.drain();
             self.stop.deadline.cancel();
-            self.tasks.close();
             // Long enough to hear of it, for one settlement that fails and one that works, and for the last answers to be written.
             let _ =
-                tokio::time::timeout(self.store_timeout * 2 + LAST_WORDS, self.tasks.wait()).await;
+                tokio::time::timeout(self.store_timeout * 2 + LAST_WORDS, self.tasks.ended()).await;
             if !clients.is_finished() {
                 let _ = tokio::time::timeout(LAST_WORDS, &mut clients).await;
             }

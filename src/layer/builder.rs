@@ -8,12 +8,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Extensions, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
-use tokio_util::task::TaskTracker;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use super::IdempotencyLayer;
 use crate::config::LayerSettings;
+use crate::lanes::Tasks;
 use crate::proxy::policy::{Mode, Policy, ScopePart};
 use crate::proxy::{Advisor, ClientAddress, Forward, Idempotency, Parameters, Setup, Stop, serve};
 use crate::store::Store;
@@ -30,7 +30,7 @@ pub struct Builder<S> {
     metrics: Arc<Metrics>,
     traces: Traces,
     log_keys: bool,
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: Stop,
 }
 
@@ -55,7 +55,7 @@ impl<S: Store> Builder<S> {
             metrics: Arc::new(Metrics::new()),
             traces: Traces::default(),
             log_keys: false,
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
             stop: Stop::default(),
         }
     }
@@ -94,7 +94,7 @@ impl<S: Store> Builder<S> {
     /// Counts, runs and stops with the rest of a program.
     #[doc(hidden)]
     #[must_use]
-    pub fn beside(mut self, metrics: Arc<Metrics>, tasks: TaskTracker, stop: Stop) -> Self {
+    pub fn beside(mut self, metrics: Arc<Metrics>, tasks: Tasks, stop: Stop) -> Self {
         (self.metrics, self.tasks, self.stop) = (metrics, tasks, stop);
         self
     }

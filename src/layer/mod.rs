@@ -9,10 +9,10 @@ mod builder;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::task::TaskTracker;
 use tower::Layer;
 
 use crate::config::LayerSettings;
+use crate::lanes::Tasks;
 use crate::proxy::{Advisor, ClientAddress, Common, Idempotency, Setup, Stop, Within};
 use crate::store::{AnyStore, Store};
 use crate::telemetry::Metrics;
@@ -83,7 +83,7 @@ pub struct IdempotencyLayer<S = AnyStore> {
     /// How long the store may take for the last settlements.
     last_words: Duration,
     metrics: Arc<Metrics>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: Stop,
 }
 
@@ -100,8 +100,7 @@ impl<S: Store> IdempotencyLayer<S> {
     /// once its lease lapsed.
     pub async fn drain(&self) {
         self.stop.draining.cancel();
-        self.tasks.close();
-        let drained = tokio::time::timeout(self.drain_timeout, self.tasks.wait());
+        let drained = tokio::time::timeout(self.drain_timeout, self.tasks.ended());
         if drained.await.is_err() {
             let running = self.tasks.len();
             tracing::warn!(
@@ -109,7 +108,7 @@ impl<S: Store> IdempotencyLayer<S> {
                 "the drain deadline passed; what still runs is settled as unknown"
             );
             self.stop.deadline.cancel();
-            let _ = tokio::time::timeout(self.last_words, self.tasks.wait()).await;
+            let _ = tokio::time::timeout(self.last_words, self.tasks.ended()).await;
         }
     }
 

@@ -155,14 +155,13 @@ mod tests {
     use std::sync::Arc;
 
     use prometheus_client::metrics::gauge::Gauge;
-    use tokio_util::task::TaskTracker;
 
     use super::super::limits::Limits;
     use super::super::stop::Stop;
     use super::super::waiters::Waiters;
     use super::*;
     use crate::idempotency::{Expect, Lapse, sample};
-    use crate::lanes::be_on_a_lane;
+    use crate::lanes::{Tasks, be_on_a_lane};
     use crate::store::{Memory, Replaced};
     use crate::telemetry::Metrics;
 
@@ -181,7 +180,7 @@ mod tests {
             let limits = Limits::new(1, 0, Gauge::default());
             let waiters = Arc::new(Waiters::new(0, limits.clone(), metrics.clone()));
             Self {
-                records: Records::new(store.clone(), metrics, TaskTracker::new(), waiters),
+                records: Records::new(store.clone(), metrics, Tasks::default(), waiters),
                 store,
                 limits,
                 end: Stop::default().deadline,

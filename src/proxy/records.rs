@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use super::claim::Claim;
 use super::limits::{Buffered, ClaimSlot};
@@ -17,7 +16,7 @@ use crate::idempotency::operator::overruled;
 use crate::idempotency::{
     Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis,
 };
-use crate::lanes::sleep_until;
+use crate::lanes::{Tasks, sleep_until};
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::telemetry::{Metrics, Operation};
 
@@ -25,7 +24,7 @@ use crate::telemetry::{Metrics, Operation};
 pub(super) struct Records<S> {
     store: Arc<S>,
     metrics: Arc<Metrics>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     waiters: Arc<Waiters>,
 }
 
@@ -63,7 +62,7 @@ impl<S: Store> Records<S> {
     pub(super) fn new(
         store: Arc<S>,
         metrics: Arc<Metrics>,
-        tasks: TaskTracker,
+        tasks: Tasks,
         waiters: Arc<Waiters>,
     ) -> Self {
         Self {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
-use tokio_util::task::TaskTracker;
 
 use super::account::Books;
 use super::asides::Asides;
@@ -15,6 +14,7 @@ use super::records::Records;
 use super::waiters::Waiters;
 use super::{Routes, Stop};
 use crate::idempotency::Secret;
+use crate::lanes::Tasks;
 use crate::store::Store;
 use crate::telemetry::{Metrics, Traces};
 use crate::wire::Voice;
@@ -36,7 +36,7 @@ pub struct Parameters<F, S> {
     /// Whether idempotency keys are logged in clear.
     pub log_keys: bool,
     /// Where exchanges run that outlive their clients; wait for it to stop.
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
     /// When to stop.
     pub stop: Stop,
 }
@@ -53,7 +53,7 @@ pub struct Common<S> {
     pub(super) metrics: Arc<Metrics>,
     pub(super) traces: Traces,
     pub(super) log_keys: bool,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     pub(super) stop: Stop,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct Shared<F, S> {
     pub(super) waiters: Arc<Waiters>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) traces: Traces,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     pub(super) stop: Stop,
 }
 

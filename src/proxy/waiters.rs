@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::limits::{Buffered, Limits};
 use super::records::Records;
 use super::room::Room;
 use crate::idempotency::{RecordId, Seen, Token};
+use crate::lanes::Tasks;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Limit, Metrics};
 
@@ -94,7 +94,7 @@ impl Waiters {
         self: &Arc<Self>,
         id: RecordId,
         records: &Arc<Records<S>>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
     ) -> Watch {
         let mut watched = self.watched();
         if !watched.entries.contains_key(&id) {
@@ -266,13 +266,13 @@ mod tests {
         metrics: Arc<Metrics>,
         waiters: Arc<Waiters>,
         records: Arc<Records<Memory>>,
-        tasks: TaskTracker,
+        tasks: Tasks,
     }
 
     impl World {
         async fn new(max_waiters: usize) -> Self {
             let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
-            let tasks = TaskTracker::new();
+            let tasks = Tasks::default();
             let limits = Limits::new(1, ROOM, Gauge::default());
             let waiters = Arc::new(Waiters::new(max_waiters, limits.clone(), metrics.clone()));
             let records = Records::new(
@@ -372,8 +372,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(world.looks(), 11);
         drop(last);
-        world.tasks.close();
-        world.tasks.wait().await;
+        world.tasks.ended().await;
         assert_eq!(world.looks(), 11);
         assert!(world.waiters.watched().entries.is_empty());
     }

@@ -8,13 +8,12 @@ use std::time::Duration;
 use idemproxy::config::{self, Overrides};
 use idemproxy::downstream::{Shutdown, serve};
 use idemproxy::idempotency::{Expect, Record, RecordId, Seen, Token};
-use idemproxy::lanes::Lanes;
+use idemproxy::lanes::{Lanes, Tasks};
 use idemproxy::proxy::{Idempotency, Parameters, Setup, Stop};
 use idemproxy::store::{Health, Inserted, Listing, Memory, Replaced, Store, StoreError, Wanted};
 use idemproxy::telemetry::{Metrics, Traces};
 use idemproxy::upstream;
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use crate::support::{Answer, Client, Gate, Request, Upstream, patiently, post};
 
@@ -248,7 +247,7 @@ pub struct Faulty {
     pub store: Arc<FaultyStore>,
     pub metrics: Arc<Metrics>,
     pub stop: Stop,
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
     address: SocketAddr,
     shutdown: Shutdown,
 }
@@ -274,11 +273,7 @@ impl Faulty {
         let settings = config::from_toml("", &toml, &Overrides::default())
             .unwrap_or_else(|faults| panic!("{faults}"));
         let client = upstream::Upstream::new(&settings.upstreams[0]).unwrap();
-        let (metrics, tasks, stop) = (
-            Arc::new(Metrics::new()),
-            TaskTracker::new(),
-            Stop::default(),
-        );
+        let (metrics, tasks, stop) = (Arc::new(Metrics::new()), Tasks::default(), Stop::default());
         let proxy = Idempotency::new(Parameters {
             setup: Setup {
                 authorities: vec![client.authority().parse().unwrap()],
