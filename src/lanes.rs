@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) use sleep::be_on_a_lane;
 pub(crate) use sleep::{nap_before, sleep_until};
 pub use tasks::Tasks;
-pub(crate) use turn::{now, turn};
+pub(crate) use turn::{looked, now, turn};
 
 /// The lanes that there are. A copy is the same ones.
 #[derive(Clone, Debug, Default)]

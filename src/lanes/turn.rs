@@ -15,8 +15,8 @@ pub(crate) fn turn<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// The time at which this was first asked in this [`turn`]: never later than now, and earlier by no more than the turn has taken so far.
-/// Outside of one, now.
+/// The time at which this was first asked in this [`turn`], or at which the clock was [`looked`] at since: never later than now, and earlier
+/// by no more than the turn has taken so far. Outside of one, now.
 pub(crate) fn now() -> Instant {
     match TURN.get() {
         Turn::At(time) => time,
@@ -26,6 +26,14 @@ pub(crate) fn now() -> Instant {
             time
         }
         Turn::None => Instant::now(),
+    }
+}
+
+/// The clock was looked at, and said `time`: this [`turn`] goes on from there.
+pub(crate) fn looked(time: Instant) {
+    // Where nobody has asked yet, that look may have been in another one.
+    if let Turn::At(before) = TURN.get() {
+        TURN.set(Turn::At(before.max(time)));
     }
 }
 
@@ -77,5 +85,21 @@ mod tests {
             assert!(catch_unwind(AssertUnwindSafe(|| turn(|| panic!("on purpose")))).is_err());
             assert_eq!(now(), time);
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_goes_on_from_the_last_look_at_the_clock() {
+        let began = Instant::now();
+        tokio::time::advance(STEP).await;
+        turn(|| {
+            looked(began);
+            assert_eq!(now(), began + STEP, "it had not asked yet");
+            looked(began);
+            assert_eq!(now(), began + STEP, "time does not go back");
+            looked(began + STEP * 2);
+            assert_eq!(now(), began + STEP * 2);
+        });
+        looked(began);
+        assert_eq!(now(), began + STEP, "outside of one it is now");
     }
 }

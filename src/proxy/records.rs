@@ -16,7 +16,7 @@ use crate::idempotency::operator::overruled;
 use crate::idempotency::{
     Expect, Fingerprint, Outcome, Record, RecordId, Seen, State, Terms, Token, UnixMillis,
 };
-use crate::lanes::{Tasks, sleep_until};
+use crate::lanes::{Tasks, looked, sleep_until};
 use crate::store::{Inserted, Replaced, Store, StoreError};
 use crate::telemetry::{Metrics, Operation};
 
@@ -107,6 +107,7 @@ impl<S: Store> Records<S> {
                     .spawn(async move { store.insert(id, &record).await });
                 return Ok(Inserted::Created);
             }
+            looked(since);
             let result = self.store.insert(id, record).await;
             self.took(Operation::Insert, since, trail);
             result
@@ -125,6 +126,7 @@ impl<S: Store> Records<S> {
         trail: Option<&'a Trail>,
     ) -> impl Future<Output = Result<Replaced, StoreError>> + Send + 'a {
         async move {
+            looked(since);
             let result = self.store.replace(id, expect, record).await;
             self.took(Operation::Replace, since, trail);
             if record.state != State::InFlight && result != Ok(Replaced::Stale) {
@@ -348,7 +350,9 @@ impl<S: Store> Records<S> {
     }
 
     fn took(&self, operation: Operation, began: Instant, trail: Option<&Trail>) {
-        let took = began.elapsed();
+        let ended = Instant::now();
+        looked(ended);
+        let took = ended.saturating_duration_since(began);
         self.metrics.store_took(operation, took);
         if let Some(trail) = trail {
             trail.stored(took);

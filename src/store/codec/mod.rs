@@ -30,11 +30,13 @@
 //!
 //! What version 1 has room for is written as version 1: a fleet that is being upgraded, or rolled back, reads it.
 //!
-//! `frame` lays a record out, `seal` encrypts its answer, and [`Codec`] is both. `head` reads what stands before the answer.
+//! `frame` lays a record out, `seal` encrypts its answer, and [`Codec`] is both. `head` reads what stands before the answer, `stamp` what decides
+//! over writes.
 
 mod frame;
 mod head;
 mod seal;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +49,7 @@ use crate::idempotency::{Record, RecordId, State};
 pub(in crate::store) use self::head::head_of;
 pub use self::head::{Head, HeadError, decode_head};
 pub use self::seal::{EncryptionKey, Keyring};
+pub(in crate::store) use self::stamp::Stamp;
 
 /// Offsets that hold for every version.
 pub mod header {

@@ -10,9 +10,9 @@ use super::leases::Leases;
 use super::recent::Recent;
 use crate::fault::{Seeded, seeded};
 use crate::idempotency::expect::Standing;
-use crate::idempotency::{Lapse, Record, RecordId, Seen, State, Token};
-use crate::store::codec::state_of;
-use crate::store::{Codec, CodecError, StoreError, header};
+use crate::idempotency::{Lapse, Record, RecordId, Seen, State};
+use crate::store::codec::Stamp;
+use crate::store::{Codec, CodecError, StoreError};
 
 /// One opening of the store: records in flight under another belong to a process that is gone.
 pub(super) type Owner = [u8; 16];
@@ -25,15 +25,6 @@ pub(super) struct Cell {
     /// Who wrote it.
     pub(super) owner: Owner,
     value: Bytes,
-}
-
-/// What of a record decides over writes; it stands at fixed places in its frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp {
-    pub(super) token: Token,
-    pub(super) state: State,
-    pub(super) ttl: Duration,
-    pub(super) lease: Duration,
 }
 
 /// How a record stands now.
@@ -122,31 +113,6 @@ impl Cell {
         let mut frame = self.value;
         frame.advance(HEAD);
         frame
-    }
-}
-
-impl Stamp {
-    pub(super) fn of(record: &Record) -> Self {
-        Self {
-            token: record.token,
-            state: record.state,
-            ttl: record.ttl,
-            lease: record.lease,
-        }
-    }
-
-    /// The one in a frame, of which no more is read; nothing if this version does not read it.
-    pub(super) fn read(frame: &[u8]) -> Option<Self> {
-        let number = |at| {
-            let bytes = frame.get(at..)?.first_chunk()?;
-            Some(Duration::from_millis(u64::from_be_bytes(*bytes)))
-        };
-        Some(Self {
-            state: state_of(frame)?,
-            token: Token::from_bytes(*frame.get(header::TOKEN..)?.first_chunk()?),
-            ttl: number(header::TTL)?,
-            lease: number(header::LEASE)?,
-        })
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::cell::Stamp;
 use crate::idempotency::{RecordId, State, Token};
+use crate::store::codec::Stamp;
 
 /// The claims of this process, which alone can hold any: a heartbeat costs no write.
 ///

@@ -79,13 +79,14 @@ use redb::{Database, DatabaseError, StorageBackend};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
-use self::cell::{Cell, Stamp, Witness};
+use self::cell::{Cell, Witness};
 use self::leases::Renewal;
 use self::listing::Slice;
 use self::slot::Slot;
 use self::status::Status;
 use self::transaction::{Job, Written};
 use self::writer::{Request, Writer};
+use super::codec::Stamp;
 use super::listing::Page;
 use super::{Health, Inserted, Listing, Replaced, Store, StoreError, StoreSettings, Wanted};
 use crate::fault::{Seeded, seeded};

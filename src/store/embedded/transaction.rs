@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::cell::{Cell, Stamp, Witness};
+use super::cell::{Cell, Witness};
 use super::leases::Lease;
 use super::tables::{Changes, Tables};
 use crate::idempotency::expect::{Ruling, Standing};
 use crate::idempotency::{Expect, RecordId, Seen, State, Token};
+use crate::store::codec::Stamp;
 use crate::store::{Replaced, StoreError};
 
 /// A record to write.

@@ -1,11 +1,12 @@
 //! What is kept by id, found in one step and read in order.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::time::Instant;
-
+use super::moment::Moment;
 use crate::idempotency::RecordId;
 
 /// What is kept by id, found in one step and read in order: a tree is searched level by level, and waits for memory on each.
@@ -15,98 +16,82 @@ use crate::idempotency::RecordId;
 ///
 /// Each is locked by itself, so that threads hardly ever meet. Whoever holds one takes no other.
 #[derive(Debug)]
-pub(super) struct Shelves<T>(Vec<Mutex<Shelf<T>>>);
+pub(super) struct Shelves<T> {
+    shelves: Vec<Mutex<Shelf<T>>>,
+    /// Bytes that all take, as far as the shelves have told.
+    told: AtomicI64,
+    /// More than so many bytes no shelf keeps to itself. To tell them takes long, as all threads do.
+    unsaid: u64,
+}
 
-/// What is kept of some ids.
+/// What is kept on a shelf.
+pub(super) trait Kept {
+    /// When it ends. That may become later.
+    fn end(&self) -> Moment;
+    /// The bytes that it takes, which stay the same.
+    fn bytes(&self) -> u64;
+}
+
+/// What is kept of some ids. With its lock it takes one line of memory.
 #[derive(Debug)]
 pub(super) struct Shelf<T> {
     things: Things<T>,
-    /// Before this none of it ends; nothing where none ever does.
-    first_end: Option<Instant>,
+    /// Before this none of it ends.
+    first_end: Moment,
+    /// Bytes that it takes more, or less, than it told. What it told is what it took then, and so never less than nothing.
+    untold: i64,
 }
 
 /// Ids are hashes of what clients choose: which of them meet in one place, a seed of the process decides.
 type Things<T> = HashMap<RecordId, T, foldhash::fast::RandomState>;
 
-impl<T> Default for Shelves<T> {
-    fn default() -> Self {
-        let shelf = || Shelf {
-            things: Things::default(),
-            first_end: None,
-        };
-        Self((0..SHELVES).map(|_| Mutex::new(shelf())).collect())
-    }
+/// A shelf in the hands of one thread. It tells what it takes when it is put back.
+pub(super) struct Held<'s, T> {
+    shelf: MutexGuard<'s, Shelf<T>>,
+    shelves: &'s Shelves<T>,
 }
 
-impl<T> Deref for Shelf<T> {
-    type Target = Things<T>;
-
-    fn deref(&self) -> &Things<T> {
-        &self.things
-    }
-}
-
-impl<T> DerefMut for Shelf<T> {
-    fn deref_mut(&mut self) -> &mut Things<T> {
-        &mut self.things
-    }
-}
-
-impl<T> Shelf<T> {
-    /// Something is kept here that ends then, or never.
-    pub(super) fn may_end(&mut self, end: Option<Instant>) {
-        self.first_end = self.first_end.into_iter().chain(end).min();
-    }
-
-    /// Removes what ended, and says what that was.
-    fn sweep(
-        &mut self,
-        now: Instant,
-        end: impl Fn(&T) -> Option<Instant>,
-        mut gone: impl FnMut(&T),
-    ) {
-        if self.first_end.is_none_or(|first| now < first) {
-            return;
-        }
-        let mut first = None;
-        self.things.retain(|_, it| match end(it) {
-            Some(end) if end <= now => {
-                gone(it);
-                false
-            }
-            end => {
-                first = first.into_iter().chain(end).min();
-                true
-            }
-        });
-        self.first_end = first;
-        let left = self.things.len();
-        self.things.shrink_to(2 * left);
-    }
+/// The place of an id on its shelf.
+pub(super) struct Place<'s, T> {
+    entry: Entry<'s, RecordId, T>,
+    first_end: &'s mut Moment,
+    untold: &'s mut i64,
 }
 
 impl<T> Shelves<T> {
-    /// How many there are, while nothing changes.
-    pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|shelf| locked(shelf).len()).sum()
+    /// Empty ones, each of which may leave so many bytes untold.
+    pub(super) fn new(unsaid: u64) -> Self {
+        let shelf = || Shelf {
+            things: Things::default(),
+            first_end: Moment::NEVER,
+            untold: 0,
+        };
+        Self {
+            shelves: (0..SHELVES).map(|_| Mutex::new(shelf())).collect(),
+            told: AtomicI64::new(0),
+            unsaid,
+        }
     }
 
     /// The shelf of `id`.
-    pub(super) fn of(&self, id: RecordId) -> MutexGuard<'_, Shelf<T>> {
-        locked(&self.0[shelf_of(id)])
+    pub(super) fn of(&self, id: RecordId) -> Held<'_, T> {
+        self.hold(&self.shelves[shelf_of(id)])
     }
 
-    /// Removes what ended, shelf by shelf, and says what that was; frees what memory twice as many as are left would not need. A shelf on
-    /// which nothing can have ended is not looked through.
-    pub(super) fn sweep(
-        &self,
-        now: Instant,
-        end: impl Fn(&T) -> Option<Instant>,
-        mut gone: impl FnMut(&T),
-    ) {
-        for shelf in &self.0 {
-            locked(shelf).sweep(now, &end, &mut gone);
+    /// Bytes that all take, but for what the shelves have not told.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::try_from(self.told.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    /// How many there are, and the bytes that they take, while nothing changes.
+    pub(super) fn count(&self) -> (usize, u64) {
+        let (mut count, mut bytes) = (0, self.told.load(Ordering::Relaxed));
+        for shelf in &self.shelves {
+            let shelf = self.hold(shelf);
+            count += shelf.things.len();
+            bytes += shelf.untold;
         }
+        (count, u64::try_from(bytes).unwrap_or_default())
     }
 
     /// What comes after `after`, by ascending id: `limit` at most. Whatever is there throughout is among it.
@@ -115,13 +100,13 @@ impl<T> Shelves<T> {
         T: Clone,
     {
         let mut found = Vec::new();
-        for shelf in &self.0[after.map_or(0, shelf_of)..] {
+        for shelf in &self.shelves[after.map_or(0, shelf_of)..] {
             let room = limit - found.len();
             if room == 0 {
                 break;
             }
-            let shelf = locked(shelf);
-            let rest = shelf.iter().filter(|(id, _)| Some(**id) > after);
+            let shelf = self.hold(shelf);
+            let rest = shelf.things.iter().filter(|(id, _)| Some(**id) > after);
             let mut rest: Vec<_> = rest.map(|(id, it)| (*id, it)).collect();
             if rest.len() > room {
                 // The first ones are told from the others before they are sorted: a large store has many more on a shelf.
@@ -133,11 +118,108 @@ impl<T> Shelves<T> {
         }
         found
     }
+
+    fn hold<'s>(&'s self, shelf: &'s Mutex<Shelf<T>>) -> Held<'s, T> {
+        Held {
+            // A panic while the lock is held leaves whole things behind: each is written in one move.
+            shelf: shelf.lock().unwrap_or_else(PoisonError::into_inner),
+            shelves: self,
+        }
+    }
 }
 
-fn locked<T>(shelf: &Mutex<Shelf<T>>) -> MutexGuard<'_, Shelf<T>> {
-    // A panic while the lock is held leaves whole things behind: each is written in one move.
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T: Kept> Shelves<T> {
+    /// Removes what ended, shelf by shelf; frees what memory twice as many as are left would not need. A shelf on which nothing can have
+    /// ended is not looked through.
+    pub(super) fn sweep(&self, now: Moment) {
+        for shelf in &self.shelves {
+            self.hold(shelf).sweep(now);
+        }
+    }
+}
+
+impl<T: Kept> Shelf<T> {
+    /// What is kept by this id, if anything is.
+    pub(super) fn get_mut(&mut self, id: RecordId) -> Option<&mut T> {
+        self.things.get_mut(&id)
+    }
+
+    /// Where something is kept by this id, or may be.
+    pub(super) fn place(&mut self, id: RecordId) -> Place<'_, T> {
+        Place {
+            entry: self.things.entry(id),
+            first_end: &mut self.first_end,
+            untold: &mut self.untold,
+        }
+    }
+
+    fn sweep(&mut self, now: Moment) {
+        if now < self.first_end {
+            return;
+        }
+        let mut first = Moment::NEVER;
+        self.things.retain(|_, it| {
+            let end = it.end();
+            let stays = now < end;
+            if stays {
+                first = first.min(end);
+            } else {
+                self.untold -= it.bytes() as i64;
+            }
+            stays
+        });
+        self.first_end = first;
+        let left = self.things.len();
+        self.things.shrink_to(2 * left);
+    }
+}
+
+impl<T: Kept> Place<'_, T> {
+    /// What is there.
+    pub(super) fn there(&self) -> Option<&T> {
+        match &self.entry {
+            Entry::Occupied(there) => Some(there.get()),
+            Entry::Vacant(_) => None,
+        }
+    }
+
+    /// Keeps something there, and gives back what was there before.
+    pub(super) fn keep(self, it: T) -> Option<T> {
+        *self.first_end = it.end().min(*self.first_end);
+        *self.untold += it.bytes() as i64;
+        let before = match self.entry {
+            Entry::Occupied(mut there) => there.insert(it),
+            Entry::Vacant(free) => {
+                free.insert(it);
+                return None;
+            }
+        };
+        *self.untold -= before.bytes() as i64;
+        Some(before)
+    }
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = Shelf<T>;
+
+    fn deref(&self) -> &Shelf<T> {
+        &self.shelf
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut Shelf<T> {
+        &mut self.shelf
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        if self.untold.unsigned_abs() > self.shelves.unsaid {
+            self.shelves.told.fetch_add(self.untold, Ordering::Relaxed);
+            self.untold = 0;
+        }
+    }
 }
 
 fn shelf_of(id: RecordId) -> usize {
@@ -146,16 +228,18 @@ fn shelf_of(id: RecordId) -> usize {
 }
 
 /// A thousand of a million on each. Empty they take 64 KiB.
-const SHELVES: usize = 1024;
+pub(super) const SHELVES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::collections::{BTreeMap, btree_map, hash_map::Entry};
+    use std::collections::BTreeMap;
     use std::ops::Bound;
+    use std::rc::Rc;
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -164,13 +248,35 @@ mod tests {
     const LAST: u8 = 4;
     const NEVER: u64 = u64::MAX;
 
+    /// Something that ends then, and takes so many bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    struct Thing(u64, u16);
+
+    impl Kept for Thing {
+        fn end(&self) -> Moment {
+            at(self.0)
+        }
+
+        fn bytes(&self) -> u64 {
+            self.1.into()
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
-        /// Something that ends then.
-        Keep(RecordId, u64),
-        Change(RecordId, u64),
+        Keep(RecordId, Thing),
+        /// It ends later, or at once.
+        Renew(RecordId, u64),
         /// At this time.
         Sweep(u64),
+    }
+
+    fn at(seconds: u64) -> Moment {
+        let began = Instant::now();
+        match seconds {
+            NEVER => Moment::NEVER,
+            _ => Moment::of(began, began).after(Duration::from_secs(seconds)),
+        }
     }
 
     fn id(first: u16, last: u8) -> RecordId {
@@ -188,9 +294,10 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let an_id = || prop::sample::select(Vec::from_iter(ids()));
         let an_end = || prop_oneof![0..60_u64, Just(NEVER)];
+        let a_thing = (an_end(), 0..1000_u16).prop_map(|(end, bytes)| Thing(end, bytes));
         prop_oneof![
-            8 => (an_id(), an_end()).prop_map(|(id, end)| Step::Keep(id, end)),
-            2 => (an_id(), an_end()).prop_map(|(id, end)| Step::Change(id, end)),
+            8 => (an_id(), a_thing).prop_map(|(id, thing)| Step::Keep(id, thing)),
+            2 => (an_id(), an_end()).prop_map(|(id, end)| Step::Renew(id, end)),
             1 => (0..50_u64).prop_map(Step::Sweep),
         ]
     }
@@ -199,51 +306,38 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn what_is_kept_is_found_and_read_in_order(steps in prop::collection::vec(step(), 0..60)) {
-            let (shelves, mut model) = (Shelves::default(), BTreeMap::new());
-            let began = Instant::now();
-            let time = |end: u64| (end != NEVER).then(|| began + Duration::from_secs(end));
+        fn what_is_kept_is_found_and_read_in_order(steps in prop::collection::vec(step(), 0..60), untold in 0..2000_u64) {
+            let (shelves, mut model) = (Shelves::new(untold), BTreeMap::new());
             for step in steps {
                 match step {
-                    Step::Keep(id, end) => {
+                    Step::Keep(id, thing) => {
                         let mut shelf = shelves.of(id);
-                        match (shelf.entry(id), model.entry(id)) {
-                            (Entry::Vacant(place), btree_map::Entry::Vacant(expected)) => {
-                                place.insert(end);
-                                expected.insert(end);
-                                shelf.may_end(time(end));
-                            }
-                            (Entry::Occupied(place), btree_map::Entry::Occupied(expected)) => {
-                                prop_assert_eq!(place.get(), expected.get());
-                            }
-                            (place, _) => prop_assert!(false, "{place:?}"),
-                        }
+                        let place = shelf.place(id);
+                        prop_assert_eq!(place.there(), model.get(&id));
+                        prop_assert_eq!(place.keep(thing), model.insert(id, thing));
                     }
-                    Step::Change(id, end) => {
+                    Step::Renew(id, end) => {
                         let mut shelf = shelves.of(id);
-                        let (there, expected) = (shelf.get_mut(&id), model.get_mut(&id));
+                        let (there, expected) = (shelf.get_mut(id), model.get_mut(&id));
                         prop_assert_eq!(&there, &expected);
                         if let (Some(there), Some(expected)) = (there, expected) {
-                            (*there, *expected) = (end, end);
-                            shelf.may_end(time(end));
+                            there.0 = end.max(there.0);
+                            *expected = *there;
                         }
                     }
                     Step::Sweep(now) => {
-                        let mut gone = Vec::new();
-                        shelves.sweep(began + Duration::from_secs(now), |end| time(*end), |end| gone.push(*end));
-                        let mut expected: Vec<_> = model.values().copied().filter(|end| *end <= now).collect();
-                        gone.sort();
-                        expected.sort();
-                        prop_assert_eq!(gone, expected);
-                        model.retain(|_, end| *end > now);
+                        shelves.sweep(at(now));
+                        model.retain(|_, thing| thing.0 > now);
                     }
                 }
+                let taken: u64 = model.values().map(Kept::bytes).sum();
+                prop_assert_eq!(shelves.count(), (model.len(), taken));
+                prop_assert!(shelves.bytes().abs_diff(taken) <= untold * FIRST.len() as u64);
             }
-            prop_assert_eq!(shelves.len(), model.len());
             // Each id is the last of a page, whether it is there or not.
             for after in ids().map(Some).chain([None]) {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                let rest = model.range((from, Bound::Unbounded)).map(|(id, value)| (*id, *value));
+                let rest = model.range((from, Bound::Unbounded)).map(|(id, thing)| (*id, *thing));
                 let rest: Vec<_> = rest.collect();
                 for limit in 0..=rest.len() + 1 {
                     let page = shelves.after(after, limit);
@@ -255,12 +349,12 @@ mod tests {
 
     #[test]
     fn ids_that_are_not_evenly_spread_are_read_in_order_too() {
-        let shelves = Shelves::default();
+        let shelves = Shelves::new(0);
         let mut expected: Vec<_> = (0..1000_u128)
             .map(|number| RecordId::from_bytes((number * 7919 % 1000).to_be_bytes()))
             .collect();
         for id in &expected {
-            shelves.of(*id).insert(*id, ());
+            shelves.of(*id).place(*id).keep(Thing(NEVER, 0));
         }
         expected.sort();
         let mut read = Vec::new();
@@ -269,55 +363,81 @@ mod tests {
             if page.is_empty() {
                 break;
             }
-            read.extend(page.into_iter().map(|(id, ())| id));
+            read.extend(page.into_iter().map(|(id, _)| id));
         }
         assert_eq!(read, expected);
     }
 
     #[test]
     fn what_ended_takes_no_memory() {
-        let (shelves, began) = (Shelves::default(), Instant::now());
-        let end = |last: &u8| Some(began + Duration::from_secs((*last).into()));
+        let shelves = Shelves::new(0);
         for last in 0..=255 {
-            let (id, mut shelf) = (id(7, last), shelves.of(id(7, last)));
-            shelf.insert(id, last);
-            shelf.may_end(end(&last));
+            let id = id(7, last);
+            shelves.of(id).place(id).keep(Thing(last.into(), 1));
         }
-        let sweep = |now| shelves.sweep(began + Duration::from_secs(now), end, |_| ());
-        sweep(247);
-        assert_eq!(shelves.len(), 8);
-        assert!(shelves.of(id(7, 0)).capacity() < 64);
-        sweep(255);
-        assert_eq!(shelves.of(id(7, 0)).capacity(), 0);
+        let capacity = || shelves.of(id(7, 0)).things.capacity();
+        shelves.sweep(at(247));
+        assert_eq!((shelves.count(), shelves.bytes()), ((8, 8), 8));
+        assert!(capacity() < 64);
+        shelves.sweep(at(255));
+        assert_eq!(
+            (shelves.count(), shelves.bytes(), capacity()),
+            ((0, 0), 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_shelf_tells_what_it_takes_once_that_is_more_than_it_may_leave_untold() {
+        let shelves = Shelves::new(100);
+        let keep = |id, bytes| {
+            let mut shelf = shelves.of(id);
+            shelf.place(id).keep(Thing(NEVER, bytes));
+        };
+        let (one, other, far) = (id(7, 0), id(7, 1), id(0x8000, 0));
+        for (id, bytes, told) in [
+            (one, 100, 0),
+            (far, 100, 0),
+            (other, 1, 101),
+            (one, 0, 101),
+            (other, 0, 0),
+            (far, 101, 101),
+        ] {
+            keep(id, bytes);
+            assert_eq!(shelves.bytes(), told, "{bytes}");
+        }
+        assert_eq!(shelves.count(), (3, 101));
     }
 
     #[test]
     fn a_shelf_is_looked_through_only_where_something_may_have_ended() {
-        let (shelves, began) = (Shelves::default(), Instant::now());
-        let looked = Cell::new(0);
-        let end = |end: &Instant| {
-            looked.set(looked.get() + 1);
-            Some(*end)
-        };
-        let (soon, late) = (
-            began + Duration::from_secs(1),
-            began + Duration::from_secs(2),
-        );
-        for (number, (first, end)) in (0..).zip([(0x1000, soon), (0x2000, late), (0x2000, late)]) {
+        struct Watched(u64, Rc<Cell<u32>>);
+        impl Kept for Watched {
+            fn end(&self) -> Moment {
+                self.1.set(self.1.get() + 1);
+                at(self.0)
+            }
+
+            fn bytes(&self) -> u64 {
+                0
+            }
+        }
+        let (shelves, looked) = (Shelves::new(0), Rc::default());
+        for (number, (first, end)) in (0..).zip([(0x1000, 1), (0x2000, 2), (0x2000, 2)]) {
             let id = id(first, number);
-            let mut shelf = shelves.of(id);
-            shelf.insert(id, end);
-            shelf.may_end(Some(end));
+            shelves
+                .of(id)
+                .place(id)
+                .keep(Watched(end, Rc::clone(&looked)));
         }
-        for (now, at, left) in [
-            (began, 0, 3),
-            (soon, 1, 2),
-            (soon, 1, 2),
-            (late, 3, 0),
-            (late, 3, 0),
-        ] {
-            shelves.sweep(now, end, |_| ());
-            assert_eq!((looked.get(), shelves.len()), (at, left));
+        for (now, looks, left) in [(0, 0, 3), (1, 1, 2), (1, 0, 2), (2, 2, 0), (2, 0, 0)] {
+            looked.set(0);
+            shelves.sweep(at(now));
+            assert_eq!((looked.get(), shelves.count().0), (looks, left));
         }
+    }
+
+    #[test]
+    fn a_shelf_takes_one_line_of_memory() {
+        assert_eq!(size_of::<Mutex<Shelf<Thing>>>(), 64);
     }
 }
