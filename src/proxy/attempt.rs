@@ -22,7 +22,8 @@ impl<F: Forward, S> Shared<F, S> {
             let method = request.method().clone();
             let authority = authority.and_then(|authority| authority.to_str().ok());
             let authority = authority.unwrap_or_default();
-            span.attempt(&method, authority, resends, request.headers_mut())
+            // In a box: most requests are not traced, and have no room for it.
+            Box::new(span.attempt(&method, authority, resends, request.headers_mut()))
         });
         let answer = self.inner.forward(request, way);
         let metrics = &self.metrics;

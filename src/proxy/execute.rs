@@ -115,9 +115,11 @@ pub(super) fn execute<F: Forward, S: Store>(
         let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
         fault::reach(Place::BeforeSettle);
         let terms = policy.terms().keeping(&outcome, retention);
-        let settling = proxy
-            .records
-            .settle(claim, terms, outcome, fingerprint, held, trail);
+        let settling = pin!(
+            proxy
+                .records
+                .settle(claim, terms, outcome, fingerprint, held, trail)
+        );
         let (settled, held) = settling.await;
         fault::reach(Place::AfterSettle);
         let (state, expires) = match &settled {

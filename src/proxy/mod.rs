@@ -79,7 +79,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
@@ -92,7 +92,7 @@ use self::limits::InFlight;
 use self::pass::{Passing, Sending};
 use self::payload::Taken;
 use self::policy::Mode;
-use self::receive::{Asked, Named};
+use self::receive::{Named, Unkeyed};
 use self::respond::Answer;
 use self::setup::Shared;
 use self::source::{BodySoFar, Sought};
@@ -268,23 +268,32 @@ impl<F: Forward, S: Store> Shared<F, S> {
             // By its place: a count of who has it would be shared with all who have.
             let policy = self.routes.at(place);
             let received = self.receive(named, taken, body, policy, permit, &mut account);
+            // What was received is not kept for as long as this waits.
             let answer = match received.await {
-                Ok(Asked::Keyed(operation)) => {
-                    let response = operation.start(&self, account).await;
-                    return Ok(self.voice.say(response, true, page.as_ref()));
-                }
-                Ok(Asked::Unkeyed(passing, held)) => {
-                    let trail = account.trail().clone();
-                    // Apart, since most have a key.
-                    let answer = Box::pin(pass::pass(&self, *passing, policy, trail)).await;
-                    drop(held);
-                    answer
-                }
-                Err(problem) => Answer::problem(problem),
+                Ok(operation) => Either::Left(operation.start(&self, account)),
+                // Apart, since most have a key.
+                Err(unkeyed) => Either::Right(Box::pin(self.unkeyed(unkeyed, policy, account))),
             };
-            account.close(&answer);
-            Ok(self.voice.say(answer.response, false, page.as_ref()))
+            let keyed = matches!(answer, Either::Left(_));
+            Ok(self.voice.say(answer.await, keyed, page.as_ref()))
         }
+    }
+
+    /// The answer to a request that may have had a key in its body, and had none.
+    async fn unkeyed(
+        self: &Arc<Self>,
+        unkeyed: Unkeyed,
+        policy: &Arc<Policy>,
+        account: Account,
+    ) -> Response<Body> {
+        let answer = match unkeyed {
+            Unkeyed::Passing(passing, _held) => {
+                pass::pass(self, *passing, policy, account.trail().clone()).await
+            }
+            Unkeyed::Refused(problem) => Answer::problem(problem),
+        };
+        account.close(&answer);
+        answer.response
     }
 
     /// What of a request is known by its head: whether there is room for it, and what names it if it is keyed.

@@ -50,7 +50,7 @@ enum Told {
     /// Its answer, accounted for. A client that left needs none; the record has it.
     Answer(Answer),
     /// To wait for the first one's, and to account for what comes of it. A client that left waits for nothing.
-    Wait(Box<Waiting>, Account),
+    Wait(Box<(Waiting, Account)>),
 }
 
 impl Operation {
@@ -75,22 +75,25 @@ impl Operation {
         };
         async move {
             let mut patience = pin!(progress.stalled_for(began, client_timeout));
-            let answer = tokio::select! {
+            let told = tokio::select! {
                 biased;
-                told = poll_fn(|cx| work.poll(cx)) => match told {
-                    Some(Told::Answer(answer)) => answer,
-                    Some(Told::Wait(waiting, account)) => {
-                        let answer = Box::pin(waiting.answer(proxy, patience, account.trail())).await;
-                        account.close(&answer);
-                        answer
-                    }
-                    None => {
-                        tracing::error!(%id, "an operation ended without an answer");
-                        let problem = Problem::new(Code::UpstreamFailed, "The request failed inside of the proxy.");
-                        Answer::problem(problem.with_id(id.to_string()).with_state(State::Unknown.name()))
-                    }
-                },
-                () = &mut patience => {
+                told = poll_fn(|cx| work.poll(cx)) => Some(told),
+                () = &mut patience => None,
+            };
+            let answer = match told {
+                Some(Some(Told::Answer(answer))) => answer,
+                // Apart, since most duplicates wait for nothing.
+                Some(Some(Told::Wait(waiting))) => Box::pin(wait(waiting, proxy, patience)).await,
+                Some(None) => {
+                    tracing::error!(%id, "an operation ended without an answer");
+                    let problem = Problem::new(
+                        Code::UpstreamFailed,
+                        "The request failed inside of the proxy.",
+                    );
+                    let problem = problem.with_id(id.to_string());
+                    Answer::problem(problem.with_state(State::Unknown.name()))
+                }
+                None => {
                     // Counted here beside what the operation comes to in the end, which is counted then.
                     let route = &proxy.books.routes[place];
                     proxy.metrics.request_of(route, Outcome::StillProcessing);
@@ -129,7 +132,11 @@ impl Operation {
             let (id, trail) = (keyed.id, account.trail());
             let policy = proxy.routes.at(place);
             fault::reach(Place::BeforeClaim);
-            let acquired = acquire(&proxy, &keyed, &mut taken, policy, slot, trail).await;
+            let acquired = {
+                // Here, as it would be copied into what waits for it.
+                let acquiring = pin!(acquire(&proxy, &keyed, &mut taken, policy, slot, trail));
+                acquiring.await
+            };
             let answer = match acquired {
                 Ok(Acquired::Execute(claim)) => {
                     fault::reach(Place::AfterClaim);
@@ -176,7 +183,7 @@ impl Operation {
                         attempt: *attempt,
                         place: waiting_place,
                     };
-                    return Told::Wait(Box::new(waiting), account);
+                    return Told::Wait(Box::new((waiting, account)));
                 }
                 Err(Denied::Unguarded(error)) => {
                     tracing::warn!(%id, %error, "forwarded without the guarantee: the store is not available");
@@ -212,6 +219,18 @@ impl Operation {
             Told::Answer(answer)
         }
     }
+}
+
+/// Waits in its client's own time.
+async fn wait<F: Forward, S: Store>(
+    waiting: Box<(Waiting, Account)>,
+    proxy: &Arc<Shared<F, S>>,
+    patience: impl Future<Output = ()>,
+) -> Answer {
+    let (waiting, account) = *waiting;
+    let answer = waiting.answer(proxy, patience, account.trail()).await;
+    account.close(&answer);
+    answer
 }
 
 /// The stored answer, if there is room for its body; `with` is held until that is sent.

@@ -116,11 +116,12 @@ impl Sending {
     }
 
     /// What `then` makes of the answer. That is done here and not around this: a future in another one is moved with it.
-    pub(super) async fn answer<F: Forward, S: Store, T>(
+    /// Written out, as an `async fn` keeps what it is given twice.
+    pub(super) fn answer<F: Forward, S: Store, T>(
         self,
         proxy: Arc<Shared<F, S>>,
-        then: impl FnOnce(&Shared<F, S>, Answer) -> T,
-    ) -> T {
+        then: impl FnOnce(&Shared<F, S>, Answer) -> T + Send,
+    ) -> impl Future<Output = T> + Send {
         let Self {
             request,
             from_client,
@@ -130,40 +131,42 @@ impl Sending {
             trail,
             permit,
         } = self;
-        let Some(request) = request else {
-            proxy.metrics.limit_reached(Limit::MaxRequestBody);
-            return then(&proxy, Answer::problem(payload::too_large()));
-        };
-        let way = Way {
-            upstream,
-            reuse: Reuse::Any,
-            gate: None,
-        };
-        let began = Instant::now();
-        let sent = tokio::select! {
-            biased;
-            sent = proxy.attempt(request, way, &trail, 0) => Some(sent),
-            () = progress.stalled_for(began, patience) => None,
-        };
-        let took = now().saturating_duration_since(began);
-        trail.asked(took);
-        let answer = match sent {
-            Some(Ok(response)) => {
-                proxy.metrics.upstream_took(took);
-                passed(&proxy, response, from_client, permit)
-            }
-            Some(Err(error)) => {
-                if progress.stage() == Stage::TooLarge {
-                    proxy.metrics.limit_reached(Limit::MaxRequestBody);
+        async move {
+            let Some(request) = request else {
+                proxy.metrics.limit_reached(Limit::MaxRequestBody);
+                return then(&proxy, Answer::problem(payload::too_large()));
+            };
+            let way = Way {
+                upstream,
+                reuse: Reuse::Any,
+                gate: None,
+            };
+            let began = Instant::now();
+            let sent = tokio::select! {
+                biased;
+                sent = proxy.attempt(request, way, &trail, 0) => Some(sent),
+                () = progress.stalled_for(began, patience) => None,
+            };
+            let took = now().saturating_duration_since(began);
+            trail.asked(took);
+            let answer = match sent {
+                Some(Ok(response)) => {
+                    proxy.metrics.upstream_took(took);
+                    passed(&proxy, response, from_client, permit)
                 }
-                Answer::problem(failed(&error, progress.stage()))
-            }
-            None => Answer::problem(Problem::new(
-                Code::UpstreamTimeout,
-                "The upstream did not answer in time.",
-            )),
-        };
-        then(&proxy, answer)
+                Some(Err(error)) => {
+                    if progress.stage() == Stage::TooLarge {
+                        proxy.metrics.limit_reached(Limit::MaxRequestBody);
+                    }
+                    Answer::problem(failed(&error, progress.stage()))
+                }
+                None => Answer::problem(Problem::new(
+                    Code::UpstreamTimeout,
+                    "The upstream did not answer in time.",
+                )),
+            };
+            then(&proxy, answer)
+        }
     }
 }
 

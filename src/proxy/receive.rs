@@ -36,12 +36,18 @@ impl Named {
     }
 }
 
-/// What a request turned out to be once its body was read.
-pub(super) enum Asked {
-    /// Keyed.
-    Keyed(Operation),
-    /// Without a key after all, and the memory that its body takes.
-    Unkeyed(Box<Passing>, Buffered),
+/// What a request turned out to be that is not keyed, once its body was read.
+pub(super) enum Unkeyed {
+    /// Without a key, and the memory that its body takes.
+    Passing(Box<Passing>, Buffered),
+    /// Not to be answered by anybody else.
+    Refused(Problem),
+}
+
+impl From<Problem> for Unkeyed {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
 }
 
 impl<F: Forward, S: Store> Shared<F, S> {
@@ -82,7 +88,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         policy: &'a Policy,
         permit: InFlight,
         account: &'a mut Account,
-    ) -> impl Future<Output = Result<Asked, Problem>> + Send + 'a {
+    ) -> impl Future<Output = Result<Operation, Unkeyed>> + Send + 'a {
         let (known, holding) = match named {
             Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
             Named::InBody | Named::Nothing => (
@@ -123,10 +129,10 @@ impl<F: Forward, S: Store> Shared<F, S> {
                         Sought::Nothing => None,
                         // No source says so of a body that was read; and if one did, it may have a key.
                         Sought::InBody => {
-                            return Err(Problem::new(
+                            return Err(Unkeyed::Refused(Problem::new(
                                 Code::BadRequest,
                                 "the key may be in the body, where nobody could look for it",
-                            ));
+                            )));
                         }
                     };
                     match self.name(key, &taken.head, policy, account.trail())? {
@@ -138,13 +144,16 @@ impl<F: Forward, S: Store> Shared<F, S> {
                                 received,
                                 permit,
                             };
-                            return Ok(Asked::Unkeyed(Box::new(passing), held));
+                            return Err(Unkeyed::Passing(Box::new(passing), held));
                         }
                     }
                 }
             };
             account.name(keyed.id, &keyed.text);
-            let refuse = |code, why| Err(Problem::new(code, why).with_id(keyed.id.to_string()));
+            let refuse = |code, why| {
+                let problem = Problem::new(code, why).with_id(keyed.id.to_string());
+                Err(Unkeyed::Refused(problem))
+            };
             if self.stop.draining.is_cancelled() {
                 return refuse(Code::Draining, "The proxy is stopping.");
             }
@@ -155,14 +164,14 @@ impl<F: Forward, S: Store> Shared<F, S> {
                     "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
                 );
             };
-            Ok(Asked::Keyed(Operation {
+            Ok(Operation {
                 keyed,
                 place: policy.place,
                 taken,
                 held,
                 slot,
                 permit,
-            }))
+            })
         }
     }
 }
