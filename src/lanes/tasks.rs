@@ -8,7 +8,8 @@ use super::PerLane;
 
 /// Work that the end of a program waits for. A copy is the same.
 ///
-/// Each lane counts its own: every request is counted, and threads that count together wait for one another.
+/// Each lane counts its own: every request is counted, and threads that count together wait for one another. What work begins is counted
+/// where that runs, so that there is no moment between the two.
 #[derive(Clone, Debug)]
 pub struct Tasks(PerLane<TaskTracker>);
 

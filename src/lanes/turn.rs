@@ -1,15 +1,16 @@
 //! What is done at once, for which one look at the clock is enough.
 //!
 //! A look at the clock takes tens of nanoseconds, and a request would look at every step. What a connection does each time that it is
-//! polled mostly takes microseconds, with a large body milliseconds: where those do not matter, all of it asks with [`now`] and gets one
-//! time. It is not for what decides whether something may be sent, nor for how long something took that is done at once: the process may
-//! stand still in between.
+//! polled mostly takes microseconds, with a large body milliseconds: where those do not matter, all of it asks with [`now`] and gets the
+//! time of the last look. It is not for what decides whether something may be sent, nor for how long something took that is done at once:
+//! the process may stand still in between. The store in memory goes by it, as whoever holds a claim counts from no later look; a time that
+//! is too early makes the claims of others live longer there, and nothing else.
 
 use std::cell::Cell;
 
 use tokio::time::Instant;
 
-/// Does something at once, for all of which [`now`] is one time.
+/// Does something at once, for which [`now`] looks at the clock once, and goes on from later looks of others. One within another looks anew.
 pub(crate) fn turn<T>(work: impl FnOnce() -> T) -> T {
     let _end = End(TURN.replace(Turn::Begun));
     work()

@@ -22,7 +22,7 @@ impl<F: Forward, S> Shared<F, S> {
             let method = request.method().clone();
             let authority = authority.and_then(|authority| authority.to_str().ok());
             let authority = authority.unwrap_or_default();
-            // In a box: most requests are not traced, and have no room for it.
+            // In a box: most requests are not traced, and need no room for it.
             Box::new(span.attempt(&method, authority, resends, request.headers_mut()))
         });
         let answer = self.inner.forward(request, way);

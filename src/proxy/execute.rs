@@ -115,6 +115,7 @@ pub(super) fn execute<F: Forward, S: Store>(
         let fingerprint = uploaded.and_then(|it| progress.complete(it, &proxy.secret));
         fault::reach(Place::BeforeSettle);
         let terms = policy.terms().keeping(&outcome, retention);
+        // Here, as it would be copied into what waits for it.
         let settling = pin!(
             proxy
                 .records
@@ -213,7 +214,7 @@ async fn ask<F: Forward, S: Store>(
     taken: Box<Taken>,
     progress: &Progress,
 ) -> Result<Box<Response<F::Body>>, Ended> {
-    // The clock was looked at as the store had the claim.
+    // Just about: the clock was looked at when the store had the claim.
     let began = now();
     let sent = {
         let sending = pin!(send(proxy, claim, policy, trail, *taken));

@@ -92,7 +92,7 @@ use self::limits::InFlight;
 use self::pass::{Passing, Sending};
 use self::payload::Taken;
 use self::policy::Mode;
-use self::receive::{Named, Unkeyed};
+use self::receive::{Named, Unclaimed};
 use self::respond::Answer;
 use self::setup::Shared;
 use self::source::{BodySoFar, Sought};
@@ -272,25 +272,25 @@ impl<F: Forward, S: Store> Shared<F, S> {
             let answer = match received.await {
                 Ok(operation) => Either::Left(operation.start(&self, account)),
                 // Apart, since most have a key.
-                Err(unkeyed) => Either::Right(Box::pin(self.unkeyed(unkeyed, policy, account))),
+                Err(other) => Either::Right(Box::pin(self.unclaimed(other, policy, account))),
             };
             let keyed = matches!(answer, Either::Left(_));
             Ok(self.voice.say(answer.await, keyed, page.as_ref()))
         }
     }
 
-    /// The answer to a request that may have had a key in its body, and had none.
-    async fn unkeyed(
+    /// The answer to a request of which nothing is claimed.
+    async fn unclaimed(
         self: &Arc<Self>,
-        unkeyed: Unkeyed,
+        request: Unclaimed,
         policy: &Arc<Policy>,
         account: Account,
     ) -> Response<Body> {
-        let answer = match unkeyed {
-            Unkeyed::Passing(passing, _held) => {
+        let answer = match request {
+            Unclaimed::Passing(passing, _held) => {
                 pass::pass(self, *passing, policy, account.trail().clone()).await
             }
-            Unkeyed::Refused(problem) => Answer::problem(problem),
+            Unclaimed::Refused(problem) => Answer::problem(problem),
         };
         account.close(&answer);
         answer.response

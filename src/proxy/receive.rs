@@ -36,15 +36,15 @@ impl Named {
     }
 }
 
-/// What a request turned out to be that is not keyed, once its body was read.
-pub(super) enum Unkeyed {
-    /// Without a key, and the memory that its body takes.
+/// What a request comes to of which nothing is claimed.
+pub(super) enum Unclaimed {
+    /// It has no key; and the memory that its body takes.
     Passing(Box<Passing>, Buffered),
-    /// Not to be answered by anybody else.
+    /// It is refused, keyed or not.
     Refused(Problem),
 }
 
-impl From<Problem> for Unkeyed {
+impl From<Problem> for Unclaimed {
     fn from(problem: Problem) -> Self {
         Self::Refused(problem)
     }
@@ -88,7 +88,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
         policy: &'a Policy,
         permit: InFlight,
         account: &'a mut Account,
-    ) -> impl Future<Output = Result<Operation, Unkeyed>> + Send + 'a {
+    ) -> impl Future<Output = Result<Operation, Unclaimed>> + Send + 'a {
         let (known, holding) = match named {
             Named::Keyed(keyed) => (Some(keyed), Holding::keyed(policy)),
             Named::InBody | Named::Nothing => (
@@ -129,7 +129,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                         Sought::Nothing => None,
                         // No source says so of a body that was read; and if one did, it may have a key.
                         Sought::InBody => {
-                            return Err(Unkeyed::Refused(Problem::new(
+                            return Err(Unclaimed::Refused(Problem::new(
                                 Code::BadRequest,
                                 "the key may be in the body, where nobody could look for it",
                             )));
@@ -144,7 +144,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
                                 received,
                                 permit,
                             };
-                            return Err(Unkeyed::Passing(Box::new(passing), held));
+                            return Err(Unclaimed::Passing(Box::new(passing), held));
                         }
                     }
                 }
@@ -152,7 +152,7 @@ impl<F: Forward, S: Store> Shared<F, S> {
             account.name(keyed.id, &keyed.text);
             let refuse = |code, why| {
                 let problem = Problem::new(code, why).with_id(keyed.id.to_string());
-                Err(Unkeyed::Refused(problem))
+                Err(Unclaimed::Refused(problem))
             };
             if self.stop.draining.is_cancelled() {
                 return refuse(Code::Draining, "The proxy is stopping.");
