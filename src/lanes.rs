@@ -80,6 +80,11 @@ impl<T> PerLane<T> {
         Self((0..lanes.max(1)).map(make).collect())
     }
 
+    /// One for each of [`SOME`] lanes, which those after them share: for where it is not known how many there are.
+    pub fn of_some(make: impl FnMut(usize) -> T) -> Self {
+        Self::new(SOME, make)
+    }
+
     /// That of the lane where this is called; elsewhere the first.
     pub fn mine(&self) -> &T {
         &self.0[LANE.get() % self.0.len()]
@@ -101,6 +106,9 @@ impl<T> Clone for PerLane<T> {
         Self(Arc::clone(&self.0))
     }
 }
+
+/// So many lanes have one each of what [`PerLane::of_some`] makes: more of them would take more memory where there are few lanes.
+pub(crate) const SOME: usize = 8;
 
 thread_local! {
     static LANE: Cell<usize> = const { Cell::new(0) };

@@ -1,8 +1,8 @@
 //! The socket as hyper sees it: every wait is bounded, and hyper's own answers are held back.
 //!
 //! **Waits.** A client gets `header_timeout` from the accept to the end of its first head, and from the first byte of each later
-//! one to its end, or from the answer before if that byte had come with its request; between requests it may rest for [`KEEP_ALIVE`]. hyper's own header timeout is off, as it
-//! would begin with the rest. A write that moves nothing for `body_idle_timeout` fails ([`Paced`](crate::wire::Paced)). An upgraded connection has only the latter.
+//! one to its end, or from the answer before if that byte had come with its request; between requests it may rest for [`KEEP_ALIVE`].
+//! hyper's own header timeout is off, as it would begin with the rest. A write that moves nothing for `body_idle_timeout` fails ([`Paced`](crate::wire::Paced)). An upgraded connection has only the latter.
 //! HTTP/2 has pings for its rests, so that only its first head is bounded here. While a request body is wanted nothing is bounded
 //! here: who reads it knows best how long to wait.
 //!

@@ -15,7 +15,7 @@ pub struct Tasks(PerLane<TaskTracker>);
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self(PerLane::new(PARTS, |_| TaskTracker::new()))
+        Self(PerLane::of_some(|_| TaskTracker::new()))
     }
 }
 
@@ -55,9 +55,6 @@ impl Tasks {
         }
     }
 }
-
-/// How many lanes count for themselves; how many there are is not known here.
-const PARTS: usize = 8;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -3,8 +3,8 @@
 //! A look at the clock takes tens of nanoseconds, and a request would look at every step. What a connection does each time that it is
 //! polled mostly takes microseconds, with a large body milliseconds: where those do not matter, all of it asks with [`now`] and gets the
 //! time of the last look. It is not for what decides whether something may be sent, nor for how long something took that is done at once:
-//! the process may stand still in between. The store in memory goes by it, as whoever holds a claim counts from no later look; a time that
-//! is too early makes the claims of others live longer there, and nothing else.
+//! the process may stand still in between. The store in memory goes by it, as whoever holds a claim counts from no later look. A time that
+//! is too early lets the records of others live longer there, and what is written then end sooner.
 
 use std::cell::Cell;
 

@@ -26,7 +26,7 @@ pub(super) struct Durations {
 /// All durations together, in nanoseconds, and then how many are in each bucket and in none before; the last bucket is of those that are
 /// longer than any bound. Past 584 years the sum begins anew, which is taken for a restart.
 ///
-/// In lines of memory of its own, of which processors fetch two at a time.
+/// In lines of memory of its own, of which processors fetch two at a time; so each lane takes 256 bytes of every histogram.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Counts([AtomicU64; 1 + MOST_BUCKETS]);
@@ -38,7 +38,7 @@ impl Durations {
         let nanos = |bound: &f64| nanos(Duration::from_secs_f64(*bound));
         Self {
             bounds: bounds.iter().map(nanos).collect(),
-            counts: PerLane::new(PARTS, |_| Counts::default()),
+            counts: PerLane::of_some(|_| Counts::default()),
         }
     }
 
@@ -87,8 +87,6 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How many lanes count for themselves: how many there are is not known here, and each takes 256 bytes of every histogram.
-const PARTS: usize = 8;
 /// As many as find room, with the sum, in four lines of memory.
 const MOST_BUCKETS: usize = 31;
 
@@ -101,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lanes::Threads;
+    use crate::lanes::{SOME, Threads};
 
     const BOUNDS: [f64; 3] = [0.00025, 0.1, 1.0];
 
@@ -138,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_lanes_count_is_shown_together() {
-        let threads = Threads::start(PARTS + 1, Duration::from_secs(1)).unwrap();
+        let threads = Threads::start(SOME + 1, Duration::from_secs(1)).unwrap();
         let (lanes, durations) = (threads.lanes(), Durations::new(&BOUNDS));
         for lane in 0..lanes.count() {
             let durations = durations.clone();
@@ -149,7 +147,7 @@ mod tests {
             .await
             .unwrap();
         let page = page(durations);
-        let count = PARTS + 1;
+        let count = SOME + 1;
         for line in [
             format!("took_sum {count}.0\n"),
             format!("took_count {count}\n"),

@@ -1,7 +1,7 @@
 //! Lists records, without `KEYS` and without their bodies.
 //!
 //! A page goes through all keys (`SCAN`, a slice at a time) and keeps the ids above its cursor, which are 16 bytes each and of
-//! which it keeps the lowest [`IDS`] at most: where there are more, it goes through the keys again for the next. It then reads, in
+//! which it keeps the lowest `rest::IDS` at most: where there are more, it goes through the keys again for the next. It then reads, in
 //! ascending order, what stands before each record's body, [`WINDOW`] at a time, until the page is full. All of it travels on the bulk
 //! connection, apart from claims; two pages at a time are made, others wait. A page that ends before its ids do leaves them for the next one
 //! (`rest`), which then need not go through the keys again.
