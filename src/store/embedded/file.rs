@@ -1,6 +1,6 @@
 //! The record file: made, opened, checked.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use super::index::Index;
+use super::lock::Lock;
 use super::tables::{self, Usage};
 use crate::idempotency::RecordId;
 
@@ -20,7 +21,7 @@ pub(super) struct RecordFile {
     path: PathBuf,
     open: Open,
     /// Held as long as the store is: between closing the file and opening it again, too.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Opens a database in a file; tells whether it had to be repaired, and so was read and verified as a whole.
@@ -121,19 +122,7 @@ impl RecordFile {
                 .and_then(|parent| parent.sync_all())
                 .map_err(io(parent))?;
         }
-        let lock_path = dir.join("lock");
-        let lock = options()
-            .create(true)
-            .open(&lock_path)
-            .map_err(io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let dir = dir.to_owned();
-                return Err(OpenError::InUse { dir });
-            }
-            Err(TryLockError::Error(error)) => return Err(io(&lock_path)(error)),
-        }
+        let lock = Lock::take(dir)?;
         let file = Self {
             dir: dir.to_owned(),
             path: dir.join(super::FILE),
@@ -327,7 +316,7 @@ fn corrupted(reason: &str) -> redb::Error {
     StorageError::Corrupted(reason.to_owned()).into()
 }
 
-fn options() -> OpenOptions {
+pub(super) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options

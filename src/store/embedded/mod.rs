@@ -56,6 +56,7 @@ mod index;
 mod leases;
 mod left;
 mod listing;
+mod lock;
 mod opening;
 mod recent;
 mod slot;
