@@ -25,8 +25,7 @@ impl Hasher {
 
     /// Adds one whole part.
     pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0
-            .extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        put_length(&mut self.0, bytes.len());
         self.0.extend_from_slice(bytes);
         self
     }
@@ -45,8 +44,8 @@ impl Pieces {
             pieces.add(value);
             return pieces.finish();
         }
-        let mut gathered = Scratch::take(8 + purpose.len() + value.len());
-        gathered.extend_from_slice(&(purpose.len() as u64).to_be_bytes());
+        let mut gathered = Scratch::take(LONG + purpose.len() + value.len());
+        put_length(&mut gathered, purpose.len());
         gathered.extend_from_slice(purpose.as_bytes());
         gathered.extend_from_slice(value);
         half(blake3::hash(&gathered))
@@ -54,9 +53,11 @@ impl Pieces {
 
     /// A hash for one purpose; hashes of two purposes never meet.
     pub fn new(purpose: &str) -> Self {
+        let mut start = Vec::with_capacity(LONG + purpose.len());
+        put_length(&mut start, purpose.len());
+        start.extend_from_slice(purpose.as_bytes());
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&(purpose.len() as u64).to_be_bytes());
-        hasher.update(purpose.as_bytes());
+        hasher.update(&start);
         Self(hasher)
     }
 
@@ -71,6 +72,17 @@ impl Pieces {
     }
 }
 
+/// In one byte where that is enough: what is hashed in blocks of 64 takes less time the shorter it is.
+fn put_length(bytes: &mut Vec<u8>, length: usize) {
+    match u8::try_from(length) {
+        Ok(length) if length != u8::MAX => bytes.push(length),
+        _ => {
+            bytes.push(u8::MAX);
+            bytes.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
 fn half(whole: blake3::Hash) -> Digest {
     let mut half = Digest::default();
     half.copy_from_slice(&whole.as_bytes()[..16]);
@@ -79,11 +91,15 @@ fn half(whole: blake3::Hash) -> Digest {
 
 /// Bytes that most hashes take.
 const GATHERED: usize = 256;
+/// Bytes of a length at most.
+const LONG: usize = 9;
 /// What is copied for less than a hasher takes: a chunk of BLAKE3.
 const SMALL: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn of(parts: &[&str]) -> Digest {
@@ -98,6 +114,11 @@ mod tests {
     fn where_one_part_ends_and_the_next_begins_matters() {
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
         assert_ne!(of(&["ab"]), of(&["ab", ""]));
+        // At the edge where a length takes more than one byte.
+        let whole = "\0".repeat(600);
+        let cut = |at: usize| of(&[&whole[..at], &whole[at..]]);
+        let cuts: HashSet<_> = (0..=600).map(cut).collect();
+        assert_eq!(cuts.len(), 601);
     }
 
     #[test]

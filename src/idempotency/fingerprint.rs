@@ -197,7 +197,7 @@ impl Default for PartHasher {
     }
 }
 
-const PART: &str = "fingerprint part";
+const PART: &str = "part";
 /// How many values are kept on each thread, and of how many bytes at most.
 const PLACES: usize = 32;
 const LONGEST: usize = 64;

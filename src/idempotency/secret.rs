@@ -187,9 +187,9 @@ mod tests {
 
     /// Made by another program, after the description above.
     const EXAMPLE: [&str; 4] = [
-        "e2a05c79e657b877f96b129c22d63981",
-        "90e673310b6b9837d11ce02983c7bf79",
-        "00ece5e2099d8389a9112ec26791ca16",
-        "61211b1943accb73f83a33dd060017e8",
+        "ac3f2f31ed694c7ff3da6f62b401318b",
+        "7af53a046c959bc54030754af91cfeaa",
+        "c6158f6b81b7d72c5667b2df38559958",
+        "d9bea612fd10a999addf6488b50a9ca2",
     ];
 }

@@ -24,7 +24,7 @@ const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("idemproxy");
 const MANY: usize = 64;
 
 /// Version of the tables, of the cells in them, and of how record ids are made: a file whose ids are others would never meet its keys.
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
 
 /// What the records take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
