@@ -4,6 +4,7 @@
 //! lane's own. Nothing of it is handed from thread to thread, and no thread wakes another for it, which costs more than the rest.
 //! Where there are no lanes, in tests and in programs of others, all runs on the runtime where it is begun.
 
+mod hearing;
 mod sleep;
 mod tasks;
 mod turn;
@@ -20,6 +21,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(crate) use hearing::Hearing;
 #[cfg(test)]
 pub(crate) use sleep::be_on_a_lane;
 pub(crate) use sleep::{nap_before, sleep_until};
@@ -87,7 +89,7 @@ impl<T> PerLane<T> {
 
     /// That of the lane where this is called; elsewhere the first.
     pub fn mine(&self) -> &T {
-        &self.0[LANE.get() % self.0.len()]
+        &self.0[LANE.get().unwrap_or_default() % self.0.len()]
     }
 
     /// Each of them.
@@ -111,7 +113,8 @@ impl<T> Clone for PerLane<T> {
 pub(crate) const SOME: usize = 8;
 
 thread_local! {
-    static LANE: Cell<usize> = const { Cell::new(0) };
+    /// The number of this lane; nothing where there are none.
+    static LANE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// The threads of the lanes.
@@ -130,7 +133,11 @@ impl Threads {
     ///
     /// What the system says.
     pub fn start(count: usize, last_words: Duration) -> io::Result<Self> {
-        let runtimes = (0..count).map(|_| Builder::new_current_thread().enable_all().build());
+        let runtime = || {
+            let mut builder = Builder::new_current_thread();
+            builder.enable_all().on_thread_park(hearing::asks).build()
+        };
+        let runtimes = (0..count).map(|_| runtime());
         let runtimes: Vec<Runtime> = runtimes.collect::<Result<_, _>>()?;
         let lanes = Lanes(runtimes.iter().map(|it| it.handle().clone()).collect());
         let stop = CancellationToken::new();
@@ -140,7 +147,7 @@ impl Threads {
             let (stop, ending) = (stopped.clone(), ending.clone());
             let thread = std::thread::Builder::new().name(format!("lane-{lane}"));
             thread.spawn(move || {
-                LANE.set(lane);
+                LANE.set(Some(lane));
                 sleep::begin();
                 runtime.block_on(stop.cancelled());
                 runtime.shutdown_timeout(last_words);

@@ -55,7 +55,7 @@ impl Loan {
 
     /// Whether nothing has arrived on a connection that owes us nothing.
     pub(super) fn is_alive(&self) -> bool {
-        self.connection.as_ref().is_some_and(Connection::is_alive)
+        (self.connection.as_ref()).is_some_and(|it| it.is_alive(it.untried))
     }
 
     /// How long the connection was idle before this exchange, if it had one before.

@@ -135,7 +135,7 @@ impl Pool {
         let mut learnt = limit();
         if learnt.is_zero()
             && let Some(oldest) = idle.front()
-            && oldest.is_alive()
+            && oldest.is_alive(false)
         {
             lock(&self.patience).survived(oldest.age(now), now);
             learnt = limit();
@@ -151,7 +151,10 @@ impl Pool {
             // next client would get, come after answers that were to have none.
             let is_young = age < learnt.min(connection.lifetime / 2);
             connection.untried = reuse == Reuse::Any && is_young && !connection.bare;
-            if connection.is_alive() {
+            // What must not end in doubt goes by what the lane has asked for all of its connections at once, if that was just now.
+            let was_asked =
+                reuse == Reuse::OnlyYoung && !connection.bare && connection.was_asked(age, now);
+            if connection.is_alive(connection.untried || was_asked) {
                 return Some((connection, age));
             }
             lock(&self.patience).closed(age, now);

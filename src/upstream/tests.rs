@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod idle_bytes;
 mod idle_race;
 mod misbehaving;
 mod pooling;
 mod tls;
+mod unheard;
 
 use std::future::Future;
 use std::net::SocketAddr;
