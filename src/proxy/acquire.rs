@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::claim::Claim;
 use super::key::Keyed;
-use super::limits::{Buffered, ClaimSlot};
+use super::limits::Buffered;
 use super::payload::Taken;
 use super::policy::{Meanwhile, Policy, StoreFailure};
 use super::probe::{self, Probed, Vouched};
@@ -53,7 +53,6 @@ pub(super) fn acquire<'a, F: Forward, S: Store>(
     keyed: &'a Keyed,
     taken: &'a mut Taken,
     policy: &'a Arc<Policy>,
-    slot: ClaimSlot,
     trail: &'a Trail,
 ) -> impl Future<Output = Result<Acquired, Denied>> + Send + 'a {
     let bid = attempt(proxy, keyed, taken, policy, trail).bid();
@@ -64,7 +63,7 @@ pub(super) fn acquire<'a, F: Forward, S: Store>(
             .insert(keyed.id, bid.claim(), since, Some(trail));
         match insert.await {
             Ok(Inserted::Created) => {
-                let claim = Claim::new(keyed.id, bid.won(), since, false, slot);
+                let claim = Claim::new(keyed.id, bid.won(), since, false);
                 Ok(Acquired::Execute(claim))
             }
             Ok(Inserted::Occupied(met)) => {
@@ -74,7 +73,6 @@ pub(super) fn acquire<'a, F: Forward, S: Store>(
                     keyed,
                     taken,
                     policy,
-                    slot,
                     trail,
                     attempt,
                     linked: None,
@@ -90,7 +88,6 @@ pub(super) fn acquire<'a, F: Forward, S: Store>(
                     id: keyed.id,
                     record: bid.won(),
                     expect: None,
-                    slot,
                 };
                 Err(give_up(proxy, policy, lost, false, error))
             }
@@ -135,7 +132,6 @@ struct Claimant<'a, F, S> {
     keyed: &'a Keyed,
     taken: &'a mut Taken,
     policy: &'a Arc<Policy>,
-    slot: ClaimSlot,
     trail: &'a Trail,
     attempt: Attempt,
     /// The trace of the record that it met last.
@@ -341,7 +337,7 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
     }
 
     fn claim(self, record: Box<Record>, since: Instant, taken_over: bool) -> Acquired {
-        Acquired::Execute(Claim::new(self.id(), record, since, taken_over, self.slot))
+        Acquired::Execute(Claim::new(self.id(), record, since, taken_over))
     }
 
     fn give_up(self, record: Box<Record>, expect: Option<Expect>, error: StoreError) -> Denied {
@@ -349,7 +345,6 @@ impl<'a, F: Forward, S: Store> Claimant<'a, F, S> {
             id: self.id(),
             record,
             expect,
-            slot: self.slot,
         };
         give_up(self.proxy, self.policy, lost, true, error)
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::limits::ClaimSlot;
 use super::records::Records;
 use super::stop::Signal;
 use crate::idempotency::{Record, RecordId, Token};
@@ -29,38 +28,29 @@ pub(super) struct Claim {
     duty: Duty,
 }
 
-/// The duty to settle: one that is dropped with its slot was not done.
+/// The duty to settle.
 #[derive(Debug)]
 struct Duty {
     id: RecordId,
-    slot: Option<ClaimSlot>,
+    done: bool,
 }
 
 impl Drop for Duty {
     fn drop(&mut self) {
-        if self.slot.is_some() {
+        if !self.done {
             tracing::error!(id = %self.id, "a claim was dropped unsettled; its outcome is unknown once its lease lapses");
         }
     }
 }
 
 impl Claim {
-    pub(super) fn new(
-        id: RecordId,
-        record: Box<Record>,
-        since: Instant,
-        taken_over: bool,
-        slot: ClaimSlot,
-    ) -> Self {
+    pub(super) fn new(id: RecordId, record: Box<Record>, since: Instant, taken_over: bool) -> Self {
         Self {
             id,
             record,
             since,
             taken_over,
-            duty: Duty {
-                id,
-                slot: Some(slot),
-            },
+            duty: Duty { id, done: false },
         }
     }
 
@@ -101,15 +91,16 @@ impl Claim {
         }
     }
 
-    /// Ends the duty to settle; the slot is held until the store has acknowledged.
-    pub(super) fn into_parts(self) -> (RecordId, Box<Record>, Option<ClaimSlot>) {
+    /// Ends the duty to settle.
+    pub(super) fn into_parts(self) -> (RecordId, Box<Record>) {
         let Self {
             id,
             record,
             mut duty,
             ..
         } = self;
-        (id, record, duty.slot.take())
+        duty.done = true;
+        (id, record)
     }
 }
 
@@ -170,7 +161,6 @@ mod tests {
     struct World {
         store: Arc<Memory>,
         records: Records<Memory>,
-        limits: Limits,
         end: Signal,
     }
 
@@ -179,10 +169,10 @@ mod tests {
             let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
             let limits = Limits::new(1, 0, Gauge::default());
             let waiters = Arc::new(Waiters::new(0, limits.clone(), metrics.clone()));
+            let tasks = Tasks::default();
             Self {
-                records: Records::new(store.clone(), metrics, Tasks::default(), waiters),
+                records: Records::new(store.clone(), metrics, tasks, waiters, limits),
                 store,
-                limits,
                 end: Stop::default().deadline,
             }
         }
@@ -190,8 +180,7 @@ mod tests {
         async fn claim(&self) -> Claim {
             let (record, since) = (Box::new(sample::in_flight(1)), Instant::now());
             self.store.insert(ID, &record).await.unwrap();
-            let slot = self.limits.claim().unwrap();
-            Claim::new(ID, record, since, false, slot)
+            Claim::new(ID, record, since, false)
         }
 
         async fn lapse(&self) -> Lapse {

@@ -13,7 +13,7 @@ pub(super) struct Limits(Arc<Rooms>);
 #[derive(Debug)]
 struct Rooms {
     in_flight: Room,
-    claims: Room,
+    unsettled: Room,
     observed: Room,
     buffered: Room,
     /// Exchanges that run, with or without taking room.
@@ -32,9 +32,13 @@ struct Share {
 #[derive(Debug)]
 pub(super) struct InFlight(Share);
 
-/// Leave to hold one claim until the store has acknowledged its end, or to observe one request.
+/// A claim whose end the store has yet to acknowledge, and for which nobody waits any more.
 #[derive(Debug)]
-pub(super) struct ClaimSlot(#[expect(dead_code, reason = "it is held")] Share);
+pub(super) struct Unsettled(#[expect(dead_code, reason = "it is held")] Share);
+
+/// Leave to observe one request.
+#[derive(Debug)]
+pub(super) struct Observing(#[expect(dead_code, reason = "it is held")] Share);
 
 /// Bytes of bodies held in memory, given back when it is dropped.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl Limits {
     pub(super) fn new(max_in_flight: usize, max_buffered_total: u64, running: Gauge) -> Self {
         let limits = Self(Arc::new(Rooms {
             in_flight: Room::new(0),
-            claims: Room::new(0),
+            unsettled: Room::new(0),
             observed: Room::new(0),
             buffered: Room::new(0),
             running,
@@ -61,7 +65,7 @@ impl Limits {
     pub(super) fn resize(&self, max_in_flight: usize, max_buffered_total: u64) {
         let in_flight = max_in_flight as u64;
         self.0.in_flight.resize(in_flight);
-        self.0.claims.resize(in_flight.saturating_mul(2));
+        self.0.unsettled.resize(in_flight.saturating_mul(2));
         self.0.observed.resize(in_flight.saturating_mul(2));
         self.0.buffered.resize(max_buffered_total);
     }
@@ -76,14 +80,22 @@ impl Limits {
         InFlight::run(self.nothing_of(|rooms| &rooms.in_flight))
     }
 
-    /// Leave to hold one more claim, if there is room.
-    pub(super) fn claim(&self) -> Option<ClaimSlot> {
-        self.take(|rooms| &rooms.claims, 1).map(ClaimSlot)
+    /// Whether there would be too many claims if each exchange that runs, the asker's too, left one unsettled: those that run are not
+    /// counted apart, as each has its place among the exchanges.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.0.unsettled.has(self.0.in_flight.taken())
     }
 
-    /// Leave to observe one more request, if there is room: as many as there are claims, and none of theirs.
-    pub(super) fn observe(&self) -> Option<ClaimSlot> {
-        self.take(|rooms| &rooms.observed, 1).map(ClaimSlot)
+    /// Counts a claim for which nobody waits any more.
+    pub(super) fn unsettled(&self) -> Unsettled {
+        let mut share = self.nothing_of(|rooms| &rooms.unsettled);
+        share.grow_anyway(1);
+        Unsettled(share)
+    }
+
+    /// Leave to observe one more request, if there is room: as many as there may be claims, and none of theirs.
+    pub(super) fn observe(&self) -> Option<Observing> {
+        self.take(|rooms| &rooms.observed, 1).map(Observing)
     }
 
     /// An empty reservation.
@@ -113,6 +125,12 @@ impl Share {
             self.amount += amount;
         }
         grown
+    }
+
+    /// Takes more, whether there is room or not.
+    fn grow_anyway(&mut self, amount: u64) {
+        (self.room)(&self.rooms).take_anyway(amount);
+        self.amount += amount;
     }
 
     /// Gives back all of it.
@@ -185,13 +203,32 @@ mod tests {
     }
 
     #[test]
+    fn there_are_no_more_than_twice_as_many_claims_as_exchanges() {
+        let limits = Limits::new(2, 0, Gauge::default());
+        let left = [(); 3].map(|()| limits.unsettled());
+        let running = limits.enter();
+        assert!(running.is_some() && !limits.is_behind());
+        let another = limits.enter();
+        assert!(another.is_some() && limits.is_behind());
+        limits.resize(3, 0);
+        assert!(!limits.is_behind());
+        limits.resize(2, 0);
+        drop((running, another));
+        let last = limits.unsettled();
+        assert!(limits.enter().is_some_and(|_running| limits.is_behind()));
+        drop((left, last));
+        assert!(limits.enter().is_some_and(|_running| !limits.is_behind()));
+    }
+
+    #[test]
     fn observed_requests_take_no_room_of_claims() {
         let limits = Limits::new(1, 0, Gauge::default());
-        let claims = (limits.claim(), limits.claim());
-        assert!(claims.0.is_some() && claims.1.is_some() && limits.claim().is_none());
-        let observed = limits.observe();
-        assert!(observed.is_some());
-        drop(claims);
-        assert!(limits.claim().is_some());
+        let observed = (limits.observe(), limits.observe());
+        assert!(observed.0.is_some() && observed.1.is_some() && limits.observe().is_none());
+        let unsettled = (limits.unsettled(), limits.unsettled());
+        assert!(!limits.is_behind());
+        drop(observed);
+        assert!(limits.observe().is_some());
+        drop(unsettled);
     }
 }

@@ -12,7 +12,7 @@ use super::account::Account;
 use super::answered::{Awaited, cut, released};
 use super::hold::Hold;
 use super::key::Keyed;
-use super::limits::ClaimSlot;
+use super::limits::Observing;
 use super::observe::holding;
 use super::payload;
 use super::policy::Policy;
@@ -45,7 +45,7 @@ pub(super) struct Observation<F, S> {
     /// The answer, once there is one.
     pub(super) answer: Awaited,
     /// The leave to observe.
-    pub(super) slot: ClaimSlot,
+    pub(super) leave: Observing,
 }
 
 /// A record that the store has yet to take.
@@ -83,7 +83,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
             named,
             upload,
             answer,
-            slot,
+            leave,
         } = self;
         // However long the store is away, nothing of the request is held, nor what was copied of it.
         drop((policy, head, named, upload, answer));
@@ -93,7 +93,7 @@ impl<F: Forward, S: Store> Observation<F, S> {
                 () = stop.draining.cancelled() => {}
             }
         }
-        drop(slot);
+        drop(leave);
     }
 
     /// How the request is counted; as an error where that shows before it has a claim.

@@ -53,12 +53,12 @@ pub(super) async fn answer<F: Forward, S: Store>(
     } else {
         Ok(Named::Nothing)
     };
-    let (slot, trail) = (proxy.limits.observe(), account.trail().clone());
-    let known = match (named, slot) {
+    let (leave, trail) = (proxy.limits.observe(), account.trail().clone());
+    let known = match (named, leave) {
         (Ok(Named::Nothing), _) => None,
         (Err(outcome), _) => Some(outcome),
         (Ok(_), None) => Some(Outcome::ObservedSkipped),
-        (Ok(named), Some(slot)) => {
+        (Ok(named), Some(leave)) => {
             let (body, upload) = tapped(proxy, &named, body, policy);
             let (tell, answered) = oneshot::channel();
             let observation = Observation {
@@ -68,7 +68,7 @@ pub(super) async fn answer<F: Forward, S: Store>(
                 named,
                 upload,
                 answer: answered.into(),
-                slot,
+                leave,
             };
             proxy.tasks.spawn(observation.run(account));
             let answer = pass(proxy, passing(proxy, head, body, permit), policy, trail).await;

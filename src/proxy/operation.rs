@@ -14,7 +14,7 @@ use super::account::Account;
 use super::acquire::{Acquired, Denied, acquire};
 use super::execute::{Exchange, execute};
 use super::key::Keyed;
-use super::limits::{Buffered, ClaimSlot, InFlight};
+use super::limits::{Buffered, InFlight};
 use super::outliving::Outliving;
 use super::pass::{Passing, pass};
 use super::payload::{self, Received, Taken};
@@ -39,8 +39,6 @@ pub(super) struct Operation {
     pub(super) taken: Box<Taken>,
     /// The memory that the bodies take.
     pub(super) held: Buffered,
-    /// The leave to claim.
-    pub(super) slot: ClaimSlot,
     /// The leave to run.
     pub(super) permit: InFlight,
 }
@@ -125,7 +123,6 @@ impl Operation {
             place,
             mut taken,
             held,
-            slot,
             permit,
         } = self;
         async move {
@@ -134,7 +131,7 @@ impl Operation {
             fault::reach(Place::BeforeClaim);
             let acquired = {
                 // Here, as it would be copied into what waits for it.
-                let acquiring = pin!(acquire(&proxy, &keyed, &mut taken, policy, slot, trail));
+                let acquiring = pin!(acquire(&proxy, &keyed, &mut taken, policy, trail));
                 acquiring.await
             };
             let answer = match acquired {

@@ -157,19 +157,18 @@ impl<F: Forward, S: Store> Shared<F, S> {
             if self.stop.draining.is_cancelled() {
                 return refuse(Code::Draining, "The proxy is stopping.");
             }
-            let Some(slot) = self.limits.claim() else {
+            if self.limits.is_behind() {
                 self.metrics.limit_reached(Limit::MaxInFlight);
                 return refuse(
                     Code::StoreUnavailable,
                     "The store has yet to acknowledge the end of too many claims. Nothing was forwarded.",
                 );
-            };
+            }
             Ok(Operation {
                 keyed,
                 place: policy.place,
                 taken,
                 held,
-                slot,
                 permit,
             })
         }

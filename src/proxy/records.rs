@@ -11,7 +11,7 @@ use futures_util::poll;
 use tokio::time::Instant;
 
 use super::claim::Claim;
-use super::limits::{Buffered, ClaimSlot};
+use super::limits::{Buffered, Limits};
 use super::trail::Trail;
 use super::waiters::Waiters;
 use crate::fault::{Seeded, seeded};
@@ -29,6 +29,7 @@ pub(super) struct Records<S> {
     metrics: Arc<Metrics>,
     tasks: Tasks,
     waiters: Arc<Waiters>,
+    limits: Limits,
 }
 
 /// What came of settling a claim.
@@ -54,25 +55,26 @@ pub(super) struct LostClaim {
     pub(super) record: Box<Record>,
     /// What it was to be written over; nothing where nothing was to be there.
     pub(super) expect: Option<Expect>,
-    pub(super) slot: ClaimSlot,
 }
 
 /// First and longest wait between two tries to tell the store how a claim ended.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl<S: Store> Records<S> {
-    /// `waiters` are told when a claim ends.
+    /// `waiters` are told when a claim ends. Claims that nobody waits for any more are counted in `limits`.
     pub(super) fn new(
         store: Arc<S>,
         metrics: Arc<Metrics>,
         tasks: Tasks,
         waiters: Arc<Waiters>,
+        limits: Limits,
     ) -> Self {
         Self {
             store,
             metrics,
             tasks,
             waiters,
+            limits,
         }
     }
 
@@ -193,7 +195,7 @@ impl<S: Store> Records<S> {
         held: Buffered,
         trail: &Trail,
     ) -> impl Future<Output = (Settled, Option<Buffered>)> + Send {
-        let (id, mut settled, slot) = claim.into_parts();
+        let (id, mut settled) = claim.into_parts();
         settled.settle(terms, outcome, fingerprint, self.now());
         async move {
             let ended = if seeded(Seeded::AnswerBeforeStore) {
@@ -209,10 +211,10 @@ impl<S: Store> Records<S> {
                 Err(_) if seeded(Seeded::SettlementForgotten) => (Settled::Later, None),
                 Err(error) => {
                     tracing::warn!(%id, %error, state = settled.state.name(), "the store did not take the end of a claim; telling it again");
-                    let records = self.clone();
+                    let (records, unsettled) = (self.clone(), self.limits.unsettled());
                     self.tasks.spawn(async move {
                         records.end_until_acknowledged(id, &settled).await;
-                        drop((slot, held));
+                        drop((unsettled, held));
                     });
                     (Settled::Later, None)
                 }
@@ -226,9 +228,8 @@ impl<S: Store> Records<S> {
             id,
             record: mut claim,
             expect,
-            slot,
         } = lost;
-        let records = self.clone();
+        let (records, unsettled) = (self.clone(), self.limits.unsettled());
         self.tasks.spawn(async move {
             let mut wait = Backoff::new(claim.lease);
             let ours = loop {
@@ -263,7 +264,7 @@ impl<S: Store> Records<S> {
                 claim.settle(terms, outcome, None, records.now());
                 records.end_until_acknowledged(id, &claim).await;
             }
-            drop(slot);
+            drop(unsettled);
         });
     }
 

@@ -37,6 +37,22 @@ impl Room {
             .is_ok()
     }
 
+    /// Takes `amount`, whether there is room for it or not.
+    pub(super) fn take_anyway(&self, amount: u64) {
+        self.taken.fetch_add(amount, Ordering::AcqRel);
+    }
+
+    /// How much is taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Whether there is room for `amount`, of which nothing is taken by that.
+    pub(super) fn has(&self, amount: u64) -> bool {
+        let sum = self.taken().checked_add(amount);
+        sum.is_some_and(|sum| sum <= self.limit.load(Ordering::Acquire))
+    }
+
     /// Gives back what was taken.
     pub(super) fn give_back(&self, amount: u64) {
         self.taken.fetch_sub(amount, Ordering::AcqRel);
@@ -63,5 +79,18 @@ mod tests {
         assert!(room.take(1));
         room.give_back(2);
         assert!(room.take(2) && !room.take(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_taken_anyway_counts() {
+        let room = Room::new(2);
+        room.take_anyway(1);
+        assert!(room.has(1) && !room.has(2) && !room.has(u64::MAX));
+        room.take_anyway(2);
+        assert_eq!(room.taken(), 3);
+        room.give_back(1);
+        assert!(room.has(0) && !room.has(1) && !room.take(1));
+        room.give_back(1);
+        assert!(room.has(1) && room.take(1));
     }
 }

@@ -125,7 +125,13 @@ impl<F, S: Store> Parameters<F, S> {
         );
         let waiters = Waiters::new(setup.max_waiters, limits.clone(), metrics.clone());
         let waiters = Arc::new(waiters);
-        let records = Records::new(store, metrics.clone(), tasks.clone(), waiters.clone());
+        let records = Records::new(
+            store,
+            metrics.clone(),
+            tasks.clone(),
+            waiters.clone(),
+            limits.clone(),
+        );
         let common = Common {
             secret,
             service: service.into(),

@@ -1,7 +1,7 @@
 //! Instead of step four: a duplicate waits for the first answer.
 //!
-//! It waits in the future of its own client, and a client that leaves takes it along. It holds no body, no leave to run or to claim,
-//! and no connection to store or upstream.
+//! It waits in the future of its own client, and a client that leaves takes it along. It holds no body, no leave to run, and no
+//! connection to store or upstream.
 
 use std::sync::Arc;
 

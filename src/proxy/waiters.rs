@@ -280,6 +280,7 @@ mod tests {
                 metrics.clone(),
                 tasks.clone(),
                 waiters.clone(),
+                limits.clone(),
             );
             store.insert(ID, &claim(1)).await.unwrap();
             Self {

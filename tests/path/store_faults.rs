@@ -97,6 +97,31 @@ async fn an_answer_whose_record_was_refused_is_given_and_replayed_later() {
 }
 
 #[tokio::test]
+async fn while_twice_as_many_claims_as_exchanges_wait_to_be_settled_none_is_added() {
+    let world = Faulty::policy("[server]\nmax_in_flight = 2").await;
+    world.store.always(Operation::Replace, Fault::Refused);
+    let keys = ["a", "b", "c", "d"];
+    for key in keys {
+        world.post(key, "a").await.is_first(201, false, "in-flight");
+    }
+    let refused = world.post("e", "a").await;
+    refused.is_problem(503, "store-unavailable");
+    let limit = r#"idemproxy_limit_reached_total{limit="max_in_flight"}"#;
+    assert_eq!(world.metric(limit), 1.0);
+    assert_eq!(world.store.count_of(Operation::Insert), 4);
+    // What needs no claim goes on.
+    assert_eq!(world.send(&get("/orders")).await.status, 201);
+    world.store.up();
+    world.tasks_settle().await;
+    // With another body, since nothing was claimed.
+    world.post("e", "b").await.is_first(201, true, "completed");
+    for key in keys {
+        let replay = world.post(key, "a").await;
+        assert_eq!(replay.all("x-idempotency-replay"), ["true"], "{replay:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_over_is_not_taken_over_while_the_store_refuses_its_end() {
     let world = Faulty::policy("unknown_outcome = \"retry\"\nlease = \"200ms\"").await;
     world.store.always(Operation::Replace, Fault::Refused);

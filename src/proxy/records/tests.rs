@@ -13,8 +13,8 @@ async fn in_memory_a_lease_begins_when_its_holder_counts_from_however_long_the_t
     let (id, step) = (RecordId::from_bytes([1; 16]), Duration::from_secs(1));
     let (store, metrics) = (Arc::new(Memory::default()), Arc::new(Metrics::new()));
     let limits = Limits::new(1, 0, Gauge::default());
-    let waiters = Arc::new(Waiters::new(0, limits, metrics.clone()));
-    let records = Records::new(store.clone(), metrics, Tasks::default(), waiters);
+    let waiters = Arc::new(Waiters::new(0, limits.clone(), metrics.clone()));
+    let records = Records::new(store.clone(), metrics, Tasks::default(), waiters, limits);
     let quiet = || {
         store
             .look(id)
