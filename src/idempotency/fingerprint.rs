@@ -13,7 +13,7 @@ use crate::fault::{Seeded, seeded};
 ///
 /// Two fingerprints are compared by the parts that both have: what was made another way is believed, so a
 /// change of policy or an upgrade never turns an honest retry into a refusal. A part that is made
-/// differently in a later release gets another name.
+/// differently in a later release gets another name, or all record ids change.
 ///
 /// There are no more than 255 parts, and a name has 255 bytes at most: what is beyond that is left out. No configuration asks for so much.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::file::{OpenError, options};
 
 /// The lock of a directory, held by this process.
 ///
-/// It is let go by name, and not by closing its file alone: a program that this one starts has that file, too, from its beginning until it
+/// It is unlocked, and not only closed: a program that this one starts has that file, too, from its beginning until it
 /// is another program, and the directory would be in use for so long.
 #[derive(Debug)]
 pub(super) struct Lock(File);
